@@ -1,0 +1,53 @@
+"""Simulate the reference designs with Geant4: `python generate.py training` and `python generate.py held_out`."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import numpy as np
+from reference import FOLDER, Sample, held_out_designs, save, training_designs
+
+from rl_detector.errors import SimulationError
+from rl_detector.simulators.geant4 import Geant4Simulator
+from rl_detector.simulators.stack import Beam, Primaries
+
+CUT = 0.7
+TRAINING_EVENTS, BEAM_EVENTS, ELECTRON_EVENTS = 600, 1000, 150
+
+
+def training_primaries(seed: int) -> Primaries:
+    """38 % photons, 12 % electrons, 50 % pions; uniform in ln E, so that low energies are seen as often as high ones."""
+    rng = np.random.default_rng([1, seed])
+    beam = Beam({"gamma": 0.38, "e-": 0.12, "pi+": 0.5}).sample(TRAINING_EVENTS, rng)
+    return Primaries(beam.particles, np.exp(rng.uniform(0, np.log(20), TRAINING_EVENTS)))
+
+
+def held_out_primaries(seed: int) -> Primaries:
+    """The beam of the design study (50 % photons, 50 % pions, 1-20 GeV), then electrons."""
+    rng = np.random.default_rng([2, seed])
+    mixed = Beam({"gamma": 0.5, "pi+": 0.5}).sample(BEAM_EVENTS, rng)
+    electrons = Beam({"e-": 1.0}).sample(ELECTRON_EVENTS, rng)
+    return Primaries(mixed.particles + electrons.particles, np.concatenate([mixed.energies, electrons.energies]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sample", choices=("training", "held_out"))
+    sample = parser.parse_args().sample
+    designs = training_designs() if sample == "training" else held_out_designs()
+    draw = training_primaries if sample == "training" else held_out_primaries
+    engine, samples, start = Geant4Simulator(cut=CUT), [], time.monotonic()
+    for index, (name, stack) in enumerate(designs.items()):
+        primaries = draw(index)
+        deposits = engine.deposits([stack], [primaries], [1000 * (sample == "training") + index + 1])[0]
+        if isinstance(deposits, SimulationError):
+            raise deposits
+        samples.append(Sample(name, stack, primaries, deposits))
+        print(f"{name}: {len(primaries)} events, {time.monotonic() - start:.0f} s since the start", flush=True)
+        save(FOLDER / f"{sample}.npz", samples, {"simulator": dict(engine.describe()), "seconds": time.monotonic() - start})
+    engine.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Reinforcement learning for the design of particle detectors."""

@@ -1,0 +1,205 @@
+"""The command line: train, resume, validate, report, list (the only file that imports hydra)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rl_detector.errors import DetectorError
+
+if TYPE_CHECKING:
+    from rl_detector.runs import RunFolder
+    from rl_detector.validation import ValidatedDesign
+
+USAGE_ERROR = 2
+INTERRUPTED = 130
+
+_DESCRIPTION = "Design particle detectors with reinforcement learning."
+_COMMANDS = """commands:
+  train [NAME=VALUE ...]   train an agent; see `rl-detector train --help`
+  resume RUN               go on with an interrupted run
+  validate RUN             simulate the recommended design and the baselines side by side
+  report RUN               make report.html and the figures again
+  list                     environments, agents and simulators
+
+RUN is a run folder, its name, or `latest`."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of `rl-detector`: ends the process with 0, 2 for a mistake of the user, 130 for Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == ["train"]:
+        sys.exit(_train(words[1:]))
+    options = _parser().parse_args(words)
+    sys.exit(_guarded(lambda: options.function(options)))
+
+
+def _parser() -> argparse.ArgumentParser:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "rl-detector", description=_DESCRIPTION, epilog=_COMMANDS, formatter_class=formatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", help=argparse.SUPPRESS)
+    resume = commands.add_parser("resume", description="Go on with an interrupted run until its budget is spent.")
+    resume.set_defaults(function=_resume)
+    validate = commands.add_parser(
+        "validate",
+        description="Simulate the recommended design and all baselines with the same seed on fresh events, and compare "
+        "them pairwise. The result goes to validation.json and the report.",
+    )
+    validate.set_defaults(function=_validate)
+    validate.add_argument("--simulator", default=None, help="fast, geant4, ... (default: the one of the run)")
+    validate.add_argument("--events", type=_positive, required=True, help="simulated events per design")
+    validate.add_argument("--seed", type=int, default=None, help="root of the event seeds (default: the run's)")
+    validate.add_argument(
+        "--set", dest="settings", nargs="*", default=[], metavar="NAME=VALUE",
+        help="settings of the simulator, for example physics_list=FTFP_BERT workers=4",
+    )  # fmt: skip
+    report = commands.add_parser("report", description="Make report.html and the figures of a run again.")
+    report.set_defaults(function=_report)
+    for command in (resume, validate, report):
+        command.add_argument("run", metavar="RUN", help="a run folder, its name under --runs, or `latest`")
+        command.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders lie (default: runs)")
+    listing = commands.add_parser("list", description="List environments, agents and simulators.")
+    listing.set_defaults(function=_list)
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number >= 1, got {text!r}")
+    return int(text)
+
+
+def _guarded(function: Any) -> int:
+    """Run a command; errors made for people are printed in one paragraph, without a traceback."""
+    try:
+        function()
+    except DetectorError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        print("\ninterrupted; nothing is lost: `rl-detector resume latest` goes on", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def _train(overrides: Sequence[str]) -> int:
+    """Let Hydra compose the configuration (or several, with -m) and train."""
+    import hydra
+    from omegaconf import OmegaConf
+
+    results: list[int] = []
+
+    @hydra.main(version_base="1.3", config_path="pkg://rl_detector.conf", config_name="config")
+    def job(config: Any) -> None:
+        results.append(_guarded(lambda: _start(OmegaConf.to_container(config, resolve=True))))
+        if results[-1] == INTERRUPTED:
+            raise SystemExit(INTERRUPTED)
+
+    sys.argv = [sys.argv[0], "train", *overrides]
+    _store_configs()
+    try:
+        _with_arguments(job, overrides)
+    except SystemExit as stop:
+        if not results and stop.code not in (None, 0):
+            return USAGE_ERROR
+    return max(results, default=0)
+
+
+def _store_configs() -> None:
+    """Tell Hydra the types of config.yaml, and the environments that other installed packages announce."""
+    from hydra.core.config_store import ConfigStore
+
+    from rl_detector.config import Config, announced_environments
+
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    for name, settings in announced_environments().items():
+        store.store(group="env", name=name, node=settings)
+
+
+def _with_arguments(job: Any, overrides: Sequence[str]) -> None:
+    """Hydra reads sys.argv; the run's record wants the whole command, so the word `train` is hidden meanwhile."""
+    whole = sys.argv
+    sys.argv = [whole[0], *overrides]
+    try:
+        job()
+    finally:
+        sys.argv = whole
+
+
+def _start(config: Any) -> None:
+    from rl_detector.launch import start_run
+
+    folder, complete = start_run(config)
+    _run(folder, complete)
+
+
+def _resume(options: argparse.Namespace) -> None:
+    folder = _find(options)
+    _run(folder, folder.read_config())
+
+
+def _run(folder: RunFolder, config: dict[str, Any]) -> None:
+    from rl_detector.display import ProgressDisplay, print_validation
+    from rl_detector.launch import run
+
+    with ProgressDisplay(folder) as display:
+        rows = run(folder, config, display.update)
+    print_validation(rows)
+    _name_report(folder)
+
+
+def _validate(options: argparse.Namespace) -> None:
+    from rl_detector.display import print_validation, working
+    from rl_detector.launch import simulator_settings, validate_run
+    from rl_detector.report import write_report
+
+    folder = _find(options)
+    chosen = folder.read_config()["simulator"]
+    if options.simulator is not None or options.settings:
+        chosen = simulator_settings(options.simulator or chosen["name"], _pairs(options.settings))
+    with working(f"simulating {options.events} events per design with {chosen['name']}"):
+        rows: list[ValidatedDesign] = validate_run(folder, chosen, options.events, options.seed)
+        write_report(folder)
+    print_validation(rows)
+    _name_report(folder)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from rl_detector.report import write_report
+
+    folder = _find(options)
+    write_report(folder)
+    _name_report(folder)
+
+
+def _list(options: argparse.Namespace) -> None:
+    from rl_detector.display import print_list
+
+    print_list()
+
+
+def _find(options: argparse.Namespace) -> RunFolder:
+    from rl_detector.runs import RunFolder
+
+    return RunFolder.find(options.run, options.runs)
+
+
+def _name_report(folder: RunFolder) -> None:
+    print(f"report: {folder.report}")
+
+
+def _pairs(words: Sequence[str]) -> dict[str, Any]:
+    from omegaconf import OmegaConf
+
+    from rl_detector.errors import ConfigError
+
+    for word in words:
+        if "=" not in word:
+            raise ConfigError(f"expected NAME=VALUE, got {word!r}")
+    return {str(name): value for name, value in OmegaConf.from_dotlist(list(words)).items()}

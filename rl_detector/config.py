@@ -1,0 +1,154 @@
+"""The configuration of a run: its types, its settings checked against what they build, and the building."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from omegaconf import MISSING
+
+from rl_detector.errors import ConfigError
+
+
+@dataclass
+class BudgetConfig:
+    """See rl_detector.study.Budget."""
+
+    events: int = MISSING
+    events_per_design: int = MISSING
+    designs_per_batch: int = MISSING
+
+
+@dataclass
+class HeldOutConfig:
+    """Fresh events for the final judgement."""
+
+    events: int = MISSING
+
+
+@dataclass
+class Config:
+    """Types of config.yaml; the values are there and nowhere else. Groups are checked against what they build."""
+
+    seed: int = MISSING
+    common_events: bool = MISSING
+    runs: str = MISSING
+    budget: BudgetConfig = MISSING
+    held_out: HeldOutConfig = MISSING
+    env: Any = MISSING
+    simulator: Any = MISSING
+    agent: Any = MISSING
+    evaluator: Any = MISSING
+    tracker: Any = MISSING
+
+
+OUTSIDE_RESULTS = ("runs", "held_out", "evaluator", "tracker", "run")
+"""Parts of the configuration that do not change what a study simulates; all others make its fingerprint."""
+
+
+def fingerprint(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the configuration decides the ledger: flat names and values."""
+    kept = {name: value for name, value in config.items() if name not in OUTSIDE_RESULTS}
+    flat = _flatten(kept, "")
+    flat.pop("simulator.workers", None)
+    return flat
+
+
+def _flatten(node: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in node.items():
+        if isinstance(value, Mapping):
+            flat.update(_flatten(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def split_name(group: str, node: Any) -> tuple[str, dict[str, Any]]:
+    """Name and settings of a config group such as {name: fast, ...}.
+
+    Raises:
+        ConfigError: the group has no name.
+    """
+    if not isinstance(node, Mapping) or not isinstance(node.get("name"), str):
+        raise ConfigError(f"{group} must be a group with a name, got {node!r}")
+    return node["name"], {key: value for key, value in node.items() if key != "name"}
+
+
+def check_settings(where: str, function: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings converted to the annotated types of a function's arguments.
+
+    Raises:
+        ConfigError: an unknown name or a wrong type; the message says what is expected.
+    """
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    parameters = inspect.signature(function).parameters
+    target = function.__init__ if inspect.isclass(function) else function
+    hints = get_type_hints(target)
+    checked: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name not in parameters:
+            raise ConfigError(f"unknown setting {where}.{name}: known are {', '.join(parameters)}")
+        try:
+            plain = ConfigDict(arbitrary_types_allowed=True)
+            checked[name] = TypeAdapter(hints.get(name, Any), config=plain).validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise ConfigError(f"{where}.{name}: {reason}, got {value!r}") from error
+    return checked
+
+
+def announced_environments() -> dict[str, dict[str, Any]]:
+    """Environments of other installed packages: name -> config with the defaults of the factory's arguments."""
+    from importlib.metadata import entry_points
+
+    from rl_detector.env import load_factory
+    from rl_detector.registry import GROUP
+
+    found: dict[str, dict[str, Any]] = {}
+    for point in entry_points(group=GROUP):
+        parameters = inspect.signature(load_factory(point.value)).parameters.values()
+        plain = (int, float, str, bool, type(None))
+        defaults = {p.name: p.default for p in parameters if isinstance(p.default, plain) and p.name != "simulator"}
+        found[point.name] = {"name": point.name, **defaults}
+    return found
+
+
+def build_problem(env: Mapping[str, Any], simulator: Mapping[str, Any] | None) -> Any:
+    """The design problem of a configuration; the simulator goes to factories that take one.
+
+    Raises:
+        ConfigError: unknown environment, setting or simulator.
+    """
+    from rl_detector.env import load_factory
+    from rl_detector.registry import find
+
+    name, settings = split_name("env", env)
+    factory = load_factory(find(name).factory)
+    checked = check_settings("env", factory, settings)
+    if simulator is not None and "simulator" in inspect.signature(factory).parameters:
+        checked["simulator"] = dict(simulator)
+    return factory(**checked)
+
+
+def build_agent(config: Mapping[str, Any], problem: Any) -> Any:
+    """The agent of a configuration, at the problem's start design."""
+    from rl_detector.agents import agent_class, make_agent
+
+    name, settings = split_name("agent", config["agent"])
+    return make_agent(
+        name, problem.space, config["seed"], problem.start, **check_settings("agent", agent_class(name), settings)
+    )
+
+
+def build_evaluator(config: Mapping[str, Any]) -> Any:
+    """The evaluator of a configuration."""
+    from rl_detector.evaluate import SerialEvaluator
+
+    name, settings = split_name("evaluator", config["evaluator"])
+    if name != "serial":
+        raise ConfigError(f"unknown evaluator {name!r}: known is serial")
+    return SerialEvaluator(**check_settings("evaluator", SerialEvaluator, settings))

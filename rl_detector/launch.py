@@ -1,0 +1,147 @@
+"""From a configuration to a finished run folder: train, resume, validate."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rl_detector.config import build_agent, build_evaluator, build_problem, fingerprint
+from rl_detector.errors import ConfigError
+from rl_detector.ledger import Ledger
+from rl_detector.problem import DesignProblem
+from rl_detector.runs import RunFolder
+from rl_detector.space import Design
+from rl_detector.study import Budget, Progress, Study, describe_metrics
+from rl_detector.tracking import Tracker, make_tracker
+from rl_detector.validation import RECOMMENDED, ValidatedDesign, validate
+
+Listener = Callable[[Progress], None]
+
+PACKAGES = ("rl_detector", "torch", "numpy", "gymnasium", "geant4_pybind")
+"""Packages whose versions are kept with every run."""
+
+
+def start_run(config: Mapping[str, Any]) -> tuple[RunFolder, dict[str, Any]]:
+    """Check a configuration by building everything once, then make its run folder."""
+    build_agent(config, build_problem(config["env"], config["simulator"]))
+    Budget(**config["budget"])
+    folder = RunFolder.create(Path(config["runs"]), config["env"]["name"], config["agent"]["name"])
+    provenance = {"command": shlex.join(sys.argv), "started": now(), "versions": versions()}
+    complete = {**config, "run": provenance}
+    folder.write_config(complete)
+    return folder, complete
+
+
+def run(folder: RunFolder, config: Mapping[str, Any], listener: Listener) -> list[ValidatedDesign]:
+    """Train or go on training until the budget is spent, then judge the recommended design on fresh events."""
+    problem = build_problem(config["env"], config["simulator"])
+    agent = build_agent(config, problem)
+    tracker = make_tracker(config["tracker"], folder.path.name, config, folder.path.parent)
+    with closing(Ledger(folder.ledger, fingerprint(config))) as ledger:
+        study = Study(
+            problem,
+            agent,
+            ledger,
+            Budget(**config["budget"]),
+            seed=config["seed"],
+            common_events=config["common_events"],
+            evaluator=build_evaluator(config),
+            checkpoint=folder.checkpoint,
+        )
+
+        def on_progress(progress: Progress) -> None:
+            tracker.log(describe_metrics(progress))
+            listener(progress)
+
+        recommended = study.run(on_progress)
+    rows = judge(folder, problem, recommended, config["held_out"]["events"], config["seed"])
+    _write_recommended(folder, rows)
+    _finish(folder, tracker, rows)
+    return rows
+
+
+def judge(
+    folder: RunFolder, problem: DesignProblem, recommended: Design, events: int, seed: int
+) -> list[ValidatedDesign]:
+    """Validate the recommended design and the baselines, and store the result under the simulator's name."""
+    rows = validate(problem, recommended, events, seed)
+    stored = folder.read_json(folder.validation) or {}
+    stored[rows[0].simulator["simulator"]] = [row.to_json() for row in rows]
+    folder.write_json(folder.validation, stored)
+    return rows
+
+
+def validate_run(
+    folder: RunFolder, simulator: Mapping[str, Any], events: int, seed: int | None = None
+) -> list[ValidatedDesign]:
+    """Validate a run's recommended design with a simulator, on the run's own problem.
+
+    Raises:
+        ConfigError: the run has no recommended design yet.
+    """
+    config = folder.read_config()
+    recommended = folder.read_json(folder.recommended)
+    if recommended is None:
+        raise ConfigError(
+            f"{folder.path} has no recommended design yet: finish it with `rl-detector resume {folder.path}`"
+        )
+    problem = build_problem(config["env"], simulator)
+    return judge(folder, problem, recommended["design"], events, config["seed"] if seed is None else seed)
+
+
+def simulator_settings(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of conf/simulator/NAME.yaml with changes.
+
+    Raises:
+        ConfigError: unknown simulator or setting.
+    """
+    from importlib.resources import files
+
+    from omegaconf import OmegaConf
+
+    folder = files("rl_detector.conf") / "simulator"
+    known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+    if name not in known:
+        raise ConfigError(f"unknown simulator {name!r}: known are {', '.join(known)}")
+    settings = {str(key): value for key, value in OmegaConf.create((folder / f"{name}.yaml").read_text()).items()}
+    unknown = [key for key in changes if key not in settings]
+    if unknown:
+        raise ConfigError(f"unknown setting {unknown[0]!r} of simulator {name}: known are {', '.join(settings)}")
+    return {**settings, **changes}
+
+
+def _write_recommended(folder: RunFolder, rows: list[ValidatedDesign]) -> None:
+    best = next(row for row in rows if row.name == RECOMMENDED).to_json()
+    del best["name"], best["difference"]
+    folder.write_json(folder.recommended, best)
+
+
+def _finish(folder: RunFolder, tracker: Tracker, rows: list[ValidatedDesign]) -> None:
+    from rl_detector.report import write_report
+
+    figures = write_report(folder)
+    best = next(row for row in rows if row.name == RECOMMENDED)
+    summary = {"reach": best.reach, "reach_error": best.reach_error, "metric": best.metric, **best.costs}
+    tracker.finish(summary, {name: path for name, path in figures.items() if name == "layouts"})
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter for a result."""
+    found = {"python": sys.version.split()[0]}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

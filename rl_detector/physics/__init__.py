@@ -1,0 +1,1 @@
+"""Pure, vectorised physics, tested against closed forms and Geant4."""

@@ -1,0 +1,326 @@
+"""A detector-design problem: a pure function of (design, events, seed), and the terms that it is made of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from rl_detector.errors import ConfigError, DesignError, SimulationError
+from rl_detector.space import Design, DesignSpace, FloatArray
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What a simulator gives back for one design.
+
+    Attributes:
+        truth: what was generated, name -> [events], for example the energy of the primary in GeV.
+        signals: what the detector saw, [events, channels].
+    """
+
+    truth: Mapping[str, FloatArray]
+    signals: FloatArray
+
+
+@runtime_checkable
+class Simulator(Protocol):
+    """Measures one design. Equal arguments give equal results, bit for bit."""
+
+    def simulate(self, design: Design, events: int, seed: int) -> Readout:
+        """Simulate events in one design; a failure raises SimulationError."""
+        ...
+
+    def describe(self) -> Mapping[str, str]:
+        """Facts that every result must state: name of the simulator, version, physics list."""
+        ...
+
+
+@runtime_checkable
+class BatchSimulator(Simulator, Protocol):
+    """A simulator that measures many designs at once; each result is the one that `simulate` would give."""
+
+    def simulate_batch(
+        self, designs: Sequence[Design], events: int, seeds: Sequence[int]
+    ) -> Sequence[Readout | SimulationError]:
+        """Simulate events in every design; a failure stands in its place and does not touch the others."""
+        ...
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Physics reach of one design, dimensionless, larger is better, with its standard error.
+
+    Attributes:
+        reach, error: the reach and its standard error.
+        metric, metric_error: the physical figure behind it (a resolution, a rate) and its standard error.
+        losses: per-event terms, [events], for paired comparisons, where the metric is their mean and the reach
+            ln(reference / metric); else None.
+        diagnostics: further numbers, never part of the reward.
+    """
+
+    reach: float
+    error: float
+    metric: float
+    metric_error: float
+    losses: FloatArray | None = None
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Reach(Protocol):
+    """Turns a readout into physics reach."""
+
+    def measure(self, readout: Readout) -> Measurement:
+        """Reach of one design; data that cannot be judged raise SimulationError."""
+        ...
+
+
+@runtime_checkable
+class BatchReach(Reach, Protocol):
+    """A reach that judges many readouts at once; each result is the one that `measure` would give."""
+
+    def measure_batch(self, readouts: Sequence[Readout]) -> Sequence[Measurement]:
+        """Reach of every design."""
+        ...
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a design takes, for example money or mass.
+
+    Attributes:
+        name, unit: for people and the ledger.
+        reference: the amount (in `unit`) that counts as 1 in the reward; a baseline's cost or a budget.
+        amount: design -> amount in `unit`.
+    """
+
+    name: str
+    unit: str
+    reference: float
+    amount: Callable[[Design], float]
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """An upper limit that a design must respect.
+
+    Attributes:
+        name, unit: for people and the ledger.
+        limit: largest allowed amount, in `unit`, > 0.
+        amount: design -> amount in `unit`.
+    """
+
+    name: str
+    unit: str
+    limit: float
+    amount: Callable[[Design], float]
+
+    def violation(self, design: Design) -> float:
+        """How far the design is beyond the limit, in `unit`; 0 when it is within."""
+        return max(self.amount(design) - self.limit, 0.0)
+
+
+class Component(NamedTuple):
+    """One piece of a layout drawn to scale: position and extent along the beam axis in cm."""
+
+    label: str
+    material: str
+    start: float
+    length: float
+
+
+PENALTY_KNEE = 0.01
+"""Relative violation at which the penalty turns from quadratic to linear."""
+
+
+def penalty(relative_violation: float) -> float:
+    """Steep smooth penalty h(x) of a relative violation x >= 0: x^2 / (2 k) up to the knee k, then x - k/2 (Huber)."""
+    if relative_violation < PENALTY_KNEE:
+        return relative_violation**2 / (2 * PENALTY_KNEE)
+    return relative_violation - PENALTY_KNEE / 2
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluated design; its terms stay apart.
+
+    Attributes:
+        design: in physical units.
+        events, seed: what was simulated.
+        costs: name -> amount in the cost's unit.
+        violations: name -> amount beyond the limit in the constraint's unit.
+        measurement: None when the simulation failed.
+        reward: reach - cost_weight * cost - penalties; None when the simulation failed.
+        failure: why the simulation failed, else None.
+    """
+
+    design: Design
+    events: int
+    seed: int
+    costs: Mapping[str, float]
+    violations: Mapping[str, float]
+    measurement: Measurement | None
+    reward: float | None
+    failure: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no measurement."""
+        return self.measurement is None
+
+
+@dataclass(frozen=True)
+class DesignProblem:
+    """What can be built, how it is measured, what it is worth and what it takes.
+
+    Attributes:
+        name: short name for folders and tables.
+        space: what can be built.
+        simulator: how it is measured.
+        reach: what it is worth.
+        costs, constraints: what it takes and what is not allowed.
+        baselines: named designs to compare with; the first one is the zero of the reach and the start of a search.
+        cost_weight: reward per unit of relative cost (sum of amount / reference).
+        penalty_weight: reward per unit of `penalty(relative violation)`.
+        conditions: name -> number, further facts of the task shown to the agent (beam, budget).
+        layout: design -> components, for pictures.
+        metric: name of the figure behind the reach, with unit.
+    """
+
+    name: str
+    space: DesignSpace
+    simulator: Simulator
+    reach: Reach
+    costs: tuple[Cost, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+    baselines: Mapping[str, Design] = field(default_factory=dict)
+    cost_weight: float = 0.0
+    penalty_weight: float = 5.0
+    conditions: Mapping[str, float] = field(default_factory=dict)
+    layout: Callable[[Design], Sequence[Component]] | None = None
+    metric: str = "metric"
+
+    def __post_init__(self) -> None:
+        for name, baseline in self.baselines.items():
+            try:
+                self.space.check(baseline)
+            except DesignError as error:
+                raise ConfigError(f"baseline {name!r} of {self.name} cannot be built: {error}") from error
+
+    @property
+    def context(self) -> Mapping[str, float]:
+        """What an agent may know of the task: weights of the reward and the conditions, name -> number."""
+        return {"cost_weight": self.cost_weight, "penalty_weight": self.penalty_weight, **self.conditions}
+
+    @property
+    def observation(self) -> FloatArray:
+        """The context as numbers, [context]."""
+        return np.array(list(self.context.values()), dtype=np.float64)
+
+    @property
+    def start(self) -> Design | None:
+        """The design at which a search begins: the first baseline."""
+        return next(iter(self.baselines.values()), None)
+
+    def with_cost_weight(self, cost_weight: float) -> DesignProblem:
+        """The same problem with another price of cost."""
+        return replace(self, cost_weight=cost_weight)
+
+    def evaluate(self, design: Design, events: int, seed: int) -> Evaluation:
+        """Measure one design with a number of events; pure: equal arguments give equal results.
+
+        Raises:
+            DesignError: the design cannot be built, or `events` is not a positive whole number.
+        """
+        return self.evaluate_batch([design], events, [seed])[0]
+
+    def evaluate_batch(self, designs: Sequence[Design], events: int, seeds: Sequence[int]) -> list[Evaluation]:
+        """Measure many designs, each with its own seed; equals `evaluate` for each of them.
+
+        A simulation that fails becomes a failed Evaluation with its reason and does not touch the others.
+        """
+        if isinstance(events, bool) or not isinstance(events, int) or events < 1:
+            raise DesignError(f"events per design must be a whole number >= 1, got {events!r}")
+        if len(designs) != len(seeds):
+            raise DesignError(f"each design needs a seed: got {len(designs)} designs and {len(seeds)} seeds")
+        for design in designs:
+            self.space.check(design)
+        outcomes = self._measure(self._simulate(designs, events, seeds))
+        return [
+            self._evaluation(design, events, seed, outcome)
+            for design, seed, outcome in zip(designs, seeds, outcomes, strict=True)
+        ]
+
+    def _simulate(
+        self, designs: Sequence[Design], events: int, seeds: Sequence[int]
+    ) -> list[Readout | SimulationError]:
+        if not isinstance(self.simulator, BatchSimulator):
+            return [self._simulate_one(design, events, seed) for design, seed in zip(designs, seeds, strict=True)]
+        readouts = self.simulator.simulate_batch(designs, events, seeds)
+        return [_checked(readout, events) for readout in readouts]
+
+    def _simulate_one(self, design: Design, events: int, seed: int) -> Readout | SimulationError:
+        try:
+            return _checked(self.simulator.simulate(design, events, seed), events)
+        except Exception as error:  # whatever a user's simulator raises is a failed trial, not the end of a study
+            return _as_failure(error)
+
+    def _measure(self, readouts: Sequence[Readout | SimulationError]) -> list[Measurement | SimulationError]:
+        good = [readout for readout in readouts if isinstance(readout, Readout)]
+        if isinstance(self.reach, BatchReach) and good:
+            measured = iter([_finite(measurement) for measurement in self.reach.measure_batch(good)])
+        else:
+            measured = iter([self._measure_one(readout) for readout in good])
+        return [next(measured) if isinstance(readout, Readout) else readout for readout in readouts]
+
+    def _measure_one(self, readout: Readout) -> Measurement | SimulationError:
+        try:
+            return _finite(self.reach.measure(readout))
+        except SimulationError as error:
+            return error
+
+    def _evaluation(self, design: Design, events: int, seed: int, outcome: Measurement | SimulationError) -> Evaluation:
+        costs = {cost.name: cost.amount(design) for cost in self.costs}
+        violations = {constraint.name: constraint.violation(design) for constraint in self.constraints}
+        if isinstance(outcome, SimulationError):
+            return Evaluation(design, events, seed, costs, violations, None, None, str(outcome))
+        reward = outcome.reach - self.charge(costs, violations)
+        return Evaluation(design, events, seed, costs, violations, outcome, reward)
+
+    def relative_cost(self, costs: Mapping[str, float]) -> float:
+        """Sum of the costs over their references."""
+        return sum(costs[cost.name] / cost.reference for cost in self.costs)
+
+    def charge(self, costs: Mapping[str, float], violations: Mapping[str, float]) -> float:
+        """What cost and violations take from the reward: cost_weight * cost + penalty_weight * sum of penalties."""
+        penalties = sum(penalty(violations[limit.name] / limit.limit) for limit in self.constraints)
+        return self.cost_weight * self.relative_cost(costs) + self.penalty_weight * penalties
+
+
+def _as_failure(error: Exception) -> SimulationError:
+    return error if isinstance(error, SimulationError) else SimulationError(f"{type(error).__name__}: {error}")
+
+
+def _checked(readout: Readout | SimulationError, events: int) -> Readout | SimulationError:
+    """A readout only if it is complete and finite."""
+    if isinstance(readout, SimulationError):
+        return readout
+    arrays: dict[str, Any] = {"signals": readout.signals, **readout.truth}
+    for name, values in arrays.items():
+        if len(values) != events:
+            return SimulationError(f"the simulator returned {len(values)} events of {name}, expected {events}")
+        if not np.isfinite(values).all():
+            bad = int(np.count_nonzero(~np.isfinite(values)))
+            return SimulationError(f"the simulator returned {bad} NaN or infinite values of {name}")
+    return readout
+
+
+def _finite(measurement: Measurement) -> Measurement | SimulationError:
+    numbers = (measurement.reach, measurement.error, measurement.metric, measurement.metric_error)
+    if all(math.isfinite(number) for number in numbers):
+        return measurement
+    return SimulationError(f"reach, error, metric and metric error must be finite, got {numbers}")

@@ -1,0 +1,1 @@
+"""Figures of merit: from readouts to physics reach with its standard error."""

@@ -1,0 +1,73 @@
+"""Energy resolution of a calorimeter as physics reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from rl_detector.errors import ConfigError
+from rl_detector.problem import Measurement, Readout
+from rl_detector.reconstruct.least_squares import cross_fit, shower_features
+from rl_detector.space import FloatArray
+
+MINIMUM_EVENTS = 20
+"""Fewest events from which a regression with cross-fitting can be judged."""
+
+
+@dataclass(frozen=True)
+class ResolutionReach:
+    """reach = ln(reference / metric), metric = mean of (E_rec - E)^2 / (E + 1 GeV), in GeV.
+
+    The metric is the loss of the published calorimeter study (AIDO, github.com/KylianSchmidt/aido, full calorimeter
+    example). E_rec is a weighted least-squares regression of the signals with weights 1 / (E + 1 GeV), which minimises
+    this very metric on its training events; each event is judged by a fit to the other folds. The standard error is
+    that of a mean of per-event losses, s / sqrt(n), and by the delta method s / (sqrt(n) metric) for the reach;
+    repeated simulation confirms it (tests/reach). The mean over finite n is pessimistic by a share of about
+    features / n, which falls on all designs alike: compare designs at equal n.
+
+    Attributes:
+        reference: metric of the baseline design in GeV, so that its reach is 0.
+        folds: number of cross-fitting folds.
+    """
+
+    reference: float
+    folds: int = 5
+
+    def measure(self, readout: Readout) -> Measurement:
+        """Reach of one readout with truth `energy` [events] in GeV and signals [events, layers] in GeV."""
+        return self.measure_batch([readout])[0]
+
+    def measure_batch(self, readouts: Sequence[Readout]) -> list[Measurement]:
+        """Reach of many readouts; those with equal numbers of layers are computed together."""
+        result: dict[int, Measurement] = {}
+        shapes = [readout.signals.shape for readout in readouts]
+        for shape, indices in groupby(sorted(range(len(readouts)), key=shapes.__getitem__), key=shapes.__getitem__):
+            if shape[0] < MINIMUM_EVENTS:
+                raise ConfigError(f"a resolution needs at least {MINIMUM_EVENTS} events per design, got {shape[0]}")
+            chosen = list(indices)
+            energy = np.stack([readouts[i].truth["energy"] for i in chosen])
+            signals = np.stack([readouts[i].signals for i in chosen])
+            result.update(zip(chosen, self._measure(energy, signals), strict=True))
+        return [result[i] for i in range(len(readouts))]
+
+    def _measure(self, energy: FloatArray, signals: FloatArray) -> list[Measurement]:
+        predicted = cross_fit(shower_features(signals), energy, 1 / (energy + 1), self.folds)
+        residuals = np.clip(predicted, 0, None) - energy
+        losses = residuals**2 / (energy + 1)
+        metrics = losses.mean(axis=1)
+        errors = losses.std(axis=1, ddof=1) / np.sqrt(losses.shape[1])
+        relative = residuals / np.sqrt(energy)
+        return [
+            Measurement(
+                reach=float(np.log(self.reference / metric)),
+                error=float(error / metric),
+                metric=float(metric),
+                metric_error=float(error),
+                losses=loss,
+                diagnostics={"stochastic_term": float(term.std()), "bias": float(term.mean())},
+            )
+            for metric, error, loss, term in zip(metrics, errors, losses, relative, strict=True)
+        ]

@@ -1,0 +1,1 @@
+"""From signals back to truth: least squares."""

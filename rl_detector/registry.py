@@ -1,0 +1,110 @@
+"""Environments by name: ours, the user's own, and those that other installed packages announce.
+
+Another package announces its environments with the entry-point group `rl_detector.envs`:
+
+    [project.entry-points."rl_detector.envs"]
+    my_detector = "my_package.detector:my_problem"
+
+which makes `gym.make("rl_detector/MyDetector-v0")` and `rl-detector train env=my_detector` work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from typing import Any
+
+import gymnasium as gym
+
+from rl_detector.errors import ConfigError
+
+NAMESPACE = "rl_detector"
+GROUP = "rl_detector.envs"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One registered problem.
+
+    Attributes:
+        name: short name in lower_snake_case, used on the command line.
+        factory: "package.module:function" that returns a DesignProblem.
+        version: raised whenever the physics changes.
+    """
+
+    name: str
+    factory: str
+    version: int = 0
+
+    @property
+    def id(self) -> str:
+        """The Gymnasium id, for example rl_detector/Calorimeter-v0."""
+        return f"{NAMESPACE}/{''.join(part.capitalize() for part in self.name.split('_'))}-v{self.version}"
+
+
+_REGISTERED: dict[str, Registration] = {}
+
+
+def register(name: str, factory: str | Callable[..., Any], version: int = 0) -> str:
+    """Register a problem factory under a name; gives its Gymnasium id.
+
+    Args:
+        name: lower_snake_case, for example "my_detector".
+        factory: a function at module level, or "package.module:function", that returns a DesignProblem; its keyword
+            arguments become those of gym.make.
+        version: raised whenever the physics changes.
+
+    Raises:
+        ConfigError: the name is taken by another factory, is not lower_snake_case, or the factory has no import path.
+    """
+    if not (name.isidentifier() and name == name.lower()):
+        raise ConfigError(f"name of an environment must be lower_snake_case, got {name!r}")
+    registration = Registration(name, factory if isinstance(factory, str) else _import_path(factory), version)
+    if _REGISTERED.setdefault(name, registration) != registration:
+        raise ConfigError(
+            f"environment {name!r} is already registered with {_REGISTERED[name].factory}; choose another name"
+        )
+    if registration.id not in gym.registry:
+        gym.register(
+            registration.id,
+            entry_point=f"{NAMESPACE}.env:make_env",
+            vector_entry_point=f"{NAMESPACE}.env:make_vector_env",
+            kwargs={"factory": registration.factory},
+        )
+    return registration.id
+
+
+def registered() -> dict[str, Registration]:
+    """All registrations by name, those of other packages included."""
+    load_entry_points()
+    return dict(sorted(_REGISTERED.items()))
+
+
+def find(name: str) -> Registration:
+    """A registration by its short name.
+
+    Raises:
+        ConfigError: unknown; the message lists the known ones.
+    """
+    known = registered()
+    if name not in known:
+        raise ConfigError(f"unknown environment {name!r}: known are {', '.join(known)}")
+    return known[name]
+
+
+def load_entry_points() -> None:
+    """Register what installed packages announce in the group `rl_detector.envs`; nothing of theirs is imported yet."""
+    for point in entry_points(group=GROUP):
+        if point.name not in _REGISTERED:
+            register(point.name, point.value)
+
+
+def _import_path(factory: Callable[..., Any]) -> str:
+    module, name = factory.__module__, factory.__qualname__
+    if "<" in name or "." in name:
+        raise ConfigError(f"the factory {name} must be a function at module level, so that it can be imported by name")
+    return f"{module}:{name}"
+
+
+register("calorimeter", "rl_detector.envs.calorimeter:calorimeter")

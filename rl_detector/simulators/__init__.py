@@ -1,0 +1,1 @@
+"""Black boxes that turn layouts and primaries into energy deposits."""

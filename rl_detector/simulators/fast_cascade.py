@@ -1,0 +1,292 @@
+"""Showers in batches of stacks: the state of every event travels through the layers, one layer at a time.
+
+Arrays are flat over the events of several stacks; `owners` [events] says which stack an event belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rl_detector.physics.materials import material
+from rl_detector.physics.showers import (
+    PHOTON_CONVERSION,
+    FloatArray,
+    IntArray,
+    age,
+    electromagnetic_fraction,
+    fluctuate,
+    interpolate,
+    kumaraswamy,
+    locate,
+    track_deposits,
+)
+from rl_detector.simulators.fast_parameters import FastParameters
+from rl_detector.simulators.stack import Stack
+
+GENERATIONS = 3
+"""Hadronic vertices along the leading particle; at 20 GeV the fourth one is left with about 1 % of the energy."""
+
+_TINY = 1e-9
+
+UNIFORMS = 3 * GENERATIONS
+NORMALS = 3 * GENERATIONS + 1
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Random numbers: those of the event, [UNIFORMS or NORMALS, events], and of every layer, [layers, events]."""
+
+    uniform: FloatArray
+    normal: FloatArray
+    layers: FloatArray
+    hadron_layers: FloatArray
+
+    def exponential(self, row: int) -> FloatArray:
+        """Standard exponential numbers from one row of the uniform ones."""
+        return -np.log1p(-self.uniform[row])
+
+    def take(self, events: IntArray) -> Numbers:
+        """The numbers of some events."""
+        return Numbers(*(values[:, events] for values in (self.uniform, self.normal, self.layers, self.hadron_layers)))
+
+
+@dataclass(frozen=True)
+class Slabs:
+    """Properties of layers; every field has the same shape: [layers, stacks] of a batch, or [events] when picked."""
+
+    radiation: FloatArray
+    interaction: FloatArray
+    loss: FloatArray
+    growth: FloatArray
+    relaxation: FloatArray
+    absorption: FloatArray
+    age_scale: FloatArray
+    quantum: FloatArray
+    visible: FloatArray
+    local: FloatArray
+    pool_depth: FloatArray
+    pool_visible: FloatArray
+
+    def pick(self, layer: int | IntArray, owners: IntArray) -> Slabs:
+        """Slabs of one layer per event, [events]."""
+        return Slabs(*(getattr(self, name)[layer, owners] for name in self.__dataclass_fields__))
+
+    def edges(self, name: str, owners: IntArray) -> FloatArray:
+        """Cumulative thickness in the unit of the field, [layers + 1, events]."""
+        values: FloatArray = getattr(self, name)
+        total = np.zeros((values.shape[0] + 1, values.shape[1]))
+        np.cumsum(values, axis=0, out=total[1:])
+        return total[:, owners]
+
+
+def slabs(stacks: Sequence[Stack], layers: int, parameters: FastParameters) -> Slabs:
+    """Tabulate stacks; those with fewer than `layers` layers are padded with layers of no thickness behind."""
+    columns = [[_slab(stack, layer, parameters) for stack in stacks] for layer in range(layers)]
+    table = np.array(columns, dtype=np.float64)
+    return Slabs(*(np.ascontiguousarray(table[:, :, field]) for field in range(table.shape[2])))
+
+
+def _slab(stack: Stack, layer: int, parameters: FastParameters) -> tuple[float, ...]:
+    present = layer < len(stack.materials)
+    substance = material(stack.materials[layer] if present else stack.materials[-1])
+    thickness = stack.thicknesses[layer] if present else 0.0
+    response = parameters.response(substance)
+    loss = thickness * substance.mip_loss * response.ionisation
+    return (
+        thickness / substance.radiation_length,
+        thickness / (substance.interaction_length * response.path),
+        loss,
+        response.growth,
+        response.relaxation,
+        response.absorption,
+        (response.criticality / response.absorption) ** (1 / 3),
+        response.quantum * loss / (response.quantum + loss) if loss > 0 else 0.0,
+        response.visible,
+        response.local,
+        response.pool_rate * thickness / substance.interaction_length,
+        response.pool_visible,
+    )
+
+
+@dataclass(frozen=True)
+class Injection:
+    """Energy that enters the cascade inside a layer; fields are [events].
+
+    Attributes:
+        layer: index, the number of layers for an event in which it never happens.
+        before: fraction of that layer passed before.
+        energy: electromagnetic energy in GeV.
+        particles: particles per GeV at that point (age^3).
+        normal: random numbers of the deposit in the rest of that layer.
+        hadronic: low-energy hadrons, visible energy in GeV.
+    """
+
+    layer: IntArray
+    before: FloatArray
+    energy: FloatArray
+    particles: FloatArray
+    normal: FloatArray
+    hadronic: FloatArray
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """Injections at the end of their own layer; fields are [injections], `events` says which event each belongs to."""
+
+    layer: IntArray
+    events: IntArray
+    energy: FloatArray
+    particles: FloatArray
+    hadronic: FloatArray
+
+
+class Cascade:
+    """Energy still to be deposited in every event, and what was deposited, [layers, events]."""
+
+    def __init__(self, table: Slabs, owners: IntArray, tempo: FloatArray, parameters: FastParameters) -> None:
+        self.table, self.owners, self.tempo, self.parameters = table, owners, tempo, parameters
+        self.deposits = np.zeros((table.radiation.shape[0], len(owners)))
+        self.energy = np.zeros(len(owners))
+        self.age = np.zeros(len(owners))
+        self.pool = np.zeros(len(owners))
+
+    def run(self, injections: Sequence[Injection], normals: FloatArray, hadron_normals: FloatArray | None) -> FloatArray:
+        """Go through the layers; normals are [layers, events], those of hadrons None where there are none."""
+        inside = [self._partial(injection) for injection in injections]
+        for layer in range(self.deposits.shape[0]):
+            slab = self.table.pick(layer, self.owners)
+            self._develop(layer, slab, normals[layer])
+            if hadron_normals is not None:
+                self._drain(layer, slab, hadron_normals[layer])
+            for injection in inside:
+                self._merge(layer, injection)
+        return self.deposits
+
+    def _develop(self, layer: int, slab: Slabs, normal: FloatArray) -> None:
+        """Electromagnetic part of one whole layer."""
+        share, self.age = self._shower(slab, slab.radiation, self.energy, self.age, normal, self.tempo)
+        deposit = self.energy * share
+        self.deposits[layer] += deposit
+        self.energy -= deposit
+
+    def _shower(
+        self, slab: Slabs, depth: FloatArray, energy: FloatArray, start: FloatArray, normal: FloatArray, tempo: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Fluctuated share of `energy` deposited in a slab, and the age behind it."""
+        scaled = start * slab.age_scale
+        growth = np.where(scaled < 1.0, slab.growth * tempo, slab.relaxation)
+        after, share = age(scaled, depth, growth, slab.absorption)
+        tracks = energy * start * start * start * self.parameters.electromagnetic.early
+        variance = share * (1.0 - share) * (slab.quantum / (energy + _TINY) + share * (1.0 - share) / (tracks + 1.0))
+        return fluctuate(share, variance, normal), after / slab.age_scale
+
+    def _drain(self, layer: int, slab: Slabs, normal: FloatArray) -> None:
+        """Low-energy hadrons of one whole layer."""
+        share = -np.expm1(-slab.pool_depth)
+        variance = share * (1.0 - share) * self.parameters.hadronic.quantum / (self.pool + _TINY)
+        lost = self.pool * fluctuate(share, variance, normal)
+        self.deposits[layer] += lost * slab.pool_visible
+        self.pool -= lost
+
+    def _partial(self, injection: Injection) -> Arrival:
+        """Develop an injection to the end of its own layer; the result is the state there."""
+        layers = self.deposits.shape[0]
+        events = np.flatnonzero(injection.layer < layers)
+        layer, energy = injection.layer[events], injection.energy[events]
+        slab = self.table.pick(layer, self.owners[events])
+        rest = 1.0 - injection.before[events]
+        start = np.cbrt(injection.particles[events])
+        share, end = self._shower(slab, slab.radiation * rest, energy, start, injection.normal[events], self.tempo[events])
+        local = injection.hadronic[events] * slab.local
+        pool = injection.hadronic[events] - local
+        drained = -np.expm1(-slab.pool_depth * rest) * pool
+        self.deposits[layer, events] += energy * share + local + drained * slab.pool_visible
+        return Arrival(layer, events, energy * (1.0 - share), end**3, pool - drained)
+
+    def _merge(self, layer: int, state: Arrival) -> None:
+        """Add the injections of this layer to the shower that leaves it: energies and particle numbers add up."""
+        here = np.flatnonzero(state.layer == layer)
+        events, energy = state.events[here], state.energy[here]
+        old = self.energy[events]
+        particles = self.age[events] ** 3 * old + state.particles[here] * energy
+        self.energy[events] = old + energy
+        self.age[events] = np.cbrt(particles / (old + energy + _TINY))
+        self.pool[events] += state.hadronic[here]
+
+
+def photon_or_electron(
+    table: Slabs,
+    owners: IntArray,
+    energies: FloatArray,
+    is_photon: NDArray[np.bool_],
+    numbers: Numbers,
+    parameters: FastParameters,
+) -> FloatArray:
+    """Deposits of electromagnetic primaries, [layers, events]."""
+    constants = parameters.electromagnetic
+    depth = np.where(is_photon, numbers.exponential(0) * (PHOTON_CONVERSION * constants.conversion), 0.0)
+    layer, before = locate(depth, table.edges("radiation", owners))
+    spread = np.where(is_photon, constants.photon_spread, constants.electron_spread)
+    start = np.where(is_photon, constants.photon_start, 1.0) * np.exp(spread * numbers.normal[0]) / energies
+    tempo = np.exp(constants.growth_spread * numbers.normal[1])
+    shower = Injection(layer, before, energies, start, numbers.normal[2], np.zeros(len(owners)))
+    return Cascade(table, owners, tempo, parameters).run([shower], numbers.layers, None)
+
+
+def pion(
+    table: Slabs, owners: IntArray, energies: FloatArray, numbers: Numbers, parameters: FastParameters
+) -> FloatArray:
+    """Deposits of charged pions, [layers, events]."""
+    edges = table.edges("interaction", owners), table.edges("loss", owners)
+    layers = table.radiation.shape[0]
+    kinetic, track, depth = energies.copy(), np.zeros(len(owners)), np.zeros(len(owners))
+    alive = np.ones(len(owners), dtype=np.bool_)
+    injections = []
+    for generation in range(GENERATIONS):
+        depth += numbers.exponential(3 * generation)
+        layer, before = locate(depth, edges[0])
+        need = np.where(alive, interpolate(layer, before, edges[1]) - track, 0.0)
+        track += np.minimum(need, kinetic)
+        alive &= (layer < layers) & (kinetic > need)
+        kinetic = np.where(alive, kinetic - need, 0.0)
+        if generation == 0:
+            kinetic += np.where(alive, parameters.hadronic.rest_energy, 0.0)
+        vertex = np.where(alive, layer, layers), before
+        injection, kinetic = _vertex(table, owners, vertex, kinetic, numbers, generation, parameters)
+        injections.append(injection)
+    tempo = np.exp(parameters.electromagnetic.growth_spread * numbers.normal[0])
+    cascade = Cascade(table, owners, tempo, parameters)
+    return cascade.run(injections, numbers.layers, numbers.hadron_layers) + track_deposits(track, edges[1])
+
+
+def _vertex(
+    table: Slabs,
+    owners: IntArray,
+    place: tuple[IntArray, FloatArray],
+    kinetic: FloatArray,
+    numbers: Numbers,
+    generation: int,
+    parameters: FastParameters,
+) -> tuple[Injection, FloatArray]:
+    """Share the energy of a hadronic interaction: neutral pions, leading hadron (returned), the rest."""
+    constants, normal = parameters.hadronic, numbers.normal[1 + 3 * generation :]
+    slab = table.pick(np.minimum(place[0], table.radiation.shape[0] - 1), owners)
+    mean = electromagnetic_fraction(kinetic, constants.fraction_scale, constants.fraction_power)
+    shape = constants.fraction_shape_a * mean / (1.0 - mean) + _TINY
+    neutral = kinetic * kumaraswamy(numbers.uniform[3 * generation + 1], shape, constants.fraction_shape_b)
+    charged = kinetic - neutral
+    leading = np.zeros(len(owners))
+    if generation < GENERATIONS - 1:
+        carried = kumaraswamy(numbers.uniform[3 * generation + 2], constants.leading_shape_a, constants.leading_shape_b)
+        leading = charged * carried
+    odds = slab.visible / (1.0 - slab.visible) * (kinetic + _TINY) ** constants.visible_slope
+    mean_visible = odds / (1.0 + odds)
+    variance = constants.visible_spread**2 * np.ones(len(owners))
+    visible = (charged - leading) * fluctuate(mean_visible, variance, normal[0])
+    start = parameters.electromagnetic.pion_start * np.exp(parameters.electromagnetic.pion_spread * normal[1])
+    injection = Injection(*place, neutral, start / (neutral + _TINY), normal[2], visible)
+    return injection, leading

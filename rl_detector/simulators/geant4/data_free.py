@@ -1,0 +1,129 @@
+"""A physics list that reads no data file, built from classes that Geant4 exports. Worker process only.
+
+Electromagnetic: photo-electric effect (Sandia), Klein-Nishina, Bethe-Heitler, Moller/Bhabha, relativistic
+bremsstrahlung at all energies, Urban multiple scattering, ionisation of hadrons and ions, decays. No Rayleigh
+scattering, no fluorescence; bremsstrahlung below 1 MeV is missing, about 10 % on the critical energy.
+Hadronic: Barashenkov-Glauber-Gribov cross sections and the Bertini cascade with its own de-excitation for pi, p, n;
+elastic scattering. No neutron capture: neutrons are dropped after NEUTRON_TIME.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rl_detector.simulators.geant4.symbols import Symbols, integer, name_for_particle, pointer
+
+NEUTRON_TIME = 10.0
+"""Neutrons are dropped this many microseconds after the event began (G4NeutronTrackingCut's default, as in QGSP_BERT)."""
+
+_EM_PROCESS = 2
+"""fElectromagnetic in G4ProcessType.hh."""
+
+_CHARGED_HADRONS = ("G4PionPlus", "G4PionMinus", "G4KaonPlus", "G4KaonMinus", "G4Proton", "G4AntiProton")
+_LIGHT_NUCLEI = ("G4Deuteron", "G4Triton")
+_IONS = ("G4Alpha", "G4He3", "G4GenericIon")
+_FAMILIES = ("Boson", "Lepton", "Meson", "Baryon", "Ion", "ShortLived")
+
+
+def physics_list(g4: Any) -> Any:
+    """The data-free G4VModularPhysicsList; `g4` is the module geant4_pybind."""
+    symbols = Symbols(g4.__file__)
+
+    class DataFree(g4.G4VPhysicsConstructor):  # type: ignore[misc]
+        def ConstructParticle(self) -> None:
+            for family in _FAMILIES:
+                symbols.call(f"G4{family}Constructor", "ConstructParticle", "v")
+
+        def ConstructProcess(self) -> None:
+            for construct in (_photons, _electrons, _muons, _charged_hadrons, _hadronic):
+                construct(symbols)
+
+    class DataFreeList(g4.G4VModularPhysicsList):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.SetVerboseLevel(0)
+            self.neutron_limit = g4.G4NeutronTrackingCut()
+            self.neutron_limit.SetTimeLimit(NEUTRON_TIME * g4.microsecond)
+            self.parts = (DataFree("DataFree"), g4.G4DecayPhysics(), self.neutron_limit)
+            for part in self.parts:
+                self.RegisterPhysics(part)
+
+    return DataFreeList()
+
+
+def _register(symbols: Symbols, process: int, particle: int) -> None:
+    helper = symbols.function("_ZN19G4PhysicsListHelper20GetPhysicsListHelperEv", result=pointer(None)[0])()
+    signature = "P10G4VProcessP20G4ParticleDefinition"
+    symbols.call("G4PhysicsListHelper", "RegisterProcess", signature, *map(pointer, (helper, process, particle)))
+
+
+def _photons(symbols: Symbols) -> None:
+    gamma = symbols.particle("G4Gamma")
+    for name, label in (("G4PhotoElectricEffect", "phot"), ("G4ComptonScattering", "compt"), ("G4GammaConversion", "conv")):
+        _register(symbols, symbols.typed(name, label, _EM_PROCESS), gamma)
+
+
+def _electrons(symbols: Symbols) -> None:
+    for name in ("G4Electron", "G4Positron"):
+        particle = symbols.particle(name)
+        _register(symbols, symbols.named("G4eMultipleScattering", "msc"), particle)
+        _register(symbols, symbols.named("G4eIonisation", "eIoni"), particle)
+        _register(symbols, _bremsstrahlung(symbols), particle)
+    _register(symbols, symbols.named("G4eplusAnnihilation", "annihil"), symbols.particle("G4Positron"))
+
+
+def _bremsstrahlung(symbols: Symbols) -> int:
+    """Relativistic model at all energies: the default below 1 GeV (Seltzer-Berger) reads G4LEDATA."""
+    process = symbols.named("G4eBremsstrahlung", "eBrem")
+    for index in (0, 1):
+        model = name_for_particle(symbols, "G4eBremsstrahlungRelModel", "eBremLPM", None)
+        arguments = (pointer(process), pointer(model), integer(index))
+        symbols.call("G4VEnergyLossProcess", "SetEmModel", "P10G4VEmModeli", *arguments)
+    return process
+
+
+def _urban(symbols: Symbols, name: str) -> int:
+    process, model = symbols.named(name, "msc"), symbols.named("G4UrbanMscModel", "UrbanMsc")
+    arguments = (pointer(process), pointer(model), integer(0))
+    symbols.call("G4VMultipleScattering", "SetEmModel", "P11G4VMscModeli", *arguments)
+    return process
+
+
+def _muons(symbols: Symbols) -> None:
+    for name in ("G4MuonPlus", "G4MuonMinus"):
+        particle = symbols.particle(name)
+        _register(symbols, _urban(symbols, "G4MuMultipleScattering"), particle)
+        for process, label in (("Ionisation", "muIoni"), ("Bremsstrahlung", "muBrems"), ("PairProduction", "muPairProd")):
+            _register(symbols, symbols.named(f"G4Mu{process}", label), particle)
+
+
+def _charged_hadrons(symbols: Symbols) -> None:
+    for name in (*_CHARGED_HADRONS, *_LIGHT_NUCLEI):
+        particle = symbols.particle(name)
+        _register(symbols, _urban(symbols, "G4hMultipleScattering"), particle)
+        _register(symbols, symbols.named("G4hIonisation", "hIoni"), particle)
+    for name in _CHARGED_HADRONS:
+        _register(symbols, symbols.named("G4hBremsstrahlung", "hBrems"), symbols.particle(name))
+        _register(symbols, symbols.named("G4hPairProduction", "hPairProd"), symbols.particle(name))
+    for name in _IONS:
+        _register(symbols, symbols.named("G4ionIonisation", "ionIoni"), symbols.particle(name))
+
+
+def _hadronic(symbols: Symbols) -> None:
+    for name in ("G4PionPlus", "G4PionMinus", "G4Proton", "G4Neutron"):
+        particle = symbols.particle(name)
+        family = "Pion" if "Pion" in name else "Nucleon"
+        inelastic = name_for_particle(symbols, "G4HadronInelasticProcess", f"{name[2:].lower()}Inelastic", particle, "np")
+        cascade = symbols.named("G4CascadeInterface", "BertiniCascade")
+        _hadronic_process(symbols, inelastic, symbols.for_particle(f"G4BGG{family}InelasticXS", particle), cascade)
+        _register(symbols, inelastic, particle)
+        elastic = symbols.named("G4HadronElasticProcess", "hadElastic")
+        model = symbols.named("G4HadronElastic", "hElasticLHEP")
+        _hadronic_process(symbols, elastic, symbols.for_particle(f"G4BGG{family}ElasticXS", particle), model)
+        _register(symbols, elastic, particle)
+
+
+def _hadronic_process(symbols: Symbols, process: int, cross_section: int, model: int) -> None:
+    sections = (pointer(process), pointer(cross_section))
+    symbols.call("G4HadronicProcess", "AddDataSet", "P22G4VCrossSectionDataSet", *sections)
+    symbols.call("G4HadronicProcess", "RegisterMe", "P21G4HadronicInteraction", pointer(process), pointer(model))

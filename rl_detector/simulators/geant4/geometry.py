@@ -1,0 +1,139 @@
+"""Layers, particle gun and scoring of one worker, in terms of geant4_pybind's classes. Worker process only."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+MARGIN = 10.0
+"""Vacuum between the layers and the end of the world, in cm; the gun stands half way in front of the first layer."""
+
+_DETECTOR = "stack"
+_SCORER = "deposit"
+
+
+class Layer(NamedTuple):
+    """One layer that is built."""
+
+    column: int
+    """Column of the result."""
+    material: str
+    """Name in the NIST table of Geant4."""
+    thickness: float
+    """In cm."""
+
+
+class Setup:
+    """What Geant4 calls back: geometry, gun, and the copy of the deposits after each event.
+
+    Every C++ object that Geant4 does not own is kept referenced here.
+    """
+
+    def __init__(self, g4: Any, width: float) -> None:
+        """`g4` is the module geant4_pybind, `width` the full transverse size of the layers in cm."""
+        self.g4, self.width = g4, width
+        self.layers: tuple[Layer, ...] = ()
+        self.volumes: list[Any] = []
+        self.scorers: list[Any] = []
+        self.collection = -1
+        self.particles: tuple[str, ...] = ()
+        self.energies: tuple[float, ...] = ()
+        self.deposits: NDArray[np.float64] = np.zeros((0, 0))
+        self.detector = _detector(self)
+        self.actions = _actions(self)
+
+    def shoot(
+        self, particles: tuple[str, ...], energies: tuple[float, ...], deposits: NDArray[np.float64]
+    ) -> None:
+        """Set the primaries of the next run (GeV) and the array [events, layers] that takes their deposits in GeV."""
+        self.particles, self.energies, self.deposits = particles, energies, deposits
+
+    def build(self) -> Any:
+        """World volume with the layers, first one at the lowest z."""
+        g4 = self.g4
+        half = sum(layer.thickness for layer in self.layers) * g4.cm / 2
+        side, margin = self.width * g4.cm / 2, MARGIN * g4.cm
+        self.volumes = []
+        world = self._box("world", "G4_Galactic", (side + margin, half + margin), None, (0.0, 0))
+        front = -half
+        for layer in self.layers:
+            depth = layer.thickness * g4.cm / 2
+            self._box("layer", layer.material, (side, depth), world[1], (front + depth, layer.column))
+            front += 2 * depth
+        self.start = -half - margin / 2
+        return world[2]
+
+    def _box(
+        self, name: str, material: str, halves: tuple[float, float], mother: Any, place: tuple[float, int]
+    ) -> tuple[Any, Any, Any]:
+        g4, (side, depth), (centre, column) = self.g4, halves, place
+        solid = g4.G4Box(name, side, side, depth)
+        logical = g4.G4LogicalVolume(solid, g4.G4NistManager.Instance().FindOrBuildMaterial(material), name)
+        position = g4.G4ThreeVector(0, 0, centre)
+        physical = g4.G4PVPlacement(None, position, logical, name, mother, False, column)
+        self.volumes.append((solid, logical, physical))
+        return solid, logical, physical
+
+    def attach(self) -> None:
+        """Score the energy deposits of all layers in C++; the copy number is the column of the result."""
+        if not self.scorers:
+            detector, scorer = self.g4.G4MultiFunctionalDetector(_DETECTOR), self.g4.G4PSEnergyDeposit(_SCORER)
+            detector.RegisterPrimitive(scorer)
+            self.g4.G4SDManager.GetSDMpointer().AddNewDetector(detector)
+            self.scorers = [detector, scorer]
+        for _, logical, _ in self.volumes[1:]:
+            logical.SetSensitiveDetector(self.scorers[0])
+
+    def aim(self, gun: Any, event: int) -> None:
+        """Point the gun for one event."""
+        g4 = self.g4
+        gun.SetParticleDefinition(g4.G4ParticleTable.GetParticleTable().FindParticle(self.particles[event]))
+        gun.SetParticleEnergy(self.energies[event] * g4.GeV)
+        gun.SetParticlePosition(g4.G4ThreeVector(0, 0, self.start))
+        gun.SetParticleMomentumDirection(g4.G4ThreeVector(0, 0, 1))
+
+    def read(self, event: Any) -> None:
+        """Copy the deposits of a finished event, MeV to GeV."""
+        if self.collection < 0:
+            self.collection = self.g4.G4SDManager.GetSDMpointer().GetCollectionID(f"{_DETECTOR}/{_SCORER}")
+        row = self.deposits[event.GetEventID()]
+        for column, energy in event.GetHCofThisEvent().GetHC(self.collection):
+            row[column] = energy / self.g4.GeV
+
+
+def _detector(setup: Setup) -> Any:
+    class Detector(setup.g4.G4VUserDetectorConstruction):  # type: ignore[name-defined, misc]
+        def Construct(self) -> Any:
+            return setup.build()
+
+        def ConstructSDandField(self) -> None:
+            setup.attach()
+
+    return Detector()
+
+
+def _actions(setup: Setup) -> Any:
+    g4 = setup.g4
+
+    class Gun(g4.G4VUserPrimaryGeneratorAction):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.gun = g4.G4ParticleGun(1)
+
+        def GeneratePrimaries(self, event: Any) -> None:
+            setup.aim(self.gun, event.GetEventID())
+            self.gun.GeneratePrimaryVertex(event)
+
+    class Reader(g4.G4UserEventAction):  # type: ignore[misc]
+        def EndOfEventAction(self, event: Any) -> None:
+            setup.read(event)
+
+    class Actions(g4.G4VUserActionInitialization):  # type: ignore[misc]
+        def Build(self) -> None:
+            self.parts = (Gun(), Reader())
+            for part in self.parts:
+                self.SetUserAction(part)
+
+    return Actions()

@@ -1,0 +1,106 @@
+"""A pool of worker processes that can be killed, time out or crash without taking the parent along."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import contextmanager, suppress
+from multiprocessing import spawn
+from multiprocessing.context import SpawnContext, SpawnProcess
+from typing import Any
+
+from pebble import ProcessPool
+
+GRACE = 60.0
+"""Seconds beyond the longest time limit after which a pool that finished nothing is given up."""
+
+_STOP_LIMIT = 10.0
+"""Seconds that stopping a pool may take."""
+
+_start_lock = threading.Lock()
+
+
+class _WorkerProcess(SpawnProcess):
+    """A spawned process that does not run the user's script again: workers need nothing from it."""
+
+    @staticmethod
+    def _Popen(process: Any) -> Any:
+        with _start_lock, _without_main():
+            return SpawnProcess._Popen(process)  # type: ignore[attr-defined]
+
+
+class WorkerContext(SpawnContext):
+    """The spawn context with workers that never import `__main__`."""
+
+    Process = _WorkerProcess
+
+
+class WorkerPool:
+    """Worker processes that live until closed, and restart when one dies."""
+
+    def __init__(self, workers: int, initializer: Callable[[], None]) -> None:
+        self._pool = ProcessPool(max_workers=workers, initializer=initializer, context=WorkerContext())
+
+    @property
+    def usable(self) -> bool:
+        """False after an internal failure; make a new pool then."""
+        return bool(self._pool.active)
+
+    def run(self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], limits: Sequence[float]) -> list[Any]:
+        """Results of the tasks in order, each a value or the exception that stopped it (seconds in `limits`)."""
+        futures: list[Future[Any]] = [
+            self._pool.schedule(task, args=args, timeout=limit)
+            for args, limit in zip(arguments, limits, strict=True)
+        ]
+        self._await(futures, max(limits, default=0.0) + GRACE)
+        return [_outcome(future) for future in futures]
+
+    def _await(self, futures: Sequence[Future[Any]], patience: float) -> None:
+        pending = set(futures)
+        while pending:
+            finished, pending = wait(pending, timeout=patience, return_when=FIRST_COMPLETED)
+            if not finished:
+                self.stop()
+                return
+
+    def stop(self) -> None:
+        """End all workers at once; returns within seconds whatever they do."""
+        self._pool.stop()
+        joiner = threading.Thread(target=self._join, daemon=True)
+        joiner.start()
+        joiner.join(_STOP_LIMIT)
+
+    def _join(self) -> None:
+        with suppress(Exception):
+            self._pool.join()
+
+
+def _outcome(future: Future[Any]) -> Any:
+    if not future.done():
+        return TimeoutError("the worker pool stopped answering")
+    return future.exception() or future.result()
+
+
+@contextmanager
+def _without_main() -> Iterator[None]:
+    """Leave the parent's script out of what a process started by this thread is told."""
+    original, thread = spawn.get_preparation_data, threading.get_ident()
+
+    def prepare(name: str) -> dict[str, Any]:
+        data: dict[str, Any] = original(name)
+        if threading.get_ident() == thread:
+            data = {key: value for key, value in data.items() if not key.startswith("init_main")}
+        return data
+
+    spawn.get_preparation_data = prepare
+    try:
+        yield
+    finally:
+        spawn.get_preparation_data = original
+
+
+def inside_starting_process() -> bool:
+    """True while a spawned child is still importing the script of its parent."""
+    return bool(getattr(multiprocessing.current_process(), "_inheriting", False))

@@ -1,0 +1,170 @@
+"""The process that runs Geant4: one run manager, one geometry at a time. Worker process only.
+
+`start` prepares the process, `run_chunk` is the task. geant4_pybind is imported here and nowhere else, and only when
+the first chunk arrives.
+"""
+
+from __future__ import annotations
+
+import atexit
+import math
+import os
+import signal
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rl_detector.errors import SimulationError
+from rl_detector.simulators.geant4 import data_free
+from rl_detector.simulators.geant4.geometry import Layer, Setup
+from rl_detector.simulators.geant4.physics_lists import DATA_FREE, DATA_SETS, Physics
+
+_PARENT_CHECK = 0.5
+"""Seconds between two looks whether the parent is still there."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a worker is built for.
+
+    Attributes:
+        physics: list and data sets.
+        cut: production cut in mm.
+        width: full transverse size of every layer in cm.
+    """
+
+    physics: Physics
+    cut: float
+    width: float
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some events of one stack.
+
+    Attributes:
+        layers: those that are built, in beam order.
+        columns: width of the result, absent layers included.
+        particles, energies: one per event, kinetic energy in GeV.
+        seeds: four positive 31-bit numbers.
+        limit: seconds after which this process ends itself.
+    """
+
+    layers: tuple[Layer, ...]
+    columns: int
+    particles: tuple[str, ...]
+    energies: tuple[float, ...]
+    seeds: tuple[int, ...]
+    limit: float
+
+
+_machine: _Machine | None = None
+
+
+def start() -> None:
+    """Prepare a fresh worker process: silent, deaf to Ctrl-C, gone with its parent or at the first SIGTERM."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    atexit.register(os._exit, 0)  # the interpreter's own shutdown crashes inside Geant4
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+
+
+def run_chunk(settings: Settings, chunk: Chunk) -> NDArray[np.float64]:
+    """Energy deposits in GeV, [events, layers]; runs in the worker."""
+    global _machine
+    signal.alarm(int(chunk.limit) + 1)
+    if _machine is None:
+        _machine = _Machine(settings)
+    deposits = _machine.run(chunk)
+    signal.alarm(0)
+    return deposits
+
+
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_PARENT_CHECK)
+    os._exit(1)
+
+
+class _Machine:
+    """Run manager, physics and the geometry of the last chunk."""
+
+    def __init__(self, settings: Settings) -> None:
+        _prepare_environment(settings.physics)
+        import geant4_pybind as g4
+
+        self.setup = Setup(g4, settings.width)
+        self.manager = g4.G4RunManager()
+        self.interface = g4.G4UImanager.GetUIpointer()
+        self.random = g4.G4Random
+        self.g4 = g4
+        self.settings = settings
+        self.physics = _physics_list(g4, settings.physics.name)
+        self.initialized = False
+
+    def run(self, chunk: Chunk) -> NDArray[np.float64]:
+        """Simulate the events of one chunk."""
+        self._build(chunk.layers)
+        self.random.setTheSeeds([*chunk.seeds, 0], len(chunk.seeds))  # the list must end with 0
+        deposits = np.zeros((len(chunk.particles), chunk.columns))
+        self.setup.shoot(chunk.particles, chunk.energies, deposits)
+        self.manager.BeamOn(len(chunk.particles))
+        return deposits
+
+    def _build(self, layers: tuple[Layer, ...]) -> None:
+        if self.initialized and layers == self.setup.layers:
+            return
+        self.setup.layers = layers
+        if self.initialized:
+            self.interface.ApplyCommand("/run/reinitializeGeometry true")
+            self.manager.Initialize()
+        else:
+            self._initialize()
+
+    def _initialize(self) -> None:
+        for topic in ("run", "event", "tracking", "process", "process/em", "process/had"):
+            self.interface.ApplyCommand(f"/{topic}/verbose 0")
+        for part in (self.setup.detector, self.physics, self.setup.actions):
+            self.manager.SetUserInitialization(part)
+        self.manager.Initialize()
+        self._set_cut()
+        self.initialized = True
+
+    def _set_cut(self) -> None:
+        self.interface.ApplyCommand(f"/run/setCut {self.settings.cut} mm")
+        actual = str(self.interface.GetCurrentValues("/run/setCut"))
+        value, unit = actual.split()
+        if unit != "mm" or not math.isclose(float(value), self.settings.cut, rel_tol=1e-4):
+            raise SimulationError(f"Geant4 uses a production cut of {actual} instead of {self.settings.cut} mm")
+
+
+def _prepare_environment(physics: Physics) -> None:
+    """Point Geant4 at the data sets found, else at empty ones, so that the import neither asks nor downloads."""
+    root = Path(tempfile.gettempdir()) / f"rl_detector-geant4-{os.getuid()}"
+    (root / "empty").mkdir(parents=True, exist_ok=True)
+    (root / "ensdf").mkdir(exist_ok=True)
+    (root / "ensdf" / "ENSDFSTATE.dat").touch()
+    os.environ.update({name: str(root / "empty") for name in DATA_SETS})
+    os.environ["G4ENSDFSTATEDATA"] = str(root / "ensdf")
+    os.environ["GEANT4_DATA_DIR"] = str(root)
+    os.environ["G4BACKTRACE"] = "none"  # else Geant4's signal handler turns an abort into a hang
+    os.environ.update(physics.data)
+
+
+def _physics_list(g4: Any, name: str) -> Any:
+    parameters = g4.G4EmParameters.Instance()
+    parameters.SetVerbose(0)
+    parameters.SetWorkerVerbose(0)
+    parameters.SetIsPrintedFlag(True)
+    if name == DATA_FREE:
+        return data_free.physics_list(g4)
+    factory = g4.G4PhysListFactory()
+    factory.SetVerbose(0)
+    return factory.GetReferencePhysList(name)

@@ -1,0 +1,252 @@
+"""The loop: ask, evaluate, remember, tell, until the budget of simulated events is spent."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rl_detector.agent import Agent, Batch
+from rl_detector.checkpoint import load_checkpoint, save_checkpoint
+from rl_detector.errors import ConfigError, RunFolderError, SimulationError
+from rl_detector.evaluate import Evaluator, SerialEvaluator
+from rl_detector.ledger import Ledger, Trial
+from rl_detector.problem import DesignProblem, Evaluation
+from rl_detector.space import Design, Encoding
+
+CHECKPOINT_SECONDS = 2.0
+"""Longest time between checkpoints; what lies between is replayed from the ledger without simulation."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a study may spend.
+
+    Attributes:
+        events: simulated events in all, those of failed evaluations included.
+        events_per_design: simulated events of each evaluation.
+        designs_per_batch: proposals per update of the agent.
+    """
+
+    events: int
+    events_per_design: int = 200
+    designs_per_batch: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("events_per_design", "designs_per_batch"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"budget.{name} must be at least 1, got {getattr(self, name)}")
+        if self.events < self.events_per_design:
+            raise ConfigError(
+                f"budget.events must pay for at least one design of {self.events_per_design} events, got {self.events}"
+            )
+
+    def batch_size(self, spent: int) -> int:
+        """How many designs the next batch may have after so many events."""
+        return min(self.designs_per_batch, (self.events - spent) // self.events_per_design)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a study stands after a batch.
+
+    Attributes:
+        events, budget: simulated events so far and in all.
+        batch: number of batches so far.
+        trials, failed: evaluations so far, and how many of them failed.
+        reward: mean reward of the batch; None if all failed.
+        reach, error: of the design with the best reward so far and its standard error (optimistic: the best of many).
+        agent: the agent's own numbers.
+        seconds: since the study was started or resumed.
+    """
+
+    events: int
+    budget: int
+    batch: int
+    trials: int
+    failed: int
+    reward: float | None
+    reach: float | None
+    error: float | None
+    agent: Mapping[str, float]
+    seconds: float
+
+
+def trial_seed(root: int, trial: int) -> int:
+    """Event seed of a trial: SeedSequence(root, spawn_key=(trial,)), as a whole number below 2^63."""
+    return int(np.random.SeedSequence(root, spawn_key=(trial,)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class Study:
+    """One agent on one problem with a budget.
+
+    The agent's proposals are a function of its seed and of what it was told, so a study that was interrupted goes on
+    from the latest checkpoint: batches that the ledger holds already are told again without being simulated again.
+    Without a readable checkpoint the whole ledger is replayed; either way the result is that of an uninterrupted study.
+
+    Args:
+        problem, agent, ledger, budget: what is studied, by whom, where it is kept, and what it may spend.
+        seed: root of all event seeds.
+        common_events: whether the designs of one batch share their event seed (it changes with every batch).
+        evaluator: where simulations run.
+        checkpoint: file of the agent's state; None keeps none.
+    """
+
+    def __init__(
+        self,
+        problem: DesignProblem,
+        agent: Agent,
+        ledger: Ledger,
+        budget: Budget,
+        seed: int = 0,
+        common_events: bool = False,
+        evaluator: Evaluator | None = None,
+        checkpoint: Path | None = None,
+    ) -> None:
+        self.problem, self.agent, self.ledger, self.budget = problem, agent, ledger, budget
+        self.seed, self.common_events = seed, common_events
+        self.evaluator = evaluator or SerialEvaluator()
+        self.checkpoint = checkpoint
+        self.batch = self.trials = self.failed = 0
+        self.best: Evaluation | None = None
+        self._restore()
+        self._started = self._saved = time.monotonic()
+
+    def run(self, listener: Callable[[Progress], None] = lambda progress: None) -> Design:
+        """Spend the budget; gives the recommended design.
+
+        Raises:
+            SimulationError: more than half of a batch failed; the study can be resumed.
+        """
+        while (size := self.budget.batch_size(self.trials * self.budget.events_per_design)) > 0:
+            listener(self.step(size))
+            if time.monotonic() - self._saved > CHECKPOINT_SECONDS:
+                self.save()
+        self.save()
+        return self.recommended()
+
+    def recommended(self) -> Design:
+        """The agent's recommendation as a design."""
+        return self.problem.space.decode(self.agent.recommend(self.problem.observation))
+
+    def step(self, size: int) -> Progress:
+        """Ask for a batch, evaluate what the ledger does not hold yet, tell the agent."""
+        actions = self.agent.ask(self.problem.observation, size)
+        evaluations = self._evaluate(actions)
+        good = [i for i, evaluation in enumerate(evaluations) if not evaluation.failed]
+        self._refuse_if_hopeless(evaluations, len(good))
+        self.agent.tell(self._batch(actions, evaluations, good))
+        self.batch += 1
+        self.trials += size
+        self.failed += size - len(good)
+        self._remember_best([evaluations[i] for i in good])
+        return self._progress([evaluations[i].reward for i in good])
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        self._saved = time.monotonic()
+        if self.checkpoint is not None:
+            state = {"batch": self.batch, "trials": self.trials, "failed": self.failed}
+            save_checkpoint(self.checkpoint, {**state, "agent": self.agent.state_dict()})
+
+    def _restore(self) -> None:
+        state = load_checkpoint(self.checkpoint) if self.checkpoint is not None else None
+        if state is None or state["trials"] > self.ledger.count():
+            return
+        self.agent.load_state_dict(state["agent"])
+        self.batch, self.trials, self.failed = state["batch"], state["trials"], state["failed"]
+        done = (trial.evaluation for trial in self.ledger.trials() if trial.batch < self.batch)
+        self._remember_best([evaluation for evaluation in done if not evaluation.failed])
+
+    def _evaluate(self, actions: Encoding) -> list[Evaluation]:
+        """Evaluations of a batch: those that the ledger holds, the others from the evaluator into the ledger."""
+        rows = list(actions.rows())
+        known = self._known(rows)
+        missing = [index for index in range(len(rows)) if index not in known]
+        designs = [self.problem.space.decode(rows[index]) for index in missing]
+        seeds = [self._event_seed(index) for index in missing]
+        started, remaining = time.monotonic(), iter(missing)
+        for group in self.evaluator.evaluate(self.problem, designs, self.budget.events_per_design, seeds):
+            seconds, started = (time.monotonic() - started) / len(group), time.monotonic()
+            found = {next(remaining): evaluation for evaluation in group}
+            self.ledger.append(
+                Trial(self.trials + index, self.batch, rows[index], evaluation, seconds)
+                for index, evaluation in found.items()
+            )
+            known.update(found)
+        return [known[index] for index in range(len(rows))]
+
+    def _known(self, rows: Sequence[Encoding]) -> dict[int, Evaluation]:
+        """Position in the batch -> evaluation in the ledger. A batch that stopped the study gets another chance."""
+        stored = list(self.ledger.trials(self.batch))
+        self._check_replay(stored, rows)
+        failed = [trial for trial in stored if trial.evaluation.failed]
+        if 2 * len(failed) > len(stored):
+            self.ledger.forget(trial.number for trial in failed)
+            stored = [trial for trial in stored if not trial.evaluation.failed]
+        return {trial.number - self.trials: trial.evaluation for trial in stored}
+
+    def _event_seed(self, index: int) -> int:
+        """Seed of a trial of the running batch; the first trial's for all of it when events are common."""
+        return trial_seed(self.seed, self.trials + (0 if self.common_events else index))
+
+    def _check_replay(self, stored: Sequence[Trial], rows: Sequence[Encoding]) -> None:
+        for trial in stored:
+            index = trial.number - self.trials
+            same = 0 <= index < len(rows) and np.array_equal(trial.action.continuous, rows[index].continuous)
+            if not (same and np.array_equal(trial.action.discrete, rows[index].discrete)):
+                raise RunFolderError(
+                    f"trial {trial.number} of {self.ledger.path} is not what this agent proposes there: the ledger "
+                    "comes from another agent, seed or version. It was left as it is; start a new run."
+                )
+
+    def _batch(self, actions: Encoding, evaluations: Sequence[Evaluation], good: list[int]) -> Batch:
+        rewards = np.array([evaluations[i].reward for i in good], dtype=np.float64)
+        errors = np.array([m.error for i in good if (m := evaluations[i].measurement) is not None], dtype=np.float64)
+        return Batch(actions.take(good), rewards, errors)
+
+    def _refuse_if_hopeless(self, evaluations: Sequence[Evaluation], good: int) -> None:
+        if 2 * good >= len(evaluations):
+            return
+        reason = next(evaluation.failure for evaluation in evaluations if evaluation.failed)
+        raise SimulationError(
+            f"{len(evaluations) - good} of {len(evaluations)} simulations of batch {self.batch} failed; the study "
+            f"stops here and keeps what it has. The first reason: {reason}"
+        )
+
+    def _remember_best(self, evaluations: Sequence[Evaluation]) -> None:
+        for evaluation in evaluations:
+            if self.best is None or _reward(evaluation) > _reward(self.best):
+                self.best = evaluation
+
+    def _progress(self, rewards: Sequence[float | None]) -> Progress:
+        best = self.best.measurement if self.best is not None else None
+        return Progress(
+            events=self.trials * self.budget.events_per_design,
+            budget=self.budget.events,
+            batch=self.batch,
+            trials=self.trials,
+            failed=self.failed,
+            reward=float(np.mean([reward for reward in rewards if reward is not None])) if rewards else None,
+            reach=best.reach if best else None,
+            error=best.error if best else None,
+            agent=self.agent.metrics(),
+            seconds=time.monotonic() - self._started,
+        )
+
+
+def _reward(evaluation: Evaluation) -> float:
+    return -math.inf if evaluation.reward is None else evaluation.reward
+
+
+def describe_metrics(progress: Progress) -> dict[str, Any]:
+    """Progress as flat names and numbers for trackers; absent numbers are left out."""
+    fields = {name: getattr(progress, name) for name in ("events", "batch", "trials", "failed", "reward", "reach")}
+    named = {**fields, "reach_error": progress.error}
+    agent = {f"agent/{name}": value for name, value in progress.agent.items()}
+    return {name: value for name, value in {**named, **agent}.items() if value is not None}

@@ -1,0 +1,112 @@
+"""Weights & Biases, or nothing: the only file that imports wandb."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from rl_detector.errors import ConfigError
+
+
+class Tracker(Protocol):
+    """Is told what happens in a run."""
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Numbers of one batch; `events` is their axis."""
+        ...
+
+    def finish(self, summary: Mapping[str, float], pictures: Mapping[str, Path]) -> None:
+        """Final numbers and pictures; nothing may be logged afterwards."""
+        ...
+
+
+class NoTracker:
+    """Tells nobody."""
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def finish(self, summary: Mapping[str, float], pictures: Mapping[str, Path]) -> None:
+        """Nothing."""
+
+
+class WandbTracker:
+    """One Weights & Biases run, with simulated events as the axis of all metrics.
+
+    Args:
+        name, config: of the run; the name is also its id, so that a resumed run goes on in the same one.
+        folder: where wandb keeps its files.
+        project: name of the project.
+        mode: online, offline, disabled, or auto: WANDB_MODE if set, else online with a key, offline without.
+        init_timeout: seconds to wait for the server before going offline.
+    """
+
+    MODES = ("auto", "online", "offline", "disabled")
+
+    def __init__(
+        self, name: str, config: Mapping[str, Any], folder: Path, project: str, mode: str, init_timeout: float
+    ) -> None:
+        if mode not in self.MODES:
+            raise ConfigError(f"tracker.mode must be one of {', '.join(self.MODES)}, got {mode!r}")
+        import wandb
+
+        def start(chosen: Any) -> Any:
+            settings = wandb.Settings(init_timeout=init_timeout, silent=True, console="off")
+            options: dict[str, Any] = {"dir": folder, "project": project, "name": name, "id": name, "resume": "allow"}
+            return wandb.init(config=dict(config), mode=chosen, settings=settings, **options)
+
+        self._image = wandb.Image
+        try:
+            self._run = start(_resolve(mode))
+        except (wandb.errors.CommError, wandb.errors.UsageError) as error:
+            _tell(f"Weights & Biases is not reachable ({error}); tracking offline in {folder}/wandb")
+            self._run = start("offline")
+        self._run.define_metric("events")
+        self._run.define_metric("*", step_metric="events")
+
+    def log(self, metrics: Mapping[str, float]) -> None:
+        """Numbers of one batch; `events` is their axis."""
+        self._run.log(dict(metrics))
+
+    def finish(self, summary: Mapping[str, float], pictures: Mapping[str, Path]) -> None:
+        """Final numbers and pictures; nothing may be logged afterwards."""
+        self._run.log({title: self._image(str(path)) for title, path in pictures.items()})
+        for key, value in summary.items():
+            self._run.summary[key] = value
+        self._run.finish()
+
+
+def _resolve(mode: str) -> str:
+    """The mode that wandb shall use for `auto`."""
+    if mode != "auto":
+        return mode
+    if os.environ.get("WANDB_MODE"):
+        return os.environ["WANDB_MODE"]
+    import wandb
+
+    if wandb.api.api_key:
+        return "online"
+    _tell("Weights & Biases: no key found, tracking offline (`wandb login` changes that)")
+    return "offline"
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+def make_tracker(settings: Mapping[str, Any], name: str, config: Mapping[str, Any], folder: Path) -> Tracker:
+    """The tracker of a configuration.
+
+    Raises:
+        ConfigError: unknown tracker.
+    """
+    kind = settings.get("name")
+    if kind == "off":
+        return NoTracker()
+    if kind != "wandb":
+        raise ConfigError(f"unknown tracker {kind!r}: known are off, wandb")
+    options = {key: value for key, value in settings.items() if key != "name"}
+    return WandbTracker(name, config, folder, **options)

@@ -1,0 +1,131 @@
+"""Is it true? Designs side by side in one simulator: same seeds, paired differences, error bars, fresh events."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from rl_detector.errors import SimulationError
+from rl_detector.evaluate import SerialEvaluator
+from rl_detector.problem import DesignProblem, Evaluation, Measurement
+from rl_detector.space import Design
+
+RECOMMENDED = "recommended"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Difference of two reaches measured on the same events, and its standard error."""
+
+    value: float
+    error: float
+
+    @property
+    def significance(self) -> float:
+        """The difference in units of its error."""
+        return self.value / self.error if self.error > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class ValidatedDesign:
+    """One row of a validation.
+
+    Attributes:
+        name: "recommended" or the name of a baseline.
+        simulator: facts of the simulator, its physics list among them.
+        events, seed: what was simulated; equal for all rows.
+        metric, metric_error: the figure behind the reach.
+        reach, reach_error: against the first baseline in this same validation (0 +- 0 for itself).
+        costs, violations: in their own units.
+        reward: with that reach.
+        difference: reach of the recommended design minus that of this one, paired; None for the recommended one.
+    """
+
+    name: str
+    design: Design
+    simulator: Mapping[str, str]
+    events: int
+    seed: int
+    metric: float
+    metric_error: float
+    reach: float
+    reach_error: float
+    costs: Mapping[str, float]
+    violations: Mapping[str, float]
+    reward: float
+    difference: Difference | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as JSON-ready data."""
+        row = asdict(self)
+        if self.difference is not None:
+            row["difference"]["significance"] = self.difference.significance
+        return row
+
+
+def held_out_seed(root: int) -> int:
+    """Event seed of a validation: never that of a trial (its spawn key has another length)."""
+    return int(np.random.SeedSequence(root, spawn_key=(0, 1)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def validate(problem: DesignProblem, recommended: Design, events: int, seed: int) -> list[ValidatedDesign]:
+    """Simulate the recommended design and all baselines with the same seed.
+
+    Raises:
+        SimulationError: one of the designs could not be simulated.
+    """
+    designs = {RECOMMENDED: recommended, **problem.baselines}
+    seeds = [held_out_seed(seed)] * len(designs)
+    groups = SerialEvaluator(len(designs)).evaluate(problem, list(designs.values()), events, seeds)
+    evaluations = dict(zip(designs, (evaluation for group in groups for evaluation in group), strict=True))
+    measured = {name: _measurement(name, evaluation) for name, evaluation in evaluations.items()}
+    zero = measured[next(iter(problem.baselines), RECOMMENDED)]
+    best = measured[RECOMMENDED]
+    rows = []
+    for name, evaluation in evaluations.items():
+        difference = None if name == RECOMMENDED else paired_difference(best, measured[name])
+        rows.append(_row(problem, name, evaluation, paired_difference(measured[name], zero), difference))
+    return rows
+
+
+def paired_difference(first: Measurement, second: Measurement) -> Difference:
+    """Reach of the first minus reach of the second.
+
+    Where the metrics m are means of per-event losses l on the same events, the difference is ln(m2 / m1) and its
+    error that of the mean of l1 / m1 - l2 / m2 (delta method); otherwise the errors are added in quadrature.
+    """
+    if first.losses is None or second.losses is None:
+        return Difference(first.reach - second.reach, math.hypot(first.error, second.error))
+    terms = first.losses / first.metric - second.losses / second.metric
+    return Difference(math.log(second.metric / first.metric), float(terms.std(ddof=1) / math.sqrt(len(terms))))
+
+
+def _measurement(name: str, evaluation: Evaluation) -> Measurement:
+    if evaluation.measurement is None:
+        raise SimulationError(f"the design {name!r} could not be validated: {evaluation.failure}")
+    return evaluation.measurement
+
+
+def _row(
+    problem: DesignProblem, name: str, evaluation: Evaluation, reach: Difference, difference: Difference | None
+) -> ValidatedDesign:
+    measured = _measurement(name, evaluation)
+    return ValidatedDesign(
+        name=name,
+        design=evaluation.design,
+        simulator=dict(problem.simulator.describe()),
+        events=evaluation.events,
+        seed=evaluation.seed,
+        metric=measured.metric,
+        metric_error=measured.metric_error,
+        reach=reach.value,
+        reach_error=reach.error,
+        costs=evaluation.costs,
+        violations=evaluation.violations,
+        reward=reach.value - problem.charge(evaluation.costs, evaluation.violations),
+        difference=difference,
+    )
