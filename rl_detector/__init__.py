@@ -1,1 +1,38 @@
-"""Reinforcement learning for the design of particle detectors."""
+"""Reinforcement learning for the design of particle detectors: layouts as environments, reward = reach minus cost."""
+
+from rl_detector.agent import Agent, Batch
+from rl_detector.env import DesignEnv, VectorDesignEnv
+from rl_detector.errors import DetectorError
+from rl_detector.ledger import Ledger
+from rl_detector.parameters import Categorical, Continuous, Integer
+from rl_detector.problem import Constraint, Cost, DesignProblem, Evaluation, Measurement, Reach, Readout, Simulator
+from rl_detector.registry import register
+from rl_detector.space import Design, DesignSpace, Encoding, Repeated
+from rl_detector.study import Budget, Study
+
+__all__ = [
+    "Agent",
+    "Batch",
+    "Budget",
+    "Categorical",
+    "Constraint",
+    "Continuous",
+    "Cost",
+    "Design",
+    "DesignEnv",
+    "DesignProblem",
+    "DesignSpace",
+    "DetectorError",
+    "Encoding",
+    "Evaluation",
+    "Integer",
+    "Ledger",
+    "Measurement",
+    "Reach",
+    "Readout",
+    "Repeated",
+    "Simulator",
+    "Study",
+    "VectorDesignEnv",
+    "register",
+]

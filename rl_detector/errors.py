@@ -25,3 +25,7 @@ class MissingDependency(DetectorError, ImportError):
 
 class RunFolderError(DetectorError, OSError):
     """A run folder cannot be read, written or continued; what it holds is left as it was."""
+
+
+class CheckFailed(DetectorError):
+    """A contract test of `rl_detector.checks` found an environment, agent or simulator that breaks its contract."""

@@ -29,8 +29,11 @@ PACKAGES = ("rl_detector", "torch", "numpy", "gymnasium", "geant4_pybind")
 
 def start_run(config: Mapping[str, Any]) -> tuple[RunFolder, dict[str, Any]]:
     """Check a configuration by building everything once, then make its run folder."""
-    build_agent(config, build_problem(config["env"], config["simulator"]))
-    Budget(**config["budget"])
+    problem = build_problem(config["env"], config["simulator"])
+    build_agent(config, problem)
+    build_evaluator(config)
+    for events in (Budget(**config["budget"]).events_per_design, config["held_out"]["events"]):
+        problem.check_events(events)
     folder = RunFolder.create(Path(config["runs"]), config["env"]["name"], config["agent"]["name"])
     provenance = {"command": shlex.join(sys.argv), "started": now(), "versions": versions()}
     complete = {**config, "run": provenance}

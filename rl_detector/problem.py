@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
-from rl_detector.errors import ConfigError, DesignError, SimulationError
+from rl_detector.errors import ConfigError, DesignError, MissingDependency, SimulationError
 from rl_detector.space import Design, DesignSpace, FloatArray
 
 
@@ -189,6 +189,7 @@ class DesignProblem:
         conditions: name -> number, further facts of the task shown to the agent (beam, budget).
         layout: design -> components, for pictures.
         metric: name of the figure behind the reach, with unit.
+        minimum_events: fewest events per design from which the reach can be judged.
     """
 
     name: str
@@ -203,6 +204,7 @@ class DesignProblem:
     conditions: Mapping[str, float] = field(default_factory=dict)
     layout: Callable[[Design], Sequence[Component]] | None = None
     metric: str = "metric"
+    minimum_events: int = 1
 
     def __post_init__(self) -> None:
         for name, baseline in self.baselines.items():
@@ -230,6 +232,13 @@ class DesignProblem:
         """The same problem with another price of cost."""
         return replace(self, cost_weight=cost_weight)
 
+    def check_events(self, events: Any) -> None:
+        """Raise DesignError unless so many events per design can be judged."""
+        if isinstance(events, bool) or not isinstance(events, int) or events < self.minimum_events:
+            raise DesignError(
+                f"events per design must be a whole number >= {self.minimum_events} for {self.name}, got {events!r}"
+            )
+
     def evaluate(self, design: Design, events: int, seed: int) -> Evaluation:
         """Measure one design with a number of events; pure: equal arguments give equal results.
 
@@ -243,8 +252,7 @@ class DesignProblem:
 
         A simulation that fails becomes a failed Evaluation with its reason and does not touch the others.
         """
-        if isinstance(events, bool) or not isinstance(events, int) or events < 1:
-            raise DesignError(f"events per design must be a whole number >= 1, got {events!r}")
+        self.check_events(events)
         if len(designs) != len(seeds):
             raise DesignError(f"each design needs a seed: got {len(designs)} designs and {len(seeds)} seeds")
         for design in designs:
@@ -258,30 +266,47 @@ class DesignProblem:
     def _simulate(
         self, designs: Sequence[Design], events: int, seeds: Sequence[int]
     ) -> list[Readout | SimulationError]:
-        if not isinstance(self.simulator, BatchSimulator):
-            return [self._simulate_one(design, events, seed) for design, seed in zip(designs, seeds, strict=True)]
-        readouts = self.simulator.simulate_batch(designs, events, seeds)
-        return [_checked(readout, events) for readout in readouts]
+        if isinstance(self.simulator, BatchSimulator):
+            try:
+                readouts = self.simulator.simulate_batch(designs, events, seeds)
+                return [_checked(readout, events) for _, readout in zip(designs, readouts, strict=True)]
+            except _MISTAKES:
+                raise
+            except Exception:  # one by one then, so that one design does not take the others with it
+                pass
+        return [self._simulate_one(design, events, seed) for design, seed in zip(designs, seeds, strict=True)]
 
     def _simulate_one(self, design: Design, events: int, seed: int) -> Readout | SimulationError:
         try:
             return _checked(self.simulator.simulate(design, events, seed), events)
+        except _MISTAKES:
+            raise
         except Exception as error:  # whatever a user's simulator raises is a failed trial, not the end of a study
             return _as_failure(error)
 
     def _measure(self, readouts: Sequence[Readout | SimulationError]) -> list[Measurement | SimulationError]:
         good = [readout for readout in readouts if isinstance(readout, Readout)]
-        if isinstance(self.reach, BatchReach) and good:
-            measured = iter([_finite(measurement) for measurement in self.reach.measure_batch(good)])
-        else:
-            measured = iter([self._measure_one(readout) for readout in good])
+        measured = iter(self._measure_good(good))
         return [next(measured) if isinstance(readout, Readout) else readout for readout in readouts]
+
+    def _measure_good(self, readouts: Sequence[Readout]) -> list[Measurement | SimulationError]:
+        if isinstance(self.reach, BatchReach) and readouts:
+            try:
+                measured = self.reach.measure_batch(readouts)
+                return [_finite(measurement) for _, measurement in zip(readouts, measured, strict=True)]
+            except _MISTAKES:
+                raise
+            except Exception:  # as for simulators
+                pass
+        return [self._measure_one(readout) for readout in readouts]
 
     def _measure_one(self, readout: Readout) -> Measurement | SimulationError:
         try:
             return _finite(self.reach.measure(readout))
-        except SimulationError as error:
-            return error
+        except _MISTAKES:
+            raise
+        except Exception as error:  # as for simulators
+            return _as_failure(error)
 
     def _evaluation(self, design: Design, events: int, seed: int, outcome: Measurement | SimulationError) -> Evaluation:
         costs = {cost.name: cost.amount(design) for cost in self.costs}
@@ -299,6 +324,10 @@ class DesignProblem:
         """What cost and violations take from the reward: cost_weight * cost + penalty_weight * sum of penalties."""
         penalties = sum(penalty(violations[limit.name] / limit.limit) for limit in self.constraints)
         return self.cost_weight * self.relative_cost(costs) + self.penalty_weight * penalties
+
+
+_MISTAKES = (ConfigError, MissingDependency)
+"""What no other design would escape: it ends a study with its message instead of failing every trial."""
 
 
 def _as_failure(error: Exception) -> SimulationError:

@@ -10,6 +10,8 @@ which makes `gym.make("rl_detector/MyDetector-v0")` and `rl-detector train env=m
 
 from __future__ import annotations
 
+import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -43,6 +45,11 @@ class Registration:
         return f"{NAMESPACE}/{''.join(part.capitalize() for part in self.name.split('_'))}-v{self.version}"
 
 
+_NAME = "[a-z][a-z0-9]*(_[a-z][a-z0-9]*)*"
+"""Every word starts with a letter, so that no two names share a Gymnasium id."""
+
+_PATH = r"[\w.]+:\w+"
+
 _REGISTERED: dict[str, Registration] = {}
 
 
@@ -58,13 +65,15 @@ def register(name: str, factory: str | Callable[..., Any], version: int = 0) -> 
     Raises:
         ConfigError: the name is taken by another factory, is not lower_snake_case, or the factory has no import path.
     """
-    if not (name.isidentifier() and name == name.lower()):
-        raise ConfigError(f"name of an environment must be lower_snake_case, got {name!r}")
-    registration = Registration(name, factory if isinstance(factory, str) else _import_path(factory), version)
+    if not re.fullmatch(_NAME, name):
+        raise ConfigError(f"name of an environment must be lower_snake_case such as my_detector, got {name!r}")
+    path = factory if isinstance(factory, str) else _import_path(factory)
+    if not re.fullmatch(_PATH, path):
+        raise ConfigError(f"factory of {name} must be a function or 'package.module:function', got {path!r}")
+    registration = Registration(name, path, version)
     if _REGISTERED.setdefault(name, registration) != registration:
-        raise ConfigError(
-            f"environment {name!r} is already registered with {_REGISTERED[name].factory}; choose another name"
-        )
+        taken = _REGISTERED[name]
+        raise ConfigError(f"{name!r} is already registered as {taken.id} with {taken.factory}; choose another name")
     if registration.id not in gym.registry:
         gym.register(
             registration.id,
@@ -94,10 +103,15 @@ def find(name: str) -> Registration:
 
 
 def load_entry_points() -> None:
-    """Register what installed packages announce in the group `rl_detector.envs`; nothing of theirs is imported yet."""
+    """Register what installed packages announce in the group `rl_detector.envs`; nothing of theirs is imported yet.
+
+    An announcement with a bad or taken name is left out with a warning: it must not break the other environments.
+    """
     for point in entry_points(group=GROUP):
-        if point.name not in _REGISTERED:
+        try:
             register(point.name, point.value)
+        except ConfigError as error:
+            warnings.warn(f"entry point {point.value!r} of the group {GROUP} is left out: {error}", stacklevel=2)
 
 
 def _import_path(factory: Callable[..., Any]) -> str:
@@ -108,3 +122,4 @@ def _import_path(factory: Callable[..., Any]) -> str:
 
 
 register("calorimeter", "rl_detector.envs.calorimeter:calorimeter")
+load_entry_points()

@@ -19,14 +19,14 @@ def space_of(continuous: int, choices: list[int]) -> DesignSpace:
     return DesignSpace((*numbers, *names))
 
 
-SHAPES = st.tuples(st.integers(0, 4), st.lists(st.integers(1, 5), max_size=4)).filter(lambda shape: sum(map(bool, shape)))
+SHAPES = st.tuples(st.integers(0, 4), st.lists(st.integers(1, 5), max_size=4)).filter(
+    lambda shape: sum(map(bool, shape))
+)
 
 
 @given(SHAPES, st.lists(st.integers(1, 3), max_size=2), st.integers(0, 1000))
 @settings(max_examples=100, deadline=None)
-def test_to_encoding_is_the_inverse_of_from_encoding(
-    shape: tuple[int, list[int]], batch: list[int], seed: int
-) -> None:
+def test_to_encoding_is_the_inverse_of_from_encoding(shape: tuple[int, list[int]], batch: list[int], seed: int) -> None:
     rng, box = np.random.default_rng(seed), BoxEncoding(space_of(*shape))
     encoding = Encoding(rng.normal(size=(*batch, shape[0])), rng.integers(shape[1], size=(*batch, len(shape[1]))))
     vectors = box.from_encoding(encoding)

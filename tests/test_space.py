@@ -25,7 +25,7 @@ SPACE = DesignSpace(
         Repeated("layer", LAYER, 1, 4),
     )
 )
-DESIGN = {
+DESIGN: dict[str, Any] = {
     "length": 50.0,
     "pitch": 0.1,
     "channels": 8,
@@ -154,7 +154,7 @@ def test_space_and_design_survive_json(space: DesignSpace, rng: np.random.Genera
         ({"readout": "pmt"}, ("readout", "sipm, apd", "'pmt'")),
         ({"colour": "red"}, ("unknown parameter colour", "length, pitch")),
         ({"layer": []}, ("layer.count", "below", "0", "1")),
-        ({"layer": [DESIGN["layer"][0]] * 5}, ("layer.count", "5", "above", "4")),  # type: ignore[index]
+        ({"layer": [DESIGN["layer"][0]] * 5}, ("layer.count", "5", "above", "4")),
         ({"layer": "iron"}, ("layer", "list of components", "'iron'")),
         ({"layer": [{"thickness": 9.0, "material": "iron"}]}, ("layer[0].thickness", "9 cm", "above", "5 cm")),
         ({"layer": [{"thickness": 1.0, "material": "gold"}]}, ("layer[0].material", "lead, iron", "'gold'")),

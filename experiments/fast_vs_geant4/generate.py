@@ -13,11 +13,11 @@ from rl_detector.simulators.geant4 import Geant4Simulator
 from rl_detector.simulators.stack import Beam, Primaries
 
 CUT = 0.7
-TRAINING_EVENTS, BEAM_EVENTS, ELECTRON_EVENTS = 600, 1000, 150
+TRAINING_EVENTS, BEAM_EVENTS, ELECTRON_EVENTS = 700, 1000, 150
 
 
 def training_primaries(seed: int) -> Primaries:
-    """38 % photons, 12 % electrons, 50 % pions; uniform in ln E, so that low energies are seen as often as high ones."""
+    """38 % photons, 12 % electrons, 50 % pions; uniform in ln E, to see low energies often."""
     rng = np.random.default_rng([1, seed])
     beam = Beam({"gamma": 0.38, "e-": 0.12, "pi+": 0.5}).sample(TRAINING_EVENTS, rng)
     return Primaries(beam.particles, np.exp(rng.uniform(0, np.log(20), TRAINING_EVENTS)))
@@ -45,7 +45,11 @@ def main() -> None:
             raise deposits
         samples.append(Sample(name, stack, primaries, deposits))
         print(f"{name}: {len(primaries)} events, {time.monotonic() - start:.0f} s since the start", flush=True)
-        save(FOLDER / f"{sample}.npz", samples, {"simulator": dict(engine.describe()), "seconds": time.monotonic() - start})
+        save(
+            FOLDER / f"{sample}.npz",
+            samples,
+            {"simulator": dict(engine.describe()), "seconds": time.monotonic() - start},
+        )
     engine.close()
 
 

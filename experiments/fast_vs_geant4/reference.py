@@ -34,32 +34,39 @@ class Sample:
 
 def box(rng: np.random.Generator, low: float, high: float) -> Stack:
     """Three (absorber, scintillator) pairs with random materials and uniform thicknesses in cm."""
-    names = [rng.choice(group) for _ in range(3) for group in (ABSORBERS, SCINTILLATORS)]
-    return Stack(tuple(map(str, names)), tuple(rng.uniform(low, high, 6).round(2).tolist()))
+    names: list[str] = []
+    thicknesses: list[float] = []
+    for _ in range(3):
+        names += [group[rng.integers(2)] for group in (ABSORBERS, SCINTILLATORS)]
+        thicknesses += rng.uniform(low, high, 2).round(2).tolist()
+    return Stack(tuple(names), tuple(thicknesses))
 
 
 def crystal_first(rng: np.random.Generator) -> Stack:
     """Thick PbWO4 with little or nothing in front, then anything; the optimum lies here."""
-    materials, thicknesses = list(box(rng, 0, 50).materials), rng.uniform(0, 50, 6)
-    materials[1], thicknesses[0], thicknesses[1] = "PbWO4", rng.choice([0.0, 0.0, 2.0]), rng.uniform(15, 50)
+    start = box(rng, 0, 50)
+    materials, thicknesses = list(start.materials), list(start.thicknesses)
+    materials[1] = "PbWO4"
+    thicknesses[0] = float(rng.choice([0.0, 0.0, 0.0, rng.uniform(0, 3)]))
+    thicknesses[1] = float(rng.uniform(15, 50))
     variant = rng.integers(4)
     if variant < 2:
         thicknesses[2 + 2 * variant] = 0.0
     elif variant == 2:
-        materials[3], thicknesses[2] = "PbWO4", rng.uniform(0, 5)
-    return Stack(tuple(materials), tuple(thicknesses.round(2).tolist()))
+        materials[3], thicknesses[2] = "PbWO4", float(rng.uniform(0, 5))
+    return Stack(tuple(materials), tuple(round(thickness, 2) for thickness in thicknesses))
 
 
 def training_designs() -> dict[str, Stack]:
     """Blocks and sampling stacks in fine layers, and designs like those that agents propose."""
-    rng = np.random.default_rng(101)
-    blocks = {"PbWO4": 2.0, "Fe": 4.0, "Pb": 2.0, "polystyrene": 14.0}
+    rng = np.random.default_rng(20240)
+    blocks = {"PbWO4": 2.0, "Fe": 4.0, "Pb": 2.0, "polystyrene": 16.0}
     designs = {f"block {name}": Stack((name,) * 15, (step,) * 15) for name, step in blocks.items()}
-    pairs = (("Pb", 0.7, "polystyrene", 1.0), ("Fe", 2.0, "PbWO4", 1.0), ("Fe", 2.0, "polystyrene", 2.0))
-    for first, step, second, other in pairs:
-        designs[f"sampling {first} {second}"] = Stack((first, second) * 10, (step, other) * 10)
-    designs |= {f"random {i}": box(rng, 1, 30) for i in range(28)}
-    designs |= {f"crystal {i}": crystal_first(rng) for i in range(18)}
+    pairs = (("Pb", 0.7, "polystyrene", 1.0, 14), ("Fe", 2.0, "PbWO4", 1.0, 12), ("Fe", 2.0, "polystyrene", 2.0, 14))
+    for first, step, second, other, repeats in pairs:
+        designs[f"sampling {first} {second}"] = Stack((first, second) * repeats, (step, other) * repeats)
+    designs |= {f"random {i}": box(rng, 1, 30) for i in range(30)}
+    designs |= {f"crystal {i}": crystal_first(rng) for i in range(16)}
     return designs | {f"box {i}": box(rng, 0, 50) for i in range(8)}
 
 

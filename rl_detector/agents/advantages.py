@@ -36,7 +36,11 @@ def mean_baseline(rewards: FloatArray) -> FloatArray:
     Biased: each reward is part of its own baseline, so mean_i A_i grad log pi(a_i) has the expectation
     (1 - 1/n) grad E[R]: the right direction, shorter. One single design gives 0: nothing to compare with.
     """
-    return rewards - rewards.mean() if len(rewards) else rewards
+    if not len(rewards):
+        return rewards
+    shifted = rewards - rewards[0]  # so that equal rewards give exactly 0, not a rounding error to be normalised
+    advantages: FloatArray = shifted - shifted.mean()
+    return advantages
 
 
 def leave_one_out(rewards: FloatArray) -> FloatArray:

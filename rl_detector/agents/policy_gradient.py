@@ -31,8 +31,8 @@ class PolicyGradient:
 
     The gradient is divided by the Fisher information (natural gradient, Amari 1998), so a step is a share of sigma and
     of the probabilities, whatever the units: plain SGD then reaches 90 % of the gain with as many designs as Adam at
-    the better of two rates (.02, .05) on noisy quadratics and with about half as many where there are choices; only on
-    a curved valley was Adam ahead. Batches of 16 to 64 designs work with the defaults.
+    the better of two rates (.02, .05) on noisy quadratics and with 60 % as many where there are choices; only on a
+    curved valley was Adam ahead. Batches of 16 to 64 designs work with the defaults.
 
     Attributes:
         space: the designs that can be proposed.

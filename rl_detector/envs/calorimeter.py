@@ -16,7 +16,7 @@ import numpy as np
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.parameters import Categorical, Continuous
 from rl_detector.problem import Component, Constraint, Cost, DesignProblem, Readout
-from rl_detector.reach.resolution import ResolutionReach
+from rl_detector.reach.resolution import MINIMUM_EVENTS, ResolutionReach
 from rl_detector.simulators.fast_stack import FastStackSimulator
 from rl_detector.simulators.geant4 import Geant4Simulator
 from rl_detector.simulators.stack import Beam, Primaries, Stack, StackSimulator
@@ -250,6 +250,7 @@ def calorimeter(
         conditions={"photon_fraction": photon_fraction, "energy_low": energy_low, "energy_high": energy_high},
         layout=components,
         metric="mean (E_rec - E)^2 / (E + 1 GeV) [GeV]",
+        minimum_events=MINIMUM_EVENTS,
     )
     return replace(problem, reach=ResolutionReach(_reference(layers, photon_fraction, energy_low, energy_high)))
 

@@ -8,10 +8,10 @@ radiation length t,
     dR/dt = -b v^3 R            (Rossi's approximation B: every particle loses Ec per radiation length)
     dv/dt = s v (1 - v)         (multiplication at small age, equilibrium of soft particles at v = 1)
 
-In a homogeneous block this is a peak of gamma-density shape (Longo and Sestili, NIM 128 (1975) 283; PDG 2024, eq. 34.36)
-whose maximum moves with ln(E / Ec); unlike a gamma density it continues through any sequence of materials, because R
-and N are continuous at a boundary while kappa jumps ("transition effect"). It is a semigroup: cutting a layer in two
-changes nothing.
+In a homogeneous block this gives a peak like the gamma density of Longo and Sestili (NIM 128 (1975) 283; PDG 2024,
+"Passage of particles through matter"), with a maximum that moves with ln(E / Ec). Unlike a gamma density it continues
+through any sequence of materials, because R and N are continuous at a boundary while kappa jumps ("transition effect").
+It is a semigroup: cutting a layer in two changes nothing.
 
 All arrays are float64 of shape [events] unless stated; energies in GeV.
 """
@@ -25,7 +25,7 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 AGE_POWER = 3
-"""Power of the age in the hazard b v^3: the smallest one that fits Geant4's profiles in Pb, Fe, PbWO4 and polystyrene."""
+"""Power of the age in the hazard b v^3: the smallest that fits Geant4's profiles in Pb, Fe, PbWO4 and plastic."""
 
 PHOTON_CONVERSION = 9.0 / 7.0
 """Mean free path of pair production at high energy, in radiation lengths (PDG 2024, sec. 34.4.5)."""
@@ -58,16 +58,20 @@ def age(
     return after, -np.expm1(-np.maximum(hazard, 0.0))
 
 
-def shower_maximum(energy: FloatArray, scaled_age: FloatArray, growth: float, absorption: float) -> FloatArray:
-    """Depth in radiation lengths where the mean deposit of a homogeneous block peaks.
+def shower_maximum(scaled_age: FloatArray, growth: float, absorption: float) -> FloatArray:
+    """Depth in radiation lengths where the mean deposit in a homogeneous block peaks, 0 if it only falls.
 
-    The peak of v^3 R is where 3 s (1 - v) = b v^3; the depth follows from the logistic growth of v from `scaled_age`.
-    `energy` only sets the shape of the result.
+    The peak of v^3 R is where 3 s (1 - v) = b v^3; its depth follows from the logistic growth of v.
+
+    Args:
+        scaled_age: v at the entrance, [showers].
+        growth: s, per radiation length.
+        absorption: b, per radiation length.
     """
     roots = np.roots([absorption, 0.0, 3.0 * growth, -3.0 * growth])
     peak = float(roots[np.abs(roots.imag) < _SMALL].real[0])
-    depth = np.log(peak * (1.0 - scaled_age) / (scaled_age * (1.0 - peak))) / growth
-    return np.maximum(np.broadcast_to(depth, energy.shape), 0.0)
+    depth: FloatArray = np.log(peak * (1.0 - scaled_age) / (scaled_age * (1.0 - peak))) / growth
+    return np.maximum(depth, 0.0)
 
 
 def fluctuate(fraction: FloatArray, variance: FloatArray, normal: FloatArray) -> FloatArray:
@@ -122,7 +126,8 @@ def interpolate(index: IntArray, fraction: FloatArray, edges: FloatArray) -> Flo
     last = edges.shape[0] - 1
     column = np.arange(edges.shape[1])
     low, high = edges[np.minimum(index, last), column], edges[np.minimum(index + 1, last), column]
-    return low + fraction * (high - low)
+    value: FloatArray = low + fraction * (high - low)
+    return value
 
 
 def track_deposits(stop: FloatArray, edges: FloatArray) -> FloatArray:
@@ -132,7 +137,8 @@ def track_deposits(stop: FloatArray, edges: FloatArray) -> FloatArray:
         stop: energy lost by the track in all, in GeV: where it interacts, ranges out or leaves.
         edges: cumulative ionisation loss at the edges of the layers in GeV, [layers + 1, events].
     """
-    return np.diff(np.minimum(edges, stop), axis=0)
+    reached: FloatArray = np.minimum(edges, stop)
+    return reached[1:] - reached[:-1]
 
 
 def electromagnetic_fraction(energy: FloatArray, scale: float, power: float) -> FloatArray:

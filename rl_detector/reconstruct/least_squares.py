@@ -6,12 +6,20 @@ import numpy as np
 
 from rl_detector.space import FloatArray
 
+RIDGE = 8.0
+"""Penalty of the regression, in events. From 100 to 20,000 events per design everything between 4 and 16 does as well;
+with hardly any penalty the reach of 200 events is five times as noisy: a layer that few events reach gets wild weights.
+"""
+
+_JITTER = 1e-10
+"""Relative penalty that keeps features which are copies of each other solvable."""
+
 
 def shower_features(signals: FloatArray) -> FloatArray:
-    """Features of calorimeter signals s_i that scale with energy, so that one fit serves all energies.
+    """Features of calorimeter signals: 1, s_i, sqrt(s_i) and sqrt(sum of s).
 
-    1, s_i, sqrt(s_i) and s_i s_j / sum(s) for i < j: the ratios let the fit weight layers by the shape of the shower,
-    which tells electromagnetic from hadronic ones (software compensation); the roots straighten the response near 0.
+    The roots straighten the response where little is seen and weight a layer down where much of a shower is in it,
+    a simple software compensation. Products and ratios of layers gain 1 % at 20,000 events and lose it below 1,000.
 
     Args:
         signals: [designs, events, layers], GeV, >= 0.
@@ -20,50 +28,46 @@ def shower_features(signals: FloatArray) -> FloatArray:
         [designs, events, features].
     """
     total = signals.sum(axis=2, keepdims=True)
-    first, second = np.triu_indices(signals.shape[2], 1)
-    products = signals[..., first] * signals[..., second] / np.maximum(total, 1e-12)
-    return np.concatenate([np.ones_like(total), signals, np.sqrt(signals), products], axis=2)
+    return np.concatenate([np.ones_like(total), signals, np.sqrt(signals), np.sqrt(total)], axis=2)
 
 
-def cross_fit(
-    features: FloatArray, target: FloatArray, weights: FloatArray, folds: int = 5, ridge: float = 1e-4
-) -> FloatArray:
-    """Predictions of a ridge regression, each event's by a fit to the other folds.
+def leave_one_out(features: FloatArray, target: FloatArray, weights: FloatArray, ridge: float = RIDGE) -> FloatArray:
+    """Predictions of a ridge regression, each event's by a fit to all the other events.
 
-    Minimises sum_i w_i ((y_i - f_i . c)^2 + ridge |f_i * c|^2) over the training folds in closed form: the ridge is
-    relative to the mean square of each feature and has no unit. Event i is in fold i mod K.
+    The fit minimises sum_i w_i (y_i - f_i . c)^2 + ridge * mean(w) * sum_k Var(f_k) c_k^2: the penalty is that of
+    `ridge` events, has no unit, and leaves a constant feature free. Leaving out event i changes its residual e_i to
+    e_i / (1 - h_i) with the leverage h_i = w_i f_i . A^-1 f_i, so one fit gives all n (Allen, Technometrics 16 (1974)
+    125; Hastie, Tibshirani, Friedman, The Elements of Statistical Learning, eq. 7.64). The penalty stays that of all
+    events: it depends on features, never on targets.
 
     Args:
         features: [designs, events, features].
-        target, weights: [designs, events].
-        folds: number of folds K, 2 <= K <= events.
-        ridge: strength relative to the mean square of a feature.
+        target: [designs, events].
+        weights: [designs, events], > 0.
+        ridge: penalty in events, >= 0.
 
     Returns:
         Predictions, [designs, events].
     """
-    designs, events, size = features.shape
-    rows = -(-events // folds)
-    padded = np.zeros((designs, rows * folds, size))
-    padded[:, :events] = features
-    y, w = np.zeros((2, designs, rows * folds))
-    y[:, :events], w[:, :events] = target, weights
-    by_fold = np.ascontiguousarray(padded.reshape(designs, rows, folds, size).transpose(0, 2, 1, 3))
-    y, w = (np.ascontiguousarray(a.reshape(designs, rows, folds).transpose(0, 2, 1)) for a in (y, w))
-    weighted = by_fold * w[..., None]
-    gram = weighted.transpose(0, 1, 3, 2) @ by_fold
-    moment = (weighted.transpose(0, 1, 3, 2) @ y[..., None])[..., 0]
-    gram, moment = gram.sum(axis=1, keepdims=True) - gram, moment.sum(axis=1, keepdims=True) - moment
-    coefficients = _solve_ridge(gram, moment, ridge)
-    predictions = (by_fold @ coefficients[..., None])[..., 0]
-    return predictions.transpose(0, 2, 1).reshape(designs, rows * folds)[:, :events]
+    inverse, moment = _normal_equations(features, target, weights, ridge)
+    pulled = features @ inverse
+    residuals = target - (pulled @ moment[..., None])[..., 0]
+    leverage = weights * (pulled * features).sum(axis=2)
+    return target - residuals / (1 - leverage)
 
 
-def _solve_ridge(gram: FloatArray, moment: FloatArray, ridge: float) -> FloatArray:
-    """Solve (G + ridge * diag(G)) c = m after scaling G to unit diagonal; unused features (G_ii = 0) get c_i = 0."""
-    scale = np.sqrt(np.einsum("...ii->...i", gram))
-    inverse = np.where(scale > 0, 1 / np.where(scale > 0, scale, 1.0), 0.0)
-    scaled = gram * inverse[..., :, None] * inverse[..., None, :]
-    scaled += np.eye(gram.shape[-1]) * np.where(scale > 0, ridge, 1.0)[..., None]
-    solution = np.linalg.solve(scaled, (moment * inverse)[..., None])[..., 0]
-    return np.asarray(solution * inverse, dtype=np.float64)
+def _normal_equations(
+    features: FloatArray, target: FloatArray, weights: FloatArray, ridge: float
+) -> tuple[FloatArray, FloatArray]:
+    """A^-1 [designs, features, features] and sum w y f [designs, features]; unused features get c = 0."""
+    weighted = (features * weights[..., None]).transpose(0, 2, 1)
+    gram, moment = weighted @ features, (weighted @ target[..., None])[..., 0]
+    squares = np.einsum("dkk->dk", gram)
+    sums = weights.sum(axis=1)[:, None]
+    spread = np.maximum(squares - (weights[:, None] @ features)[:, 0] ** 2 / sums, 0)
+    used = squares > 0
+    scale = np.where(used, 1 / np.sqrt(np.where(used, squares, 1)), 0)
+    both = scale[:, :, None] * scale[:, None, :]
+    penalty = np.where(used, ridge / target.shape[1] * spread * scale**2 + _JITTER, 1)
+    inverse = np.linalg.inv(gram * both + penalty[..., None] * np.eye(squares.shape[1]))
+    return inverse * both, moment

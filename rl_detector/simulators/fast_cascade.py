@@ -9,49 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rl_detector.physics.materials import material
-from rl_detector.physics.showers import (
-    PHOTON_CONVERSION,
-    FloatArray,
-    IntArray,
-    age,
-    electromagnetic_fraction,
-    fluctuate,
-    interpolate,
-    kumaraswamy,
-    locate,
-    track_deposits,
-)
+from rl_detector.physics.showers import FloatArray, IntArray, age, fluctuate
 from rl_detector.simulators.fast_parameters import FastParameters
 from rl_detector.simulators.stack import Stack
 
-GENERATIONS = 3
-"""Hadronic vertices along the leading particle; at 20 GeV the fourth one is left with about 1 % of the energy."""
-
 _TINY = 1e-9
-
-UNIFORMS = 3 * GENERATIONS
-NORMALS = 3 * GENERATIONS + 1
-
-
-@dataclass(frozen=True)
-class Numbers:
-    """Random numbers: those of the event, [UNIFORMS or NORMALS, events], and of every layer, [layers, events]."""
-
-    uniform: FloatArray
-    normal: FloatArray
-    layers: FloatArray
-    hadron_layers: FloatArray
-
-    def exponential(self, row: int) -> FloatArray:
-        """Standard exponential numbers from one row of the uniform ones."""
-        return -np.log1p(-self.uniform[row])
-
-    def take(self, events: IntArray) -> Numbers:
-        """The numbers of some events."""
-        return Numbers(*(values[:, events] for values in (self.uniform, self.normal, self.layers, self.hadron_layers)))
+_PADDING = "Fe"
 
 
 @dataclass(frozen=True)
@@ -80,7 +45,7 @@ class Slabs:
         values: FloatArray = getattr(self, name)
         total = np.zeros((values.shape[0] + 1, values.shape[1]))
         np.cumsum(values, axis=0, out=total[1:])
-        return total[:, owners]
+        return np.take(total, owners, axis=1)
 
 
 def slabs(stacks: Sequence[Stack], layers: int, parameters: FastParameters) -> Slabs:
@@ -92,7 +57,7 @@ def slabs(stacks: Sequence[Stack], layers: int, parameters: FastParameters) -> S
 
 def _slab(stack: Stack, layer: int, parameters: FastParameters) -> tuple[float, ...]:
     present = layer < len(stack.materials)
-    substance = material(stack.materials[layer] if present else stack.materials[-1])
+    substance = material(stack.materials[layer] if present else _PADDING)
     thickness = stack.thicknesses[layer] if present else 0.0
     response = parameters.response(substance)
     loss = thickness * substance.mip_loss * response.ionisation
@@ -122,7 +87,8 @@ class Injection:
         energy: electromagnetic energy in GeV.
         particles: particles per GeV at that point (age^3).
         normal: random numbers of the deposit in the rest of that layer.
-        hadronic: low-energy hadrons, visible energy in GeV.
+        local: hadronic energy deposited in that layer, in GeV.
+        hadronic: energy of the hadrons that travel on, in GeV.
     """
 
     layer: IntArray
@@ -130,6 +96,7 @@ class Injection:
     energy: FloatArray
     particles: FloatArray
     normal: FloatArray
+    local: FloatArray
     hadronic: FloatArray
 
 
@@ -153,8 +120,11 @@ class Cascade:
         self.energy = np.zeros(len(owners))
         self.age = np.zeros(len(owners))
         self.pool = np.zeros(len(owners))
+        self.softness = np.ones(len(owners))
 
-    def run(self, injections: Sequence[Injection], normals: FloatArray, hadron_normals: FloatArray | None) -> FloatArray:
+    def run(
+        self, injections: Sequence[Injection], normals: FloatArray, hadron_normals: FloatArray | None
+    ) -> FloatArray:
         """Go through the layers; normals are [layers, events], those of hadrons None where there are none."""
         inside = [self._partial(injection) for injection in injections]
         for layer in range(self.deposits.shape[0]):
@@ -174,7 +144,13 @@ class Cascade:
         self.energy -= deposit
 
     def _shower(
-        self, slab: Slabs, depth: FloatArray, energy: FloatArray, start: FloatArray, normal: FloatArray, tempo: FloatArray
+        self,
+        slab: Slabs,
+        depth: FloatArray,
+        energy: FloatArray,
+        start: FloatArray,
+        normal: FloatArray,
+        tempo: FloatArray,
     ) -> tuple[FloatArray, FloatArray]:
         """Fluctuated share of `energy` deposited in a slab, and the age behind it."""
         scaled = start * slab.age_scale
@@ -186,7 +162,7 @@ class Cascade:
 
     def _drain(self, layer: int, slab: Slabs, normal: FloatArray) -> None:
         """Low-energy hadrons of one whole layer."""
-        share = -np.expm1(-slab.pool_depth)
+        share = -np.expm1(-slab.pool_depth * self.softness)
         variance = share * (1.0 - share) * self.parameters.hadronic.quantum / (self.pool + _TINY)
         lost = self.pool * fluctuate(share, variance, normal)
         self.deposits[layer] += lost * slab.pool_visible
@@ -200,11 +176,12 @@ class Cascade:
         slab = self.table.pick(layer, self.owners[events])
         rest = 1.0 - injection.before[events]
         start = np.cbrt(injection.particles[events])
-        share, end = self._shower(slab, slab.radiation * rest, energy, start, injection.normal[events], self.tempo[events])
-        local = injection.hadronic[events] * slab.local
-        pool = injection.hadronic[events] - local
-        drained = -np.expm1(-slab.pool_depth * rest) * pool
-        self.deposits[layer, events] += energy * share + local + drained * slab.pool_visible
+        share, end = self._shower(
+            slab, slab.radiation * rest, energy, start, injection.normal[events], self.tempo[events]
+        )
+        pool = injection.hadronic[events]
+        drained = -np.expm1(-slab.pool_depth * rest * self.softness[events]) * pool
+        self.deposits[layer, events] += energy * share + injection.local[events] + drained * slab.pool_visible
         return Arrival(layer, events, energy * (1.0 - share), end**3, pool - drained)
 
     def _merge(self, layer: int, state: Arrival) -> None:
@@ -216,77 +193,3 @@ class Cascade:
         self.energy[events] = old + energy
         self.age[events] = np.cbrt(particles / (old + energy + _TINY))
         self.pool[events] += state.hadronic[here]
-
-
-def photon_or_electron(
-    table: Slabs,
-    owners: IntArray,
-    energies: FloatArray,
-    is_photon: NDArray[np.bool_],
-    numbers: Numbers,
-    parameters: FastParameters,
-) -> FloatArray:
-    """Deposits of electromagnetic primaries, [layers, events]."""
-    constants = parameters.electromagnetic
-    depth = np.where(is_photon, numbers.exponential(0) * (PHOTON_CONVERSION * constants.conversion), 0.0)
-    layer, before = locate(depth, table.edges("radiation", owners))
-    spread = np.where(is_photon, constants.photon_spread, constants.electron_spread)
-    start = np.where(is_photon, constants.photon_start, 1.0) * np.exp(spread * numbers.normal[0]) / energies
-    tempo = np.exp(constants.growth_spread * numbers.normal[1])
-    shower = Injection(layer, before, energies, start, numbers.normal[2], np.zeros(len(owners)))
-    return Cascade(table, owners, tempo, parameters).run([shower], numbers.layers, None)
-
-
-def pion(
-    table: Slabs, owners: IntArray, energies: FloatArray, numbers: Numbers, parameters: FastParameters
-) -> FloatArray:
-    """Deposits of charged pions, [layers, events]."""
-    edges = table.edges("interaction", owners), table.edges("loss", owners)
-    layers = table.radiation.shape[0]
-    kinetic, track, depth = energies.copy(), np.zeros(len(owners)), np.zeros(len(owners))
-    alive = np.ones(len(owners), dtype=np.bool_)
-    injections = []
-    for generation in range(GENERATIONS):
-        depth += numbers.exponential(3 * generation)
-        layer, before = locate(depth, edges[0])
-        need = np.where(alive, interpolate(layer, before, edges[1]) - track, 0.0)
-        track += np.minimum(need, kinetic)
-        alive &= (layer < layers) & (kinetic > need)
-        kinetic = np.where(alive, kinetic - need, 0.0)
-        if generation == 0:
-            kinetic += np.where(alive, parameters.hadronic.rest_energy, 0.0)
-        vertex = np.where(alive, layer, layers), before
-        injection, kinetic = _vertex(table, owners, vertex, kinetic, numbers, generation, parameters)
-        injections.append(injection)
-    tempo = np.exp(parameters.electromagnetic.growth_spread * numbers.normal[0])
-    cascade = Cascade(table, owners, tempo, parameters)
-    return cascade.run(injections, numbers.layers, numbers.hadron_layers) + track_deposits(track, edges[1])
-
-
-def _vertex(
-    table: Slabs,
-    owners: IntArray,
-    place: tuple[IntArray, FloatArray],
-    kinetic: FloatArray,
-    numbers: Numbers,
-    generation: int,
-    parameters: FastParameters,
-) -> tuple[Injection, FloatArray]:
-    """Share the energy of a hadronic interaction: neutral pions, leading hadron (returned), the rest."""
-    constants, normal = parameters.hadronic, numbers.normal[1 + 3 * generation :]
-    slab = table.pick(np.minimum(place[0], table.radiation.shape[0] - 1), owners)
-    mean = electromagnetic_fraction(kinetic, constants.fraction_scale, constants.fraction_power)
-    shape = constants.fraction_shape_a * mean / (1.0 - mean) + _TINY
-    neutral = kinetic * kumaraswamy(numbers.uniform[3 * generation + 1], shape, constants.fraction_shape_b)
-    charged = kinetic - neutral
-    leading = np.zeros(len(owners))
-    if generation < GENERATIONS - 1:
-        carried = kumaraswamy(numbers.uniform[3 * generation + 2], constants.leading_shape_a, constants.leading_shape_b)
-        leading = charged * carried
-    odds = slab.visible / (1.0 - slab.visible) * (kinetic + _TINY) ** constants.visible_slope
-    mean_visible = odds / (1.0 + odds)
-    variance = constants.visible_spread**2 * np.ones(len(owners))
-    visible = (charged - leading) * fluctuate(mean_visible, variance, normal[0])
-    start = parameters.electromagnetic.pion_start * np.exp(parameters.electromagnetic.pion_spread * normal[1])
-    injection = Injection(*place, neutral, start / (neutral + _TINY), normal[2], visible)
-    return injection, leading

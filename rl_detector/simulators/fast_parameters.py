@@ -53,7 +53,7 @@ class Electromagnetic:
         pion_start: the same for the neutral pions of a hadronic vertex.
         electron_spread, photon_spread, pion_spread: width of the logarithm of that number.
         growth_spread: width of the logarithm of the growth rate, event by event.
-        early: number of independent early particles, in units of the particles of the shower model (hardly any at first).
+        early: number of independent early particles, in units of the shower particles of the model.
     """
 
     conversion: float
@@ -75,8 +75,11 @@ class Hadronic:
         fraction_shape_a, fraction_shape_b: Kumaraswamy shapes of its distribution (the first times mean / (1 - mean)).
         leading_shape_a, leading_shape_b: Kumaraswamy shapes of the share of the non-electromagnetic energy that the
             leading hadron carries to the next vertex.
+        leading_slope: the first of them grows with this power of the energy in GeV.
         visible_spread: width of the visible share, event by event.
         visible_slope: change of its logit per unit of ln(E / GeV).
+        local_slope: the odds of the local share fall with this power of the energy at the vertex in GeV.
+        pool_slope: the loss rate of the pool falls with this power of the beam energy in GeV.
         quantum: energy in GeV of one independent low-energy hadron.
         rest_energy: part of the pion mass that is deposited, in GeV.
     """
@@ -87,8 +90,11 @@ class Hadronic:
     fraction_shape_b: float
     leading_shape_a: float
     leading_shape_b: float
+    leading_slope: float
     visible_spread: float
     visible_slope: float
+    local_slope: float
+    pool_slope: float
     quantum: float
     rest_energy: float
 
@@ -117,12 +123,12 @@ FITTED = FastParameters(
             absorption=0.2786,
             criticality=0.02855,
             quantum=0.007234,
-            path=1.159,
-            ionisation=1.182,
-            visible=0.6318,
-            local=0.3997,
-            pool_rate=3.946,
-            pool_visible=0.7869,
+            path=1.151,
+            ionisation=1.263,
+            visible=0.5526,
+            local=0.3769,
+            pool_rate=4.7,
+            pool_visible=0.5923,
         ),
         "Fe": Response(
             growth=0.4896,
@@ -130,12 +136,12 @@ FITTED = FastParameters(
             absorption=0.3802,
             criticality=0.04903,
             quantum=0.02449,
-            path=1.158,
-            ionisation=1.032,
-            visible=0.7646,
-            local=0.0585,
-            pool_rate=3.486,
-            pool_visible=0.8578,
+            path=1.181,
+            ionisation=1.091,
+            visible=0.7196,
+            local=0.1353,
+            pool_rate=4.011,
+            pool_visible=0.6943,
         ),
         "PbWO4": Response(
             growth=0.4663,
@@ -143,12 +149,12 @@ FITTED = FastParameters(
             absorption=0.2975,
             criticality=0.03219,
             quantum=0.01561,
-            path=1.154,
-            ionisation=1.219,
-            visible=0.6661,
-            local=0.3218,
-            pool_rate=3.497,
-            pool_visible=0.8202,
+            path=1.148,
+            ionisation=1.258,
+            visible=0.5975,
+            local=0.3392,
+            pool_rate=3.9,
+            pool_visible=0.6372,
         ),
         "polystyrene": Response(
             growth=0.5906,
@@ -156,35 +162,38 @@ FITTED = FastParameters(
             absorption=0.4629,
             criticality=0.1552,
             quantum=0.0691,
-            path=1.143,
-            ionisation=1.392,
-            visible=0.7825,
-            local=0.09493,
-            pool_rate=1.919,
-            pool_visible=0.7416,
+            path=1.202,
+            ionisation=1.275,
+            visible=0.6123,
+            local=0.1024,
+            pool_rate=2.847,
+            pool_visible=0.7387,
         ),
     },
     electromagnetic=Electromagnetic(
         conversion=0.9871,
         photon_start=1.561,
-        pion_start=0.0001741,
+        pion_start=1.464,
         electron_spread=0.0699,
         photon_spread=0.01731,
-        pion_spread=0.3625,
+        pion_spread=0.362,
         growth_spread=0.2366,
         early=42.07,
     ),
     hadronic=Hadronic(
-        fraction_scale=0.1663,
-        fraction_power=0.6925,
-        fraction_shape_a=1.088,
-        fraction_shape_b=114.5,
-        leading_shape_a=3.123,
-        leading_shape_b=35.86,
-        visible_spread=0.282,
-        visible_slope=-0.3127,
-        quantum=0.0887,
-        rest_energy=0.0562,
+        fraction_scale=0.01556,
+        fraction_power=0.966,
+        fraction_shape_a=4.622,
+        fraction_shape_b=6.623,
+        leading_shape_a=0.3418,
+        leading_shape_b=1.646,
+        leading_slope=0.4213,
+        visible_spread=0.2623,
+        visible_slope=0.1908,
+        local_slope=0.3988,
+        pool_slope=0.5696,
+        quantum=0.07787,
+        rest_energy=0.2537,
     ),
 )
 # END FITTED

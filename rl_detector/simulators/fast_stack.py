@@ -1,4 +1,4 @@
-"""The fast calorimeter simulator: parametrised showers in stacks of flat layers, for 10^6 events x layers per second."""
+"""The fast calorimeter simulator: parametrised showers in stacks of flat layers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 
 from rl_detector.errors import SimulationError
 from rl_detector.physics.showers import FloatArray
-from rl_detector.simulators.fast_cascade import NORMALS, UNIFORMS, Numbers, photon_or_electron, pion, slabs
+from rl_detector.simulators.fast_cascade import slabs
+from rl_detector.simulators.fast_events import NORMALS, UNIFORMS, Numbers, photon_or_electron, pion
 from rl_detector.simulators.fast_parameters import FITTED, FastParameters
 from rl_detector.simulators.stack import Primaries, Stack
 

@@ -30,8 +30,9 @@ def test_nothing_to_compare_is_zero(function: object) -> None:
     assert callable(function)
     for rewards in (np.zeros(0), np.zeros(4)):
         np.testing.assert_array_equal(function(rewards), rewards)
-    for alone in (mean_baseline(np.array([5.0])), leave_one_out(np.array([5.0]))):
-        np.testing.assert_array_equal(alone, [0.0])
+    for n in (1, 3, 7):
+        np.testing.assert_array_equal(normalised(mean_baseline(np.full(n, 0.1))), np.zeros(n))
+        np.testing.assert_array_equal(leave_one_out(np.full(n, 0.1)), np.zeros(n))
 
 
 def gradient_estimates(advantage: object, n: int, batches: int) -> FloatArray:

@@ -19,7 +19,8 @@ ROUNDING = 1e-6
 """Absolute excess in GeV."""
 
 NUCLEAR_TOLERANCE = 0.03
-"""Relative excess allowed for pions: Bertini balances energy per interaction to 1 % (G4CascadeCheckBalance, 5 % worst)."""
+"""Relative excess of energy allowed for pions: the Bertini cascade balances each interaction to a few per cent at worst
+(G4CascadeCheckBalance)."""
 
 NUCLEAR_ALLOWANCE = 0.05
 """Absolute excess in GeV allowed for pions: exothermic nuclear reactions, a few times 10 MeV."""

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from rl_detector.simulators.geant4.symbols import Symbols, integer, name_for_particle, pointer
+from rl_detector.simulators.geant4.symbols import Symbols, integer, name_for_particle, pointer, real
 
 NEUTRON_TIME = 10.0
-"""Neutrons are dropped this many microseconds after the event began (G4NeutronTrackingCut's default, as in QGSP_BERT)."""
+"""Neutrons are dropped this many microseconds after the event began (default of G4NeutronTrackingCut)."""
+
+_MAXIMUM_ENERGY = 1e8
+"""Upper end of a cross section, in MeV: 100 TeV."""
 
 _EM_PROCESS = 2
 """fElectromagnetic in G4ProcessType.hh."""
@@ -22,6 +25,8 @@ _EM_PROCESS = 2
 _CHARGED_HADRONS = ("G4PionPlus", "G4PionMinus", "G4KaonPlus", "G4KaonMinus", "G4Proton", "G4AntiProton")
 _LIGHT_NUCLEI = ("G4Deuteron", "G4Triton")
 _IONS = ("G4Alpha", "G4He3", "G4GenericIon")
+_STRANGE = ("G4KaonPlus", "G4KaonMinus", "G4KaonZeroLong", "G4KaonZeroShort", "G4Lambda", "G4SigmaPlus", "G4SigmaMinus")
+_ABSORBED_AT_REST = ("G4PionMinus", "G4KaonMinus", "G4SigmaMinus")
 _FAMILIES = ("Boson", "Lepton", "Meson", "Baryon", "Ion", "ShortLived")
 
 
@@ -59,7 +64,11 @@ def _register(symbols: Symbols, process: int, particle: int) -> None:
 
 def _photons(symbols: Symbols) -> None:
     gamma = symbols.particle("G4Gamma")
-    for name, label in (("G4PhotoElectricEffect", "phot"), ("G4ComptonScattering", "compt"), ("G4GammaConversion", "conv")):
+    for name, label in (
+        ("G4PhotoElectricEffect", "phot"),
+        ("G4ComptonScattering", "compt"),
+        ("G4GammaConversion", "conv"),
+    ):
         _register(symbols, symbols.typed(name, label, _EM_PROCESS), gamma)
 
 
@@ -93,7 +102,11 @@ def _muons(symbols: Symbols) -> None:
     for name in ("G4MuonPlus", "G4MuonMinus"):
         particle = symbols.particle(name)
         _register(symbols, _urban(symbols, "G4MuMultipleScattering"), particle)
-        for process, label in (("Ionisation", "muIoni"), ("Bremsstrahlung", "muBrems"), ("PairProduction", "muPairProd")):
+        for process, label in (
+            ("Ionisation", "muIoni"),
+            ("Bremsstrahlung", "muBrems"),
+            ("PairProduction", "muPairProd"),
+        ):
             _register(symbols, symbols.named(f"G4Mu{process}", label), particle)
 
 
@@ -111,16 +124,34 @@ def _charged_hadrons(symbols: Symbols) -> None:
 
 def _hadronic(symbols: Symbols) -> None:
     for name in ("G4PionPlus", "G4PionMinus", "G4Proton", "G4Neutron"):
-        particle = symbols.particle(name)
         family = "Pion" if "Pion" in name else "Nucleon"
-        inelastic = name_for_particle(symbols, "G4HadronInelasticProcess", f"{name[2:].lower()}Inelastic", particle, "np")
-        cascade = symbols.named("G4CascadeInterface", "BertiniCascade")
-        _hadronic_process(symbols, inelastic, symbols.for_particle(f"G4BGG{family}InelasticXS", particle), cascade)
-        _register(symbols, inelastic, particle)
+        particle = symbols.particle(name)
+        _inelastic(symbols, name, symbols.for_particle(f"G4BGG{family}InelasticXS", particle))
         elastic = symbols.named("G4HadronElasticProcess", "hadElastic")
         model = symbols.named("G4HadronElastic", "hElasticLHEP")
         _hadronic_process(symbols, elastic, symbols.for_particle(f"G4BGG{family}ElasticXS", particle), model)
         _register(symbols, elastic, particle)
+    for name in _STRANGE:
+        component = symbols.construct("G4ComponentGGHadronNucleusXsc", "v")
+        _inelastic(symbols, name, _cross_section(symbols, component))
+    for name in _ABSORBED_AT_REST:
+        particle = symbols.particle(name)
+        absorption = symbols.construct("G4HadronicAbsorptionBertini", "P20G4ParticleDefinition", pointer(particle))
+        _register(symbols, absorption, particle)
+
+
+def _inelastic(symbols: Symbols, name: str, cross_section: int) -> None:
+    particle = symbols.particle(name)
+    label = f"{name[2:].lower()}Inelastic"
+    process = name_for_particle(symbols, "G4HadronInelasticProcess", label, particle, "np")
+    _hadronic_process(symbols, process, cross_section, symbols.named("G4CascadeInterface", "BertiniCascade"))
+    _register(symbols, process, particle)
+
+
+def _cross_section(symbols: Symbols, component: int) -> int:
+    """G4CrossSectionInelastic over a component, for 0 <= Z <= 120 at all energies (the defaults of its header)."""
+    limits = (integer(0), integer(120), real(0.0), real(_MAXIMUM_ENERGY))
+    return symbols.construct("G4CrossSectionInelastic", "P24G4VComponentCrossSectioniidd", pointer(component), *limits)
 
 
 def _hadronic_process(symbols: Symbols, process: int, cross_section: int, model: int) -> None:

@@ -44,9 +44,7 @@ class Setup:
         self.detector = _detector(self)
         self.actions = _actions(self)
 
-    def shoot(
-        self, particles: tuple[str, ...], energies: tuple[float, ...], deposits: NDArray[np.float64]
-    ) -> None:
+    def shoot(self, particles: tuple[str, ...], energies: tuple[float, ...], deposits: NDArray[np.float64]) -> None:
         """Set the primaries of the next run (GeV) and the array [events, layers] that takes their deposits in GeV."""
         self.particles, self.energies, self.deposits = particles, energies, deposits
 
@@ -117,7 +115,7 @@ def _detector(setup: Setup) -> Any:
 def _actions(setup: Setup) -> Any:
     g4 = setup.g4
 
-    class Gun(g4.G4VUserPrimaryGeneratorAction):  # type: ignore[misc]
+    class Gun(g4.G4VUserPrimaryGeneratorAction):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
             super().__init__()
             self.gun = g4.G4ParticleGun(1)
@@ -126,11 +124,11 @@ def _actions(setup: Setup) -> Any:
             setup.aim(self.gun, event.GetEventID())
             self.gun.GeneratePrimaryVertex(event)
 
-    class Reader(g4.G4UserEventAction):  # type: ignore[misc]
+    class Reader(g4.G4UserEventAction):  # type: ignore[name-defined, misc]
         def EndOfEventAction(self, event: Any) -> None:
             setup.read(event)
 
-    class Actions(g4.G4VUserActionInitialization):  # type: ignore[misc]
+    class Actions(g4.G4VUserActionInitialization):  # type: ignore[name-defined, misc]
         def Build(self) -> None:
             self.parts = (Gun(), Reader())
             for part in self.parts:

@@ -19,6 +19,8 @@ GRACE = 60.0
 _STOP_LIMIT = 10.0
 """Seconds that stopping a pool may take."""
 
+_GIVEN_UP = TimeoutError("the worker pool stopped answering")
+
 _start_lock = threading.Lock()
 
 
@@ -28,7 +30,7 @@ class _WorkerProcess(SpawnProcess):
     @staticmethod
     def _Popen(process: Any) -> Any:
         with _start_lock, _without_main():
-            return SpawnProcess._Popen(process)  # type: ignore[attr-defined]
+            return SpawnProcess._Popen(process)
 
 
 class WorkerContext(SpawnContext):
@@ -51,23 +53,17 @@ class WorkerPool:
     def run(self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], limits: Sequence[float]) -> list[Any]:
         """Results of the tasks in order, each a value or the exception that stopped it (seconds in `limits`)."""
         futures: list[Future[Any]] = [
-            self._pool.schedule(task, args=args, timeout=limit)
-            for args, limit in zip(arguments, limits, strict=True)
+            self._pool.schedule(task, args=args, timeout=limit) for args, limit in zip(arguments, limits, strict=True)
         ]
-        self._await(futures, max(limits, default=0.0) + GRACE)
-        return [_outcome(future) for future in futures]
-
-    def _await(self, futures: Sequence[Future[Any]], patience: float) -> None:
-        pending = set(futures)
-        while pending:
-            finished, pending = wait(pending, timeout=patience, return_when=FIRST_COMPLETED)
-            if not finished:
-                self.stop()
-                return
+        abandoned = _await(futures, max(limits, default=0.0) + GRACE)
+        results = [_GIVEN_UP if future in abandoned else _outcome(future) for future in futures]
+        if abandoned:
+            self.stop()
+        return results
 
     def stop(self) -> None:
         """End all workers at once; returns within seconds whatever they do."""
-        self._pool.stop()
+        self._pool.stop()  # type: ignore[no-untyped-call]
         joiner = threading.Thread(target=self._join, daemon=True)
         joiner.start()
         joiner.join(_STOP_LIMIT)
@@ -77,10 +73,17 @@ class WorkerPool:
             self._pool.join()
 
 
+def _await(futures: Sequence[Future[Any]], patience: float) -> set[Future[Any]]:
+    """Wait for all; what is left when nothing has finished for `patience` seconds is abandoned and returned."""
+    pending, finished = set(futures), set(futures)
+    while pending and finished:
+        finished, pending = wait(pending, timeout=patience, return_when=FIRST_COMPLETED)
+    return pending
+
+
 def _outcome(future: Future[Any]) -> Any:
-    if not future.done():
-        return TimeoutError("the worker pool stopped answering")
-    return future.exception() or future.result()
+    error = future.exception()
+    return future.result() if error is None else error
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import math
 import os
 import weakref
 from collections.abc import Mapping, Sequence
+from concurrent.futures import BrokenExecutor
 from types import TracebackType
 from typing import Any
 
@@ -18,15 +19,19 @@ from rl_detector.physics.materials import material
 from rl_detector.simulators.geant4 import worker
 from rl_detector.simulators.geant4.checks import violation
 from rl_detector.simulators.geant4.geometry import Layer
-from rl_detector.simulators.geant4.physics_lists import DATA_FREE, GEANT4_VERSIONS, Physics, choose, require_geant4
+from rl_detector.simulators.geant4.physics_lists import (
+    DATA_FREE,
+    GEANT4_VERSIONS,
+    HADRON_LIMIT,
+    Physics,
+    choose,
+    require_geant4,
+)
 from rl_detector.simulators.geant4.pool import WorkerPool
 from rl_detector.simulators.stack import PARTICLES, Primaries, Stack
 
 MINIMUM_THICKNESS = 1e-6
 """Layers thinner than this (cm) are not built; their deposit is zero. Geant4's surface tolerance is 1e-10 cm."""
-
-_SELF_DESTRUCTION = 2.0
-"""A worker ends itself after this many times its limit, in case nobody is left to end it."""
 
 
 class Geant4Simulator:
@@ -113,6 +118,8 @@ class Geant4Simulator:
 
     def _chunks(self, stack: Stack, primaries: Primaries, seed: int) -> list[worker.Chunk]:
         _check_primaries(primaries)
+        if self.physics.name == DATA_FREE:
+            _check_data_free(stack, primaries)
         layers = tuple(
             Layer(column, material(name).geant4, float(thickness))
             for column, (name, thickness) in enumerate(zip(stack.materials, stack.thicknesses, strict=True))
@@ -179,6 +186,8 @@ def _problem(result: Any, chunk: worker.Chunk) -> str | None:
         return f"the worker process died with exit code {result.exitcode}"
     if isinstance(result, TimeoutError):
         return f"no result within {chunk.limit:.0f} s ({result.args[0] if result.args else 'timeout'})"
+    if isinstance(result, BrokenExecutor):
+        return "all worker processes ended before they took the task; does `import rl_detector` work in a fresh python?"
     if isinstance(result, BaseException):
         return f"{type(result).__name__}: {result}"
     return violation(result, chunk)
@@ -191,6 +200,20 @@ def _check_primaries(primaries: Primaries) -> None:
     energies = np.asarray(primaries.energies)
     if energies.shape != (len(primaries),) or not np.all(np.isfinite(energies) & (energies > 0)):
         raise ConfigError(f"geant4: need one finite energy > 0 GeV per particle, got {energies} for {len(primaries)}")
+
+
+def _check_data_free(stack: Stack, primaries: Primaries) -> None:
+    """Refuse what the data-free hadronic physics gets wrong without a word."""
+    pions = np.asarray(primaries.energies)[[particle == "pi+" for particle in primaries.particles]]
+    if np.any(pions > HADRON_LIMIT):
+        problem = f"pions only up to {HADRON_LIMIT} GeV, got {pions.max():.4g} GeV"
+    elif pions.size and "U" in stack.materials:
+        problem = "no pions in uranium (fission by slow neutrons needs cross-section data)"
+    else:
+        return
+    raise ConfigError(
+        f"geant4: physics_list={DATA_FREE} simulates {problem}; use physics_list=FTFP_BERT with its data sets"
+    )
 
 
 def _seeds(seed: int, chunk: int) -> tuple[int, ...]:

@@ -28,6 +28,9 @@ from rl_detector.simulators.geant4.physics_lists import DATA_FREE, DATA_SETS, Ph
 _PARENT_CHECK = 0.5
 """Seconds between two looks whether the parent is still there."""
 
+_PATIENCE = 2.0
+"""A worker ends itself after this many times its time limit, in case nobody is left to end it."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -53,7 +56,7 @@ class Chunk:
         columns: width of the result, absent layers included.
         particles, energies: one per event, kinetic energy in GeV.
         seeds: four positive 31-bit numbers.
-        limit: seconds after which this process ends itself.
+        limit: seconds that the parent waits.
     """
 
     layers: tuple[Layer, ...]
@@ -65,6 +68,7 @@ class Chunk:
 
 
 _machine: _Machine | None = None
+_failure: Exception | None = None
 
 
 def start() -> None:
@@ -78,13 +82,24 @@ def start() -> None:
 
 def run_chunk(settings: Settings, chunk: Chunk) -> NDArray[np.float64]:
     """Energy deposits in GeV, [events, layers]; runs in the worker."""
-    global _machine
-    signal.alarm(int(chunk.limit) + 1)
-    if _machine is None:
-        _machine = _Machine(settings)
-    deposits = _machine.run(chunk)
+    signal.alarm(math.ceil(_PATIENCE * chunk.limit))
+    deposits = _ready(settings).run(chunk)
     signal.alarm(0)
     return deposits
+
+
+def _ready(settings: Settings) -> _Machine:
+    """The machine of this process; a second attempt after a failed start would abort it, so the error is kept."""
+    global _machine, _failure
+    if _failure is not None:
+        raise _failure
+    try:
+        if _machine is None:
+            _machine = _Machine(settings)
+    except Exception as error:
+        _failure = error
+        raise
+    return _machine
 
 
 def _follow(parent: int) -> None:
@@ -98,7 +113,7 @@ class _Machine:
 
     def __init__(self, settings: Settings) -> None:
         _prepare_environment(settings.physics)
-        import geant4_pybind as g4
+        import geant4_pybind as g4  # type: ignore[import-not-found]
 
         self.setup = Setup(g4, settings.width)
         self.manager = g4.G4RunManager()
@@ -107,7 +122,7 @@ class _Machine:
         self.g4 = g4
         self.settings = settings
         self.physics = _physics_list(g4, settings.physics.name)
-        self.initialized = False
+        self._initialize()
 
     def run(self, chunk: Chunk) -> NDArray[np.float64]:
         """Simulate the events of one chunk."""
@@ -119,14 +134,11 @@ class _Machine:
         return deposits
 
     def _build(self, layers: tuple[Layer, ...]) -> None:
-        if self.initialized and layers == self.setup.layers:
+        if layers == self.setup.layers:
             return
         self.setup.layers = layers
-        if self.initialized:
-            self.interface.ApplyCommand("/run/reinitializeGeometry true")
-            self.manager.Initialize()
-        else:
-            self._initialize()
+        self.interface.ApplyCommand("/run/reinitializeGeometry true")
+        self.manager.Initialize()
 
     def _initialize(self) -> None:
         for topic in ("run", "event", "tracking", "process", "process/em", "process/had"):
@@ -135,7 +147,6 @@ class _Machine:
             self.manager.SetUserInitialization(part)
         self.manager.Initialize()
         self._set_cut()
-        self.initialized = True
 
     def _set_cut(self) -> None:
         self.interface.ApplyCommand(f"/run/setCut {self.settings.cut} mm")

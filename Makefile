@@ -1,0 +1,47 @@
+# `make train` and `make test` set everything up on a fresh machine and are quick the second time.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+EVENTS ?= 1000
+
+.PHONY: train test physics benchmarks lint clean
+
+# Train on the fast simulator, then judge the result in Geant4.
+train: $(VENV)/.installed
+	$(BIN)/rl-detector train experiment=calorimeter
+	$(BIN)/rl-detector validate latest --simulator geant4 --events $(EVENTS)
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m "not slow"
+
+# Physics with many events: minutes.
+physics: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m slow
+
+# Speed as ratios within one run: numbers to read, not tests.
+benchmarks: $(VENV)/.installed-dev
+	$(BIN)/python tests/benchmarks/fast_throughput.py
+	$(BIN)/python tests/benchmarks/study_overhead.py
+	$(BIN)/python tests/benchmarks/geant4_overhead.py
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/.python:
+	$(PYTHON) -c 'import sys; sys.exit("rl_detector needs Python 3.11 or newer, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.python pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check 'torch>=2.6,<2.14'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[geant4]'
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[geant4,dev]'
+	touch $@

@@ -1,0 +1,70 @@
+"""A design problem with a known optimum, cheap and exactly reproducible."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from rl_detector.errors import SimulationError
+from rl_detector.parameters import Categorical, Continuous
+from rl_detector.problem import Cost, DesignProblem, Measurement, Readout
+from rl_detector.space import Design, DesignSpace
+
+OPTIMUM = {"x": 0.3, "y": -0.5, "material": "good"}
+
+
+@dataclass(frozen=True)
+class Bowl:
+    """Signals scatter around -(distance from the optimum)^2 with standard deviation 0.5."""
+
+    def simulate(self, design: Design, events: int, seed: int) -> Readout:
+        value = -((design["x"] - 0.3) ** 2) - (design["y"] + 0.5) ** 2 - 0.5 * (design["material"] != "good")
+        noise = np.random.default_rng(seed).normal(0, 0.5, (events, 1))
+        return Readout({}, value + noise)
+
+    def describe(self) -> Mapping[str, str]:
+        return {"simulator": "bowl"}
+
+
+class MeanSignal:
+    """The mean of the signals and its standard error."""
+
+    def measure(self, readout: Readout) -> Measurement:
+        mean, error = readout.signals.mean(), readout.signals.std(ddof=1) / np.sqrt(len(readout.signals))
+        return Measurement(float(mean), float(error), float(mean), float(error))
+
+
+class FailingBowl(Bowl):
+    """A bowl whose simulation fails for every fifth seed."""
+
+    def simulate(self, design: Design, events: int, seed: int) -> Readout:
+        if seed % 5 == 0:
+            raise SimulationError("this seed is unlucky")
+        return super().simulate(design, events, seed)
+
+
+def make_bowl(simulator: Bowl | None = None) -> DesignProblem:
+    space = DesignSpace(
+        (Continuous("x", -1.0, 1.0, "m"), Continuous("y", -1.0, 1.0, "m"), Categorical("material", ("bad", "good")))
+    )
+    return DesignProblem(
+        name="bowl",
+        space=space,
+        simulator=simulator or Bowl(),
+        reach=MeanSignal(),
+        costs=(Cost("mass", "kg", 10.0, lambda design: 1.0 + design["x"]),),
+        baselines={"corner": {"x": -0.8, "y": 0.8, "material": "bad"}},
+    )
+
+
+@pytest.fixture
+def bowl() -> DesignProblem:
+    return make_bowl()
+
+
+@pytest.fixture
+def failing_bowl() -> DesignProblem:
+    return make_bowl(FailingBowl())

@@ -1,0 +1,188 @@
+"""The command line as a user meets it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from rl_detector.ledger import Ledger
+
+SMALL = ["budget.events=3200", "budget.events_per_design=20", "budget.designs_per_batch=16", "held_out.events=200"]
+
+
+def run(folder: Path, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "rl_detector", *words]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert done.returncode == expect, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def only_run(folder: Path) -> Path:
+    (config,) = (folder / "runs").glob("*/config.yaml")
+    return config.parent
+
+
+def test_train_validate_report(tmp_path):
+    done = run(tmp_path, "train", *SMALL, "seed=1")
+    folder = only_run(tmp_path)
+    assert re.fullmatch(r"calorimeter-policy_gradient-\d{8}-\d{6}-[0-9a-f]{4}", folder.name)
+    expected = {"config.yaml", "ledger.sqlite", "checkpoint.pt", "recommended.json", "validation.json", "report.html"}
+    assert {path.name for path in folder.iterdir()} == expected | {"figures"}
+    assert "best reach" in done.stderr and "sigma" in done.stderr
+    assert f"report: runs/{folder.name}/report.html" in done.stdout
+    recommended = json.loads((folder / "recommended.json").read_text())
+    assert len(recommended["design"]["layer"]) == 3 and recommended["events"] == 200
+    run(tmp_path, "validate", "latest", "--simulator", "fast", "--events", "400", "--seed", "7")
+    rows = json.loads((folder / "validation.json").read_text())["fast"]
+    assert [row["name"] for row in rows][:2] == ["recommended", "published_start"]
+    assert all(row["events"] == 400 for row in rows)
+    assert {"value", "error", "significance"} == rows[1]["difference"].keys()
+    (folder / "report.html").unlink()
+    run(tmp_path, "report", folder.name)
+    assert (folder / "report.html").exists()
+
+
+def test_multirun_makes_one_run_per_job(tmp_path):
+    run(tmp_path, "train", "-m", "agent=random_search,cma_es", "seed=0,1", *SMALL, "budget.events=640")
+    names = [path.parent.name.split("-")[1] for path in (tmp_path / "runs").glob("*/config.yaml")]
+    assert sorted(names) == ["cma_es", "cma_es", "random_search", "random_search"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["budget.event=5"], "budget.event"),
+        (["budget.events=many"], "many"),
+        (["env=calorimetre"], "calorimeter"),
+        (["env.layers=0"], "a calorimeter needs at least 1 layer, got 0"),
+        (["env.layers=two"], "env.layers"),
+        (["env.photon_fraction=1.5"], "must lie in"),
+        (["agent.sigma=-1"], "sigma"),
+        (["budget.events=10"], "pay for at least one design of 200 events, got 10"),
+        (["budget.events_per_design=0"], "events_per_design must be at least 1"),
+        (["budget.events_per_design=5"], "must be a whole number >= 20 for calorimeter, got 5"),
+        (["held_out.events=0"], "must be a whole number >= 20"),
+        (["runs=/proc/nowhere"], "Choose a writable place"),
+        (["seed"], "seed"),
+    ],
+)
+def test_mistakes_get_one_paragraph_and_exit_code_2(tmp_path, words, message):
+    done = run(tmp_path, "train", *words, expect=2)
+    assert message in done.stderr + done.stdout
+    assert len((done.stderr + done.stdout).splitlines()) < 25
+    assert not list(tmp_path.glob("runs/*/config.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["resume", "nowhere"], "nowhere is no run folder"),
+        (["report", "latest"], "start one with `rl-detector train`"),
+        (["validate", "latest", "--events", "0"], "expected a whole number >= 1"),
+        (["tarin"], "invalid choice"),
+        ([], "required"),
+    ],
+)
+def test_mistakes_of_other_commands(tmp_path, words, message):
+    assert message in run(tmp_path, *words, expect=2).stderr
+
+
+def test_help_and_list(tmp_path):
+    assert "Ctrl-C leaves a run" in run(tmp_path, "train", "--help").stdout
+    for command in ("resume", "validate", "report"):
+        assert "RUN" in run(tmp_path, command, "--help").stdout
+    listing = run(tmp_path, "list").stdout
+    assert all(word in listing for word in ("rl_detector/Calorimeter-v0", "policy_gradient", "geant4", "wandb"))
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "rl_detector", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=folder, text=True, env=environment, **pipes)
+
+
+def wait_for_trials(process: subprocess.Popen[str], folder: Path, number: int) -> None:
+    """Return when the run's ledger holds so many trials, or its process has ended."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
+        for path in (folder / "runs").glob("*/ledger.sqlite"):
+            with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as connection:
+                tables = connection.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = 'trials'").fetchone()[0]
+                found = connection.execute("SELECT COUNT(*) FROM trials").fetchone()[0] if tables else 0
+            connection.close()
+            if found >= number:
+                return
+        time.sleep(0.002)
+
+
+LONG = ["budget.events=48000", "budget.events_per_design=20", "budget.designs_per_batch=16", "evaluator.group=4"]
+
+
+def rows_of(folder: Path) -> list[tuple]:
+    ledger = Ledger(only_run(folder) / "ledger.sqlite")
+    try:
+        return ledger.reproducible_rows()
+    finally:
+        ledger.close()
+
+
+def test_killed_ten_times_and_resumed_gives_the_same_ledger(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+    run(whole, "train", *LONG, "held_out.events=200")
+    moments = sorted(random.Random(5).sample(range(1, 2300), 10))
+    words = ["train", *LONG, "held_out.events=200"]
+    for moment in moments:
+        process = start(killed, *words)
+        wait_for_trials(process, killed, moment)
+        process.kill()
+        assert process.wait(30) == -signal.SIGKILL
+        process.stderr.close()
+        words = ["resume", "latest"] if list(killed.glob("runs/*/config.yaml")) else words
+    run(killed, "resume", "latest")
+    assert rows_of(killed) == rows_of(whole)
+    recommended = [json.loads((only_run(f) / "recommended.json").read_text()) for f in (whole, killed)]
+    assert recommended[0] == recommended[1]
+
+
+def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path):
+    process = start(tmp_path, "train", *LONG, "held_out.events=200")
+    wait_for_trials(process, tmp_path, 200)
+    process.send_signal(signal.SIGINT)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "nothing is lost" in message and "Traceback" not in message
+    run(tmp_path, "resume", "latest")
+    assert len(rows_of(tmp_path)) == 2400
+
+
+def test_an_edited_configuration_is_refused(tmp_path):
+    run(tmp_path, "train", *SMALL)
+    config = only_run(tmp_path) / "config.yaml"
+    before = rows_of(tmp_path)
+    config.write_text(config.read_text().replace("photon_fraction: 0.5", "photon_fraction: 0.7"))
+    done = run(tmp_path, "resume", "latest", expect=2)
+    assert "env.photon_fraction was 0.5, now 0.7" in done.stderr
+    assert rows_of(tmp_path) == before
+
+
+def test_start_up_is_quick_enough_not_to_import_the_heavy_packages(tmp_path):
+    code = (
+        "import sys\nfrom rl_detector.cli import main\ntry:\n    main(['train', '--help'])\nexcept SystemExit:\n    pass\n"
+        "print([name for name in ('torch', 'wandb', 'matplotlib', 'stable_baselines3', 'scipy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
