@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,23 +91,27 @@ def _guarded(function: Any) -> int:
 def _train(overrides: Sequence[str]) -> int:
     """Let Hydra compose the configuration (or several, with -m) and train."""
     import hydra
+    from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
     results: list[int] = []
 
     @hydra.main(version_base="1.3", config_path="pkg://rl_detector.conf", config_name="config")
     def job(config: Any) -> None:
-        results.append(_guarded(lambda: _start(OmegaConf.to_container(config, resolve=True))))
+        command = shlex.join(["rl-detector", "train", *HydraConfig.get().overrides.task])
+        results.append(_guarded(lambda: _start(OmegaConf.to_container(config, resolve=True), command)))
         if results[-1] == INTERRUPTED:
             raise SystemExit(INTERRUPTED)
 
-    sys.argv = [sys.argv[0], "train", *overrides]
     _store_configs()
+    whole, sys.argv = sys.argv, ["rl-detector train", *overrides]
     try:
-        _with_arguments(job, overrides)
+        job()
     except SystemExit as stop:
         if not results and stop.code not in (None, 0):
             return USAGE_ERROR
+    finally:
+        sys.argv = whole
     return max(results, default=0)
 
 
@@ -122,20 +127,10 @@ def _store_configs() -> None:
         store.store(group="env", name=name, node=settings)
 
 
-def _with_arguments(job: Any, overrides: Sequence[str]) -> None:
-    """Hydra reads sys.argv; the run's record wants the whole command, so the word `train` is hidden meanwhile."""
-    whole = sys.argv
-    sys.argv = [whole[0], *overrides]
-    try:
-        job()
-    finally:
-        sys.argv = whole
-
-
-def _start(config: Any) -> None:
+def _start(config: Any, command: str) -> None:
     from rl_detector.launch import start_run
 
-    folder, complete = start_run(config)
+    folder, complete = start_run(config, command)
     _run(folder, complete)
 
 

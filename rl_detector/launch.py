@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -27,15 +26,15 @@ PACKAGES = ("rl_detector", "torch", "numpy", "gymnasium", "geant4_pybind")
 """Packages whose versions are kept with every run."""
 
 
-def start_run(config: Mapping[str, Any]) -> tuple[RunFolder, dict[str, Any]]:
-    """Check a configuration by building everything once, then make its run folder."""
+def start_run(config: Mapping[str, Any], command: str) -> tuple[RunFolder, dict[str, Any]]:
+    """Check a configuration by building everything once, then make its run folder; `command` is kept as provenance."""
     problem = build_problem(config["env"], config["simulator"])
     build_agent(config, problem)
     build_evaluator(config)
     for events in (Budget(**config["budget"]).events_per_design, config["held_out"]["events"]):
         problem.check_events(events)
     folder = RunFolder.create(Path(config["runs"]), config["env"]["name"], config["agent"]["name"])
-    provenance = {"command": shlex.join(sys.argv), "started": now(), "versions": versions()}
+    provenance = {"command": command, "started": now(), "versions": versions()}
     complete = {**config, "run": provenance}
     folder.write_config(complete)
     return folder, complete

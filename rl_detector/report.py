@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,58 +13,23 @@ from matplotlib.figure import Figure
 
 from rl_detector import figures
 from rl_detector.checkpoint import write_atomically
-from rl_detector.config import build_problem
-from rl_detector.errors import DesignError, RunFolderError
-from rl_detector.history import History, read_history
+from rl_detector.errors import RunFolderError
 from rl_detector.layouts import Drawing, layouts
 from rl_detector.problem import DesignProblem
+from rl_detector.results import Results, read_results
 from rl_detector.runs import RunFolder
 from rl_detector.space import Design, Encoding
-from rl_detector.validation import RECOMMENDED, ValidatedDesign
-
-SIGNIFICANT = 3.0
-"""Standard errors from which on a difference is called one."""
+from rl_detector.tables import amount, page_context
+from rl_detector.validation import RECOMMENDED
 
 
 class Picture(NamedTuple):
-    """A figure of the page."""
+    """A figure of the page: file name, title, caption and how to draw it."""
 
     name: str
     title: str
     caption: str
     make: Callable[[], Figure]
-
-
-@dataclass(frozen=True)
-class Results:
-    """What a run folder holds.
-
-    Attributes:
-        config: as stored.
-        history: finished trials; the zero of the reach is the first baseline of `rows` where there are rows.
-        shift: what was added to the reaches of the ledger for that.
-        sections: simulator -> validated designs.
-        recommended: the recommended design, judged with the simulator of the training; None while there is none.
-        rows: recommended design and baselines in the simulator of the training, [] while there are none.
-        problem: None where it cannot be built here.
-        notes: what is missing, and what to do.
-    """
-
-    config: Mapping[str, Any]
-    history: History
-    shift: float
-    sections: Mapping[str, Sequence[ValidatedDesign]]
-    recommended: ValidatedDesign | None
-    rows: Sequence[ValidatedDesign]
-    problem: DesignProblem | None
-    notes: Sequence[str]
-
-    @property
-    def zero(self) -> str:
-        """Name of the design whose reach is 0."""
-        names = [row.name for row in self.rows if row.name != RECOMMENDED]
-        names += self.problem.baselines if self.problem else []
-        return str(names[0]) if names else "the baseline"
 
 
 def write_report(folder: RunFolder) -> dict[str, Path]:
@@ -89,98 +52,137 @@ def write_report(folder: RunFolder) -> dict[str, Path]:
         paths[picture.name] = folder.figures / f"{picture.name}.png"
         write_atomically(paths[picture.name], data)
         shown.append({"title": picture.title, "caption": picture.caption, "data": b64encode(data).decode()})
-    write_atomically(folder.report, _page(folder, results, shown).encode("utf-8", "replace"))
+    context = {
+        "title": folder.path.resolve().name,
+        "config": folder.config.read_text(errors="replace"),
+        "figures": shown,
+    }
+    write_atomically(folder.report, _render({**context, **page_context(results)}).encode("utf-8", "replace"))
     return paths
 
 
-def read_results(folder: RunFolder) -> Results:
-    """Everything that the page tells.
+def _render(context: Mapping[str, Any]) -> str:
+    """The page; every text from outside is escaped."""
+    from jinja2 import Environment, StrictUndefined
 
-    Raises:
-        RunFolderError: a file of the run is damaged.
-    """
-    config, history = folder.read_config(), read_history(folder.ledger)
-    sections = _sections(folder)
-    recommended = _recommended(folder)
-    trained = recommended.simulator.get("simulator", "") if recommended else ""
-    rows = sections.get(trained, [])
-    recommended = next((row for row in rows if row.name == RECOMMENDED), recommended)
-    problem, reason = _problem(config)
-    shift = _shift(history, rows)
-    results = Results(config, history.shifted(shift), shift, sections, recommended, rows, problem, [])
-    return replace(results, notes=[*_notes(folder, results), *([reason] if reason else [])])
+    engine = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return engine.from_string((files("rl_detector") / "report.html").read_text(encoding="utf-8")).render(context)
 
 
-def _sections(folder: RunFolder) -> dict[str, list[ValidatedDesign]]:
-    stored = folder.read_json(folder.validation)
-    sections: dict[str, list[ValidatedDesign]] = _typed(folder.validation, dict[str, list[ValidatedDesign]], stored or {})
-    return {name: rows for name, rows in sections.items() if rows}
-
-
-def _recommended(folder: RunFolder) -> ValidatedDesign | None:
-    stored = folder.read_json(folder.recommended)
-    if stored is None:
-        return None
-    row = {**stored, "name": RECOMMENDED, "difference": None} if isinstance(stored, Mapping) else stored
-    design: ValidatedDesign = _typed(folder.recommended, list[ValidatedDesign], [row])[0]
-    return design
-
-
-def _typed(path: Path, kind: Any, data: Any) -> Any:
-    """JSON data as dataclasses."""
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-    try:
-        rules = ConfigDict(coerce_numbers_to_str=True, allow_inf_nan=False)
-        return TypeAdapter(kind, config=rules).validate_python(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise RunFolderError(
-            f"{path} is damaged: {where}: {first['msg']}. Delete it and make it again with `rl-detector validate`."
-        ) from error
-
-
-def _problem(config: Mapping[str, Any]) -> tuple[DesignProblem | None, str]:
-    """The problem with a simulator that starts no workers: the fast one, else the factory's own."""
-    reason = ""
-    for simulator in ({"name": "fast"}, None):
-        try:
-            return build_problem(config["env"], simulator), ""
-        except Exception as error:  # a user's factory may raise anything; the rest of the page does not need it
-            reason = reason or f"Layouts and parameters are left out, the problem cannot be built here: {error}"
-    return None, reason
-
-
-def _shift(history: History, rows: Sequence[ValidatedDesign]) -> float:
-    """What moves the zero of the ledger's reach to the first baseline of the validation.
-
-    Where reach = ln(reference / metric), ln(metric) + reach is the same number for all designs, ln(reference).
-    """
-    baseline = next((row for row in rows if row.name != RECOMMENDED), None)
-    if baseline is None or len(history) == 0 or min(history.metric.min(), baseline.metric) <= 0:
-        return 0.0
-    reference = np.log(history.metric) + history.reach
-    return math.log(baseline.metric) - float(reference[0]) if np.ptp(reference) < 1e-6 else 0.0
-
-
-def _notes(folder: RunFolder, results: Results) -> list[str]:
-    """What is missing, and the command that makes it."""
-    run, notes = folder.path.name, []
-    if results.recommended is None:
-        notes.append(f"This run is not finished, so it has no recommended design yet: rl-detector resume {run}")
-    elif not results.sections:
-        notes.append(f"No validation yet: rl-detector validate {run} --simulator geant4 --events 1000")
-    elif len(results.sections) == 1 and "geant4" not in results.sections:
-        name = next(iter(results.sections))
-        notes.append(
-            f"Validated only with the simulator {name!r} so far; an independent check: "
-            f"rl-detector validate {run} --simulator geant4 --events 1000"
+def _pictures(results: Results) -> Iterator[Picture]:
+    """The figures for which the run folder has the data."""
+    history, problem = results.history, results.problem
+    drawings = list(_drawings(problem, _designs(results))) if problem else []
+    if drawings and problem:
+        limit = next(
+            (limit.limit for limit in problem.constraints if limit.name == "length" and limit.unit == "cm"), None
         )
-    for name, rows in results.sections.items():
-        judged = next((row.design for row in rows if row.name == RECOMMENDED), None)
-        if results.recommended and judged != results.recommended.design:
-            notes.append(f"The validation with {name!r} judges an earlier design of this run; validate again.")
-    if len(results.history) == 0:
-        notes.append("The ledger holds no finished trial, so there is no course of the training to show.")
-    return notes
+        yield Picture("layouts", "Layouts to scale", _LAYOUTS, lambda: layouts(drawings, limit))
+    if len(history) == 0:
+        return
+    caption = _course_caption(results)
+    yield Picture(
+        "learning_curve", "Learning curve", caption, lambda: figures.learning_curve(history, results.rows, results.zero)
+    )
+    if history.costs:
+        yield _cost_picture(results, next(iter(history.costs)))
+    if problem and _fits(results, problem):
+        marks = dict(_marks(results, problem))
+        draw = figures.parameters
+        yield Picture(
+            "parameters", "Parameters", _parameters_caption(results), lambda: draw(problem.space, history, marks)
+        )
+
+
+_LAYOUTS = (
+    "Side view; the beam comes from the left. Colour is the material, hatching the role, numbers are thicknesses in cm."
+)
+
+
+def _course_caption(results: Results) -> str:
+    history = results.history
+    groups = history.batches_per_group
+    unit = "batch" if groups == 1 else f"group of {groups} consecutive batches"
+    text = (
+        f"Line: mean of the designs of a {unit}; dark band: its standard error; light band: the middle 68 % of the "
+        f"designs. Dashed: the design of the best reward so far, an optimistic number, since it is the best of "
+        f"{len(history):,} noisy ones (standard error of one: {np.median(history.error):.2f})."
+    )
+    if results.rows:
+        events = results.rows[0].events
+        text += (
+            f" Horizontal lines: the recommended design and the baselines on {events:,} held-out events, with errors."
+        )
+    if abs(results.shift) > 1e-9:
+        text += f" Reaches of the training were moved by {results.shift:+.3f} to the zero of the held-out events."
+    return text
+
+
+def _cost_picture(results: Results, name: str) -> Picture:
+    """Reach against the first cost."""
+    history, problem = results.history, results.problem
+    costs, limits = (problem.costs, problem.constraints) if problem else ((), ())
+    unit = next((cost.unit for cost in costs if cost.name == name), "")
+    limit = next((limit.limit for limit in limits if limit.name == name), None)
+    rows = [row for row in results.rows if name in row.costs]
+    shown = min(len(history), figures.MAXIMUM_POINTS)
+    caption = (
+        f"{shown:,} of {len(history):,} evaluated designs, coloured by the events simulated until then; crosses "
+        f"violate a limit; the worst 2 % may lie below the axis. Standard error of one: {np.median(history.error):.2f}. Large "
+        "markers with error bars: held-out events."
+    )
+    draw = figures.reach_against_cost
+    return Picture(
+        "reach_against_cost", f"Reach against {name}", caption,
+        lambda: draw(history, rows, name, unit, limit, results.zero),
+    )  # fmt: skip
+
+
+def _parameters_caption(results: Results) -> str:
+    return (
+        "Numbers: mean of the batch and a band of one standard deviation of its designs; materials and other choices: "
+        f"share of the designs. Star: the recommended design. Dashed line: {results.zero}."
+    )
+
+
+def _fits(results: Results, problem: DesignProblem) -> bool:
+    """Whether the ledger was made with the same parameters as the problem has."""
+    space, history = problem.space, results.history
+    return history.continuous.shape[1:] == (len(space.continuous),) and history.discrete.shape[1:] == (
+        len(space.discrete),
+    )
+
+
+def _marks(results: Results, problem: DesignProblem) -> Iterator[tuple[str, Encoding]]:
+    """Encodings of the recommended design and of the start."""
+    designs: dict[str, Design | None] = {results.zero: problem.start}
+    if results.recommended:
+        designs[RECOMMENDED] = results.recommended.design
+    for name, design in designs.items():
+        if design is not None and problem.space.contains(design):
+            yield name, problem.space.encode(design)
+
+
+def _designs(results: Results) -> dict[str, Design]:
+    """Designs worth drawing: the validated ones; before that the best one so far and the baselines."""
+    if results.rows:
+        return {row.name: row.design for row in results.rows}
+    designs: dict[str, Design] = {}
+    if results.recommended:
+        designs[RECOMMENDED] = results.recommended.design
+    elif results.history.best is not None:
+        designs["best so far (optimistic)"] = results.history.best
+    return {**designs, **(results.problem.baselines if results.problem else {})}
+
+
+def _drawings(problem: DesignProblem, designs: Mapping[str, Design]) -> Iterator[Drawing]:
+    """Drawings of the designs that can be built and have a layout."""
+    for name, design in designs.items():
+        if problem.layout is None or not problem.space.contains(design):
+            continue
+        pieces = list(problem.layout(design))
+        if not pieces:
+            continue
+        length = max(piece.start + piece.length for piece in pieces) - min(piece.start for piece in pieces)
+        costs = [f"{amount(cost.amount(design))} {cost.unit}" for cost in problem.costs]
+        yield Drawing(name, ", ".join([f"{length:.1f} cm", *costs]), pieces)

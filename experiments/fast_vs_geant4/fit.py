@@ -31,8 +31,8 @@ PRIOR = 1.5
 TIGHT = {"ionisation": 0.1, "path": 0.1, "pion_start": 0.3, "pion_spread": 0.3, "rest_energy": 0.5}
 """Width of the prior around the start value, in the transformed parameter: weakly constrained ones stay physical."""
 
-SHARES = {"visible", "local", "pool_visible", "fraction_power"}
-FREE_SIGN = {"visible_slope", "local_slope", "pool_slope", "leading_slope"}
+SHARES = {"visible", "local", "pool_visible"}
+FREE_SIGN = {"fraction_slope", "visible_slope", "local_slope", "pool_slope", "leading_slope"}
 SHOWER_RESPONSE = ("growth", "relaxation", "absorption", "criticality", "quantum")
 PION_SHOWER = ("pion_start", "pion_spread")
 
@@ -100,7 +100,12 @@ class Target:
             for low, high in BINS:
                 events = np.flatnonzero((names == particle) & (low <= energies) & (energies < high))
                 if len(events) >= 15:
-                    self.bins.append((slice(start, start + len(events) * REPEATS), self.moments(sample.deposits[events], energies[events])))
+                    self.bins.append(
+                        (
+                            slice(start, start + len(events) * REPEATS),
+                            self.moments(sample.deposits[events], energies[events]),
+                        )
+                    )
                     chosen.append(np.tile(events, REPEATS))
                     start += len(events) * REPEATS
         order = np.concatenate(chosen)
@@ -149,7 +154,9 @@ def fit(start: FastParameters, samples: list[Sample], hadrons: bool, evaluations
 
     result = least_squares(residuals, origin, diff_step=0.01, max_nfev=evaluations, loss="soft_l1")
     first, last = (float((residuals(values) ** 2).mean()) for values in (origin, result.x))
-    print(f"{'pions' if hadrons else 'photons and electrons'}: mean square residual {first:.3f} -> {last:.3f}", flush=True)
+    print(
+        f"{'pions' if hadrons else 'photons and electrons'}: mean square residual {first:.3f} -> {last:.3f}", flush=True
+    )
     return updated(start, chosen, result.x)
 
 

@@ -12,8 +12,8 @@ from rl_detector.errors import SimulationError
 from rl_detector.simulators.geant4 import Geant4Simulator
 from rl_detector.simulators.stack import Beam, Primaries
 
-CUT = 0.7
-TRAINING_EVENTS, BEAM_EVENTS, ELECTRON_EVENTS = 700, 1000, 150
+CUT, CHUNK = 0.7, 50
+TRAINING_EVENTS, BEAM_EVENTS, ELECTRON_EVENTS = 700, 600, 100
 
 
 def training_primaries(seed: int) -> Primaries:
@@ -37,7 +37,8 @@ def main() -> None:
     sample = parser.parse_args().sample
     designs = training_designs() if sample == "training" else held_out_designs()
     draw = training_primaries if sample == "training" else held_out_primaries
-    engine, samples, start = Geant4Simulator(cut=CUT), [], time.monotonic()
+    engine, start = Geant4Simulator(cut=CUT, chunk=CHUNK), time.monotonic()
+    samples: list[Sample] = []
     for index, (name, stack) in enumerate(designs.items()):
         primaries = draw(index)
         deposits = engine.deposits([stack], [primaries], [1000 * (sample == "training") + index + 1])[0]

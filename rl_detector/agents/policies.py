@@ -35,7 +35,8 @@ class Policy(nn.Module):
     @property
     def log_probabilities(self) -> torch.Tensor:
         """Logarithm of the probability of every choice [k, m]; -inf where there is none."""
-        return torch.log_softmax(self.logits.masked_fill(~self.exists, -math.inf), dim=-1)
+        logits = self.logits.masked_fill(~self.exists, -math.inf)
+        return logits - logits.logsumexp(dim=-1, keepdim=True)  # log_softmax wakes all threads even for a tiny tensor
 
     def log_prob(self, actions: Encoding) -> torch.Tensor:
         """log pi(a | xi) of a batch of encodings as they were sampled, not clipped to the box, [designs]."""

@@ -139,16 +139,3 @@ def track_deposits(stop: FloatArray, edges: FloatArray) -> FloatArray:
     """
     reached: FloatArray = np.minimum(edges, stop)
     return reached[1:] - reached[:-1]
-
-
-def electromagnetic_fraction(energy: FloatArray, scale: float, power: float) -> FloatArray:
-    """Mean share of neutral pions, 1 - (1 + E / E0)^(k - 1).
-
-    The power law of Gabriel, Groom, Job, Mokhov and Stevenson (NIM A 338 (1994) 336), made finite at E = 0.
-
-    Args:
-        energy: kinetic energy in GeV.
-        scale: E0 in GeV.
-        power: k, about 0.82.
-    """
-    return -np.expm1((power - 1.0) * np.log1p(energy / scale))

@@ -6,9 +6,9 @@ import numpy as np
 
 from rl_detector.space import FloatArray
 
-RIDGE = 8.0
-"""Penalty of the regression, in events. From 100 to 20,000 events per design everything between 4 and 16 does as well;
-with hardly any penalty the reach of 200 events is five times as noisy: a layer that few events reach gets wild weights.
+RIDGE = 4.0
+"""Penalty of the regression, in events. Everything between 2 and 8 does as well at 200 to 20,000 events per design.
+With hardly any penalty a layer that few of 200 events reach can get a wild weight and make the reach far noisier.
 """
 
 _JITTER = 1e-10
@@ -18,8 +18,9 @@ _JITTER = 1e-10
 def shower_features(signals: FloatArray) -> FloatArray:
     """Features of calorimeter signals: 1, s_i, sqrt(s_i) and sqrt(sum of s).
 
-    The roots straighten the response where little is seen and weight a layer down where much of a shower is in it,
-    a simple software compensation. Products and ratios of layers gain 1 % at 20,000 events and lose it below 1,000.
+    The roots straighten the response where little is seen and weight a layer down where much of a shower is in it, a
+    simple software compensation: half the metric of a linear fit where materials are mixed. Pairs of layers gain 2 % at
+    most, cost more below 1,000 events, and their number grows with the square of the layers.
 
     Args:
         signals: [designs, events, layers], GeV, >= 0.
@@ -53,7 +54,8 @@ def leave_one_out(features: FloatArray, target: FloatArray, weights: FloatArray,
     pulled = features @ inverse
     residuals = target - (pulled @ moment[..., None])[..., 0]
     leverage = weights * (pulled * features).sum(axis=2)
-    return target - residuals / (1 - leverage)
+    predictions: FloatArray = target - residuals / (1 - leverage)
+    return predictions
 
 
 def _normal_equations(

@@ -156,8 +156,7 @@ class Cascade:
         scaled = start * slab.age_scale
         growth = np.where(scaled < 1.0, slab.growth * tempo, slab.relaxation)
         after, share = age(scaled, depth, growth, slab.absorption)
-        tracks = energy * start * start * start * self.parameters.electromagnetic.early
-        variance = share * (1.0 - share) * (slab.quantum / (energy + _TINY) + share * (1.0 - share) / (tracks + 1.0))
+        variance = share * (1.0 - share) * slab.quantum / (energy + _TINY)
         return fluctuate(share, variance, normal), after / slab.age_scale
 
     def _drain(self, layer: int, slab: Slabs, normal: FloatArray) -> None:

@@ -14,7 +14,6 @@ from rl_detector.physics.showers import (
     PHOTON_CONVERSION,
     FloatArray,
     IntArray,
-    electromagnetic_fraction,
     fluctuate,
     interpolate,
     kumaraswamy,
@@ -111,8 +110,7 @@ def _vertex(
     """Share the energy of a hadronic interaction: neutral pions, leading hadron (returned), the rest."""
     constants, normal = parameters.hadronic, numbers.normal[1 + 3 * generation :]
     slab = table.pick(np.minimum(place[0], table.radiation.shape[0] - 1), owners)
-    mean = electromagnetic_fraction(kinetic, constants.fraction_scale, constants.fraction_power)
-    shape = constants.fraction_shape_a * mean / (1.0 - mean) + _TINY
+    shape = constants.fraction_shape_a * (kinetic + _TINY) ** constants.fraction_slope
     neutral = kinetic * kumaraswamy(numbers.uniform[3 * generation + 1], shape, constants.fraction_shape_b)
     charged = kinetic - neutral
     leading = np.zeros(len(owners))

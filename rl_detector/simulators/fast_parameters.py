@@ -53,7 +53,6 @@ class Electromagnetic:
         pion_start: the same for the neutral pions of a hadronic vertex.
         electron_spread, photon_spread, pion_spread: width of the logarithm of that number.
         growth_spread: width of the logarithm of the growth rate, event by event.
-        early: number of independent early particles, in units of the shower particles of the model.
     """
 
     conversion: float
@@ -63,7 +62,6 @@ class Electromagnetic:
     photon_spread: float
     pion_spread: float
     growth_spread: float
-    early: float
 
 
 @dataclass(frozen=True)
@@ -71,8 +69,9 @@ class Hadronic:
     """Parameters of hadronic showers that do not depend on the material.
 
     Attributes:
-        fraction_scale, fraction_power: E0 in GeV and k of the mean electromagnetic fraction 1 - (1 + E / E0)^(k - 1).
-        fraction_shape_a, fraction_shape_b: Kumaraswamy shapes of its distribution (the first times mean / (1 - mean)).
+        fraction_shape_a, fraction_shape_b: Kumaraswamy shapes of the share of the energy that goes into neutral pions at
+            one vertex; over several vertices they add up to an electromagnetic fraction that grows with the energy.
+        fraction_slope: the first of them grows with this power of the energy at the vertex in GeV.
         leading_shape_a, leading_shape_b: Kumaraswamy shapes of the share of the non-electromagnetic energy that the
             leading hadron carries to the next vertex.
         leading_slope: the first of them grows with this power of the energy in GeV.
@@ -84,10 +83,9 @@ class Hadronic:
         rest_energy: part of the pion mass that is deposited, in GeV.
     """
 
-    fraction_scale: float
-    fraction_power: float
     fraction_shape_a: float
     fraction_shape_b: float
+    fraction_slope: float
     leading_shape_a: float
     leading_shape_b: float
     leading_slope: float
@@ -118,82 +116,80 @@ class FastParameters:
 FITTED = FastParameters(
     materials={
         "Pb": Response(
-            growth=0.503,
-            relaxation=0.5,
-            absorption=0.2786,
-            criticality=0.02855,
-            quantum=0.007234,
-            path=1.151,
-            ionisation=1.263,
-            visible=0.5526,
-            local=0.3769,
-            pool_rate=4.7,
-            pool_visible=0.5923,
+            growth=0.5028,
+            relaxation=0.4966,
+            absorption=0.2731,
+            criticality=0.02885,
+            quantum=0.004587,
+            path=1.14,
+            ionisation=1.264,
+            visible=0.3743,
+            local=0.7038,
+            pool_rate=1.989,
+            pool_visible=0.6541,
         ),
         "Fe": Response(
-            growth=0.4896,
-            relaxation=4.321,
-            absorption=0.3802,
-            criticality=0.04903,
-            quantum=0.02449,
-            path=1.181,
-            ionisation=1.091,
-            visible=0.7196,
-            local=0.1353,
-            pool_rate=4.011,
-            pool_visible=0.6943,
+            growth=0.4982,
+            relaxation=11.94,
+            absorption=0.3665,
+            criticality=0.04861,
+            quantum=0.01418,
+            path=1.198,
+            ionisation=1.134,
+            visible=0.5218,
+            local=0.5518,
+            pool_rate=1.834,
+            pool_visible=0.8306,
         ),
         "PbWO4": Response(
-            growth=0.4663,
-            relaxation=0.6655,
-            absorption=0.2975,
-            criticality=0.03219,
-            quantum=0.01561,
-            path=1.148,
-            ionisation=1.258,
-            visible=0.5975,
-            local=0.3392,
-            pool_rate=3.9,
-            pool_visible=0.6372,
+            growth=0.4448,
+            relaxation=0.6549,
+            absorption=0.3162,
+            criticality=0.03072,
+            quantum=0.004877,
+            path=1.143,
+            ionisation=1.249,
+            visible=0.4455,
+            local=0.6883,
+            pool_rate=1.57,
+            pool_visible=0.6269,
         ),
         "polystyrene": Response(
-            growth=0.5906,
-            relaxation=1.999,
-            absorption=0.4629,
-            criticality=0.1552,
-            quantum=0.0691,
-            path=1.202,
-            ionisation=1.275,
-            visible=0.6123,
-            local=0.1024,
-            pool_rate=2.847,
-            pool_visible=0.7387,
+            growth=0.6445,
+            relaxation=1.353,
+            absorption=0.4513,
+            criticality=0.144,
+            quantum=0.08438,
+            path=1.313,
+            ionisation=1.238,
+            visible=0.7036,
+            local=0.1647,
+            pool_rate=4.835,
+            pool_visible=0.4183,
         ),
     },
     electromagnetic=Electromagnetic(
-        conversion=0.9871,
-        photon_start=1.561,
-        pion_start=1.464,
-        electron_spread=0.0699,
-        photon_spread=0.01731,
-        pion_spread=0.362,
-        growth_spread=0.2366,
-        early=42.07,
+        conversion=1.019,
+        photon_start=1.674,
+        pion_start=2.312,
+        electron_spread=0.2571,
+        photon_spread=0.01269,
+        pion_spread=0.3059,
+        growth_spread=0.2288,
     ),
     hadronic=Hadronic(
-        fraction_scale=0.01556,
-        fraction_power=0.966,
-        fraction_shape_a=4.622,
-        fraction_shape_b=6.623,
-        leading_shape_a=0.3418,
-        leading_shape_b=1.646,
-        leading_slope=0.4213,
-        visible_spread=0.2623,
-        visible_slope=0.1908,
-        local_slope=0.3988,
-        pool_slope=0.5696,
-        quantum=0.07787,
-        rest_energy=0.2537,
+        fraction_shape_a=1.75,
+        fraction_shape_b=15,
+        fraction_slope=0.06,
+        leading_shape_a=1.001,
+        leading_shape_b=3.877,
+        leading_slope=0.3958,
+        visible_spread=0.3016,
+        visible_slope=0.1105,
+        local_slope=0.8934,
+        pool_slope=0.2729,
+        quantum=0.003481,
+        rest_energy=0.1925,
     ),
 )
 # END FITTED

@@ -1,0 +1,148 @@
+"""What a run folder holds, read without simulating and without executing anything of it."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rl_detector.config import build_problem
+from rl_detector.errors import RunFolderError
+from rl_detector.history import History, read_history
+from rl_detector.problem import DesignProblem
+from rl_detector.runs import RunFolder
+from rl_detector.validation import RECOMMENDED, ValidatedDesign
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run folder holds.
+
+    Attributes:
+        config: as stored.
+        history: finished trials; the zero of the reach is the first baseline of `rows` where there are rows.
+        shift: what was added to the reaches of the ledger for that.
+        sections: simulator -> validated designs.
+        recommended: the recommended design, judged with the simulator of the training; None while there is none.
+        rows: recommended design and baselines in the simulator of the training, [] while there are none.
+        problem: None where it cannot be built here.
+        notes: what is missing, and what to do.
+    """
+
+    config: Mapping[str, Any]
+    history: History
+    shift: float
+    sections: Mapping[str, Sequence[ValidatedDesign]]
+    recommended: ValidatedDesign | None
+    rows: Sequence[ValidatedDesign]
+    problem: DesignProblem | None
+    notes: Sequence[str]
+
+    @property
+    def zero(self) -> str:
+        """Name of the design whose reach is 0."""
+        names = [row.name for row in self.rows if row.name != RECOMMENDED]
+        names += self.problem.baselines if self.problem else []
+        return str(names[0]) if names else "the baseline"
+
+
+def read_results(folder: RunFolder) -> Results:
+    """Everything that the page tells.
+
+    Raises:
+        RunFolderError: a file of the run is damaged.
+    """
+    config, history = folder.read_config(), read_history(folder.ledger)
+    sections = _sections(folder)
+    recommended = _recommended(folder)
+    trained = recommended.simulator.get("simulator", "") if recommended else ""
+    rows = sections.get(trained, [])
+    recommended = next((row for row in rows if row.name == RECOMMENDED), recommended)
+    problem, reason = _problem(config)
+    shift = _shift(history, rows)
+    results = Results(config, history.shifted(shift), shift, sections, recommended, rows, problem, [])
+    return replace(results, notes=[*_notes(folder, results), *([reason] if reason else [])])
+
+
+def _sections(folder: RunFolder) -> dict[str, list[ValidatedDesign]]:
+    stored = folder.read_json(folder.validation)
+    sections: dict[str, list[ValidatedDesign]] = _typed(
+        folder.validation, dict[str, list[ValidatedDesign]], stored or {}
+    )
+    return {name: rows for name, rows in sections.items() if rows}
+
+
+def _recommended(folder: RunFolder) -> ValidatedDesign | None:
+    stored = folder.read_json(folder.recommended)
+    if stored is None:
+        return None
+    row = {**stored, "name": RECOMMENDED, "difference": None} if isinstance(stored, Mapping) else stored
+    design: ValidatedDesign = _typed(folder.recommended, list[ValidatedDesign], [row])[0]
+    return design
+
+
+def _typed(path: Path, kind: Any, data: Any) -> Any:
+    """JSON data as dataclasses."""
+    from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+    try:
+        rules = ConfigDict(coerce_numbers_to_str=True, allow_inf_nan=False)
+        return TypeAdapter(kind, config=rules).validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise RunFolderError(
+            f"{path} is damaged: {where}: {first['msg']}. Delete it and make it again "
+            "(`rl-detector resume` or `rl-detector validate`)."
+        ) from error
+
+
+def _problem(config: Mapping[str, Any]) -> tuple[DesignProblem | None, str]:
+    """The problem with a simulator that starts no workers: the fast one, else the factory's own."""
+    reason = ""
+    for simulator in ({"name": "fast"}, None):
+        try:
+            return build_problem(config["env"], simulator), ""
+        except Exception as error:  # a user's factory may raise anything; the rest of the page does not need it
+            reason = reason or f"Layouts and parameters are left out, the problem cannot be built here: {error}"
+    return None, reason
+
+
+def _shift(history: History, rows: Sequence[ValidatedDesign]) -> float:
+    """What moves the zero of the ledger's reach to the first baseline of the validation.
+
+    Where reach = ln(reference / metric), ln(metric) + reach is the same number for all designs, ln(reference).
+    """
+    baseline = next((row for row in rows if row.name != RECOMMENDED), None)
+    if baseline is None or len(history) == 0 or min(history.metric.min(), baseline.metric) <= 0:
+        return 0.0
+    reference = np.log(history.metric) + history.reach
+    return math.log(baseline.metric) - float(reference[0]) if np.ptp(reference) < 1e-6 else 0.0
+
+
+def _notes(folder: RunFolder, results: Results) -> list[str]:
+    """What is missing, and the command that makes it."""
+    runs = folder.path.parent
+    run, notes = folder.path.name + ("" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"), []
+    if results.recommended is None:
+        notes.append(f"This run is not finished, so it has no recommended design yet: rl-detector resume {run}")
+    elif not results.sections:
+        notes.append(f"No validation yet: rl-detector validate {run} --simulator geant4 --events 1000")
+    elif len(results.sections) == 1 and "geant4" not in results.sections:
+        name = next(iter(results.sections))
+        notes.append(
+            f"Validated only with the simulator {name!r} so far; an independent check: "
+            f"rl-detector validate {run} --simulator geant4 --events 1000"
+        )
+    for name, rows in results.sections.items():
+        judged = next((row.design for row in rows if row.name == RECOMMENDED), None)
+        if results.recommended and judged != results.recommended.design:
+            notes.append(f"The validation with {name!r} judges an earlier design of this run; validate again.")
+    if len(results.history) == 0:
+        notes.append("The ledger holds no finished trial, so there is no course of the training to show.")
+    return notes

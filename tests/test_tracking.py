@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rl_detector.errors import ConfigError
+from rl_detector.tracking import NoTracker, make_tracker
+
+TRAIN = ["train", "tracker=wandb", "budget.events=6400", "budget.designs_per_batch=16", "held_out.events=100"]
+
+
+@pytest.fixture
+def environment(tmp_path):
+    places = {f"WANDB_{name}_DIR": str(tmp_path / name) for name in ("DATA", "CACHE", "CONFIG")}
+    rest = {key: value for key, value in os.environ.items() if not key.startswith("WANDB_")}
+    return {**rest, **places, "HOME": str(tmp_path)}
+
+
+def train(folder: Path, environment: dict[str, str], *words: str) -> str:
+    command = [sys.executable, "-m", "rl_detector", *TRAIN, *words]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def records(folder: Path, environment: dict[str, str]) -> list[dict]:
+    (file,) = folder.glob("runs/wandb/offline-run-*/*.wandb")
+    command = [str(Path(sys.executable).parent / "wandb"), "leet", "inspect", "--json", str(file)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=True)
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def test_without_a_key_a_run_is_tracked_offline_with_one_line(tmp_path, environment):
+    message = train(tmp_path, environment)
+    assert message.count("Weights & Biases") == 1
+    text = json.dumps(records(tmp_path, environment))
+    for name in ("events", "reward", "reach", "reach_error", "agent/sigma", "photon_fraction", "layouts", "price"):
+        assert name in text, name
+
+
+def test_offline_by_choice_is_silent(tmp_path, environment):
+    assert "wandb" not in train(tmp_path, environment, "tracker.mode=offline").lower()
+
+
+def test_off_makes_nothing(tmp_path):
+    tracker = make_tracker({"name": "off"}, "run", {}, tmp_path)
+    assert isinstance(tracker, NoTracker)
+    tracker.log({"reward": 1.0})
+    tracker.finish({}, {})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "mlflow"}, "known are off, wandb"),
+        (
+            {"name": "wandb", "project": "p", "mode": "sometimes", "init_timeout": 1.0},
+            "tracker.mode must be one of auto",
+        ),
+    ],
+)
+def test_mistakes_are_told(tmp_path, settings, message):
+    with pytest.raises(ConfigError, match=message):
+        make_tracker(settings, "run", {}, tmp_path)
