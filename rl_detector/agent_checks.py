@@ -44,7 +44,7 @@ def check_agent(make_agent: MakeAgent, space: DesignSpace, seed: int = 0) -> Non
 
 def _check_proposals(agent: Agent, space: DesignSpace) -> None:
     width, slots = len(space.continuous), len(space.discrete)
-    agent.tell(_batch(_ask(agent, space, 3), np.zeros(0)))
+    _tell_nothing(agent, _ask(agent, space, 3))
     for n in (1, 5):
         agent.tell(_batch(_ask(agent, space, n), np.arange(n, dtype=np.float64)))
     best = agent.recommend(OBSERVATION)
@@ -54,6 +54,13 @@ def _check_proposals(agent: Agent, space: DesignSpace) -> None:
     metrics = dict(agent.metrics())
     sound = "sigma" in metrics and all(math.isfinite(value) for value in metrics.values())
     require(sound, "finite metrics with `sigma` among them", metrics)
+
+
+def _tell_nothing(agent: Agent, actions: Encoding) -> None:
+    try:
+        agent.tell(_batch(actions, np.zeros(0)))
+    except Exception as error:
+        raise CheckFailed(f"expected tell() to accept an empty batch, got {type(error).__name__}: {error}") from error
 
 
 def _ask(agent: Agent, space: DesignSpace, n: int) -> Encoding:
@@ -105,7 +112,7 @@ def _check_checkpoint(make_agent: MakeAgent, space: DesignSpace, seed: int) -> N
     pending = agent.ask(OBSERVATION, 8)
     restored.load_state_dict(_through_file(agent.state_dict()))
     for one in (agent, restored):
-        one.tell(_batch(pending, np.linspace(-1, 1, 8)))
+        one.tell(_batch(pending, np.linspace(-9, -8, 8)))  # poor ones: what was found before is not to be hidden
     same = _equal_histories(_rounds(agent, 1), _rounds(restored, 1))
     require(
         same, "equal proposals after load_state_dict(state_dict())", "different ones: is the random generator in it?"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any
 
 from omegaconf import MISSING
 
 from rl_detector.errors import ConfigError
+from rl_detector.settings import check_settings
 
 
 @dataclass
@@ -75,30 +76,6 @@ def split_name(group: str, node: Any) -> tuple[str, dict[str, Any]]:
     if not isinstance(node, Mapping) or not isinstance(node.get("name"), str):
         raise ConfigError(f"{group} must be a group with a name, got {node!r}")
     return node["name"], {key: value for key, value in node.items() if key != "name"}
-
-
-def check_settings(where: str, function: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings converted to the annotated types of a function's arguments.
-
-    Raises:
-        ConfigError: an unknown name or a wrong type; the message says what is expected.
-    """
-    from pydantic import ConfigDict, TypeAdapter, ValidationError
-
-    parameters = inspect.signature(function).parameters
-    target = function.__init__ if inspect.isclass(function) else function
-    hints = get_type_hints(target)
-    checked: dict[str, Any] = {}
-    for name, value in settings.items():
-        if name not in parameters:
-            raise ConfigError(f"unknown setting {where}.{name}: known are {', '.join(parameters)}")
-        try:
-            plain = ConfigDict(arbitrary_types_allowed=True)
-            checked[name] = TypeAdapter(hints.get(name, Any), config=plain).validate_python(value)
-        except ValidationError as error:
-            reason = error.errors()[0]["msg"]
-            raise ConfigError(f"{where}.{name}: {reason}, got {value!r}") from error
-    return checked
 
 
 def announced_environments() -> dict[str, dict[str, Any]]:

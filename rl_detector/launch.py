@@ -111,7 +111,8 @@ def simulator_settings(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
     if name not in known:
         raise ConfigError(f"unknown simulator {name!r}: known are {', '.join(known)}")
-    settings = {str(key): value for key, value in OmegaConf.create((folder / f"{name}.yaml").read_text()).items()}
+    stored: Any = OmegaConf.create((folder / f"{name}.yaml").read_text())
+    settings = {str(key): value for key, value in stored.get("simulator", stored).items()}
     unknown = [key for key in changes if key not in settings]
     if unknown:
         raise ConfigError(f"unknown setting {unknown[0]!r} of simulator {name}: known are {', '.join(settings)}")

@@ -114,7 +114,7 @@ def _course_caption(results: Results) -> str:
             f" Horizontal lines: the recommended design and the baselines on {events:,} held-out events, with errors."
         )
     if abs(results.shift) > 1e-9:
-        text += f" Reaches of the training were moved by {results.shift:+.3f} to the zero of the held-out events."
+        text += f" Reaches of the training were moved by {results.shift:+.3f} to the zero of the held-out ones."
     return text
 
 
@@ -128,8 +128,8 @@ def _cost_picture(results: Results, name: str) -> Picture:
     shown = min(len(history), figures.MAXIMUM_POINTS)
     caption = (
         f"{shown:,} of {len(history):,} evaluated designs, coloured by the events simulated until then; crosses "
-        f"violate a limit; the worst 2 % may lie below the axis. Standard error of one: {np.median(history.error):.2f}. Large "
-        "markers with error bars: held-out events."
+        f"violate a limit; the worst 2 % may lie below. Standard error of one: {np.median(history.error):.2f}. "
+        "Large markers with error bars: held-out events."
     )
     draw = figures.reach_against_cost
     return Picture(

@@ -25,7 +25,7 @@ def page_context(results: Results) -> dict[str, Any]:
     provenance = _mapping(results.config.get("run"))
     return {
         "summary": _summary(results),
-        "comparisons": [_comparison(row) for row in results.rows if row.difference is not None],
+        "comparisons": [_comparison(row, results) for row in results.rows if row.difference is not None],
         "notes": [*results.notes],
         "sections": [_section(name, rows, results) for name, rows in results.sections.items()],
         "design": _design_table(results),
@@ -46,6 +46,8 @@ def amount(value: float) -> str:
 
 def measured(value: float, error: float, sign: str = "") -> str:
     """Value and standard error with two digits of the error."""
+    if value == error == 0:
+        return "0"
     digits = 3 if error <= 0 else min(max(1 - math.floor(math.log10(error)), 0), 8)
     return f"{value:{sign}.{digits}f} ± {error:.{digits}f}".replace("-", "−")
 
@@ -85,14 +87,18 @@ def _summary(results: Results) -> str:
     )
 
 
-def _comparison(row: ValidatedDesign) -> str:
+def _comparison(row: ValidatedDesign, results: Results) -> str:
     """How the recommended design compares with a baseline, in words."""
+    costs = ""
+    if row.costs and results.recommended is not None:
+        ours, theirs = (_costs(design.costs, results.problem) for design in (results.recommended, row))
+        costs = f"; cost {ours} instead of {theirs}"
     paired = row.difference or Difference(0.0, 0.0)
     if abs(paired.significance) < SIGNIFICANT:
-        return f"not distinguishable from {row.name}: {measured(paired.value, paired.error, '+')}"
+        return f"not distinguishable from {row.name}: reach {measured(paired.value, paired.error, '+')}{costs}"
     word = "better" if paired.value > 0 else "worse"
-    size = f"{measured(paired.value, paired.error, '+')}, {abs(paired.significance):.1f} standard errors"
-    return f"{word} than {row.name}: {size}"
+    size = f"reach {measured(paired.value, paired.error, '+')} ({abs(paired.significance):.1f} standard errors)"
+    return f"{word} than {row.name}: {size}{costs}"
 
 
 def _section(name: str, rows: Sequence[ValidatedDesign], results: Results) -> dict[str, Any]:
@@ -117,7 +123,7 @@ def _cells(row: ValidatedDesign, problem: DesignProblem | None) -> dict[str, Any
         "reach": measured(row.reach, row.reach_error, "+"),
         "cost": _costs(row.costs, problem),
         "violations": _violations(row.violations, problem),
-        "reward": f"{row.reward:+.3f}".replace("-", "−"),
+        "reward": f"{round(row.reward, 3) + 0.0:+.3f}".replace("-", "−"),
         "difference": measured(paired.value, paired.error, "+") if paired else "",
         "significance": f"{paired.significance:+.1f}".replace("-", "−") if paired else "",
     }

@@ -2,13 +2,14 @@
 
 Residuals, per training design, particle and energy bin: mean and standard deviation of the share of the beam energy in
 every layer, in all layers and in all scintillators, and of the energy reconstructed by a regression that was trained on
-Geant4's events. The last one makes the fit see the correlations between layers that the figure of merit depends on.
+Geant4's events. The last one makes the fit see the correlations between layers that the figure of merit depends on. Of
+the last two also the mean excess above and below Geant4's central 80 %, for the tails.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,14 +25,14 @@ from rl_detector.simulators.stack import Primaries
 
 Array = NDArray[np.float64]
 BINS = ((1.0, 2.5), (2.5, 6.5), (6.5, 20.1))
-REPEATS = 2
+REPEATS, FEWEST = 2, 15
 FLOOR = 0.006
 """Differences of shares below this are not worth fitting."""
 PRIOR = 1.5
 TIGHT = {"ionisation": 0.1, "path": 0.1, "pion_start": 0.3, "pion_spread": 0.3, "rest_energy": 0.5}
 """Width of the prior around the start value, in the transformed parameter: weakly constrained ones stay physical."""
 
-SHARES = {"visible", "local", "pool_visible"}
+SHARES = {"visible", "local", "pool_visible", "exchange"}
 FREE_SIGN = {"fraction_slope", "visible_slope", "local_slope", "pool_slope", "leading_slope"}
 SHOWER_RESPONSE = ("growth", "relaxation", "absorption", "criticality", "quantum")
 PION_SHOWER = ("pion_start", "pion_spread")
@@ -85,58 +86,80 @@ def regression(signals: Array, energy: Array, ridge: float = 1e-2) -> Array:
     return np.linalg.solve(gram, (scaled * weights[:, None]).T @ energy / len(energy)) / scale
 
 
+@dataclass(frozen=True)
+class Moments:
+    """Means and standard deviations of the observables with their errors, and the mean excess beyond two cuts."""
+
+    mean: Array
+    spread: Array
+    mean_error: Array
+    spread_error: Array
+    tails: Array
+    tails_error: Array
+    cuts: Array
+
+    @staticmethod
+    def of(values: Array, tailed: int, cuts: Array | None = None) -> Moments:
+        """Moments of values [events, observables]; tails of the last `tailed` ones beyond 10 and 90 % quantiles."""
+        events, mean = len(values), values.mean(0)
+        centred = values - mean
+        spread = np.sqrt((centred**2).mean(0))
+        kurtosis = (centred**4).mean(0) / np.maximum(spread, 1e-9) ** 4
+        error = spread / np.sqrt(events)
+        last = values[:, values.shape[1] - tailed :]
+        cuts = np.quantile(last, [0.1, 0.9], axis=0) if cuts is None else cuts
+        excess = np.concatenate([np.maximum(cuts[0] - last, 0), np.maximum(last - cuts[1], 0)], axis=1)
+        spread_error = error * np.sqrt(np.maximum(kurtosis - 1, 0.5) / 4)
+        return Moments(mean, spread, error, spread_error, excess.mean(0), excess.std(0) / np.sqrt(events), cuts)
+
+
 class Target:
     """Moments of one Geant4 sample, per particle and energy bin."""
 
     def __init__(self, sample: Sample, particles: tuple[str, ...]) -> None:
         self.sample, self.scintillators = sample, sample.scintillators
-        self.mixed = 0 < self.scintillators.sum() < len(self.scintillators) <= 6
+        self.tailed = 2 if 0 < self.scintillators.sum() < len(self.scintillators) <= 6 else 0
         names, energies = np.array(sample.primaries.particles), sample.primaries.energies
-        if self.mixed:
+        if self.tailed:
             beam = names != "e-"
             self.coefficients = regression(sample.deposits[beam][:, self.scintillators], energies[beam])
-        self.bins, chosen, start = [], [], 0
-        for particle in particles:
-            for low, high in BINS:
-                events = np.flatnonzero((names == particle) & (low <= energies) & (energies < high))
-                if len(events) >= 15:
-                    self.bins.append(
-                        (
-                            slice(start, start + len(events) * REPEATS),
-                            self.moments(sample.deposits[events], energies[events]),
-                        )
-                    )
-                    chosen.append(np.tile(events, REPEATS))
-                    start += len(events) * REPEATS
-        order = np.concatenate(chosen)
+        ranges = [(particle, low, high) for particle in particles for low, high in BINS]
+        found = [np.flatnonzero((names == p) & (low <= energies) & (energies < high)) for p, low, high in ranges]
+        chosen = [events for events in found if len(events) >= FEWEST]
+        values = [self.observables(sample.deposits[events], energies[events]) for events in chosen]
+        self.moments = [Moments.of(value, self.tailed) for value in values]
+        order = np.concatenate([np.tile(events, REPEATS) for events in chosen])
+        self.cuts = np.cumsum([REPEATS * len(events) for events in chosen])[:-1]
         self.primaries = Primaries(tuple(names[order].tolist()), energies[order])
 
-    def moments(self, deposits: Array, energies: Array) -> tuple[Array, Array, Array, Array]:
-        """Means, standard deviations and the errors of both."""
+    def observables(self, deposits: Array, energies: Array) -> Array:
+        """Shares of the beam energy per layer, in all, in the scintillators, and as reconstructed: [events, ...]."""
         shares = deposits / energies[:, None]
         columns = [shares, shares.sum(1, keepdims=True)]
-        if self.mixed:
+        if self.tailed:
             signals = deposits[:, self.scintillators]
             columns += [shares[:, self.scintillators].sum(1, keepdims=True)]
             columns += [(shower_features(signals[None])[0] @ self.coefficients / energies)[:, None]]
-        values = np.concatenate(columns, axis=1)
-        centred, events = values - values.mean(0), len(values)
-        spread = np.sqrt((centred**2).mean(0))
-        kurtosis = (centred**4).mean(0) / np.maximum(spread, 1e-9) ** 4
-        errors = spread / np.sqrt(events)
-        return values.mean(0), spread, errors, errors * np.sqrt(np.maximum(kurtosis - 1, 0.5) / 4)
+        return np.concatenate(columns, axis=1)
 
     def residuals(self, deposits: Array) -> list[Array]:
         """Weighted differences of the fast simulator's moments."""
+        values = self.observables(deposits, self.primaries.energies)
         result, weight = [], 1 / np.sqrt(max(1.0, len(self.scintillators) / 6))
-        for events, (mean, spread, mean_error, spread_error) in self.bins:
-            fast_mean, fast_spread, _, _ = self.moments(deposits[events], self.primaries.energies[events])
-            first = (fast_mean - mean) / np.sqrt((1 + 1 / REPEATS) * mean_error**2 + FLOOR**2)
-            second = (fast_spread - spread) / np.sqrt((1 + 1 / REPEATS) * spread_error**2 + FLOOR**2)
-            result += [first * weight, second * weight]
-            if self.mixed:
-                result += [1.5 * first[-1:], 2 * second[-1:]]
+        for part, geant in zip(np.split(values, self.cuts), self.moments, strict=True):
+            fast = Moments.of(part, self.tailed, geant.cuts)
+            means = difference(fast.mean, geant.mean, geant.mean_error, FLOOR)
+            spreads = difference(fast.spread, geant.spread, geant.spread_error, FLOOR)
+            result += [means * weight, spreads * weight]
+            if self.tailed:
+                tails = difference(fast.tails, geant.tails, geant.tails_error, FLOOR / 4)
+                result += [1.5 * means[-1:], 2 * spreads[-1:], tails]
         return result
+
+
+def difference(fast: Array, geant: Array, error: Array, floor: float) -> Array:
+    """Difference in units of its statistical error and of what is not worth fitting."""
+    return (fast - geant) / np.sqrt((1 + 1 / REPEATS) * error**2 + floor**2)
 
 
 def fit(start: FastParameters, samples: list[Sample], hadrons: bool, evaluations: int) -> FastParameters:
@@ -177,10 +200,13 @@ def written(parameters: FastParameters) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--evaluations", type=int, default=10, help="steps of each of the two fits")
+    parser.add_argument("--only", choices=("showers", "pions"), help="make one of the two fits")
     parser.add_argument("--print", action="store_true", help="only print the parameters")
     options = parser.parse_args()
     samples, parameters = load(FOLDER / "training.npz"), FITTED
     for hadrons in (False, True):
+        if options.only not in (None, "pions" if hadrons else "showers"):
+            continue
         parameters = fit(parameters, samples, hadrons, options.evaluations)
     if options.print:
         print(written(parameters))

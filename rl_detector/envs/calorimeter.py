@@ -19,6 +19,7 @@ from rl_detector.problem import Component, Constraint, Cost, DesignProblem, Read
 from rl_detector.reach.resolution import MINIMUM_EVENTS, ResolutionReach
 from rl_detector.simulators.fast_stack import FastStackSimulator
 from rl_detector.simulators.geant4 import Geant4Simulator
+from rl_detector.settings import check_settings
 from rl_detector.simulators.stack import Beam, Primaries, Stack, StackSimulator
 from rl_detector.space import Design, DesignSpace, FloatArray, Repeated
 
@@ -205,7 +206,7 @@ def engine(simulator: str | Mapping[str, Any]) -> StackSimulator:
     name = settings.pop("name")
     if name not in ENGINES:
         raise ConfigError(f"unknown simulator {name!r} of the calorimeter: known are {', '.join(ENGINES)}")
-    return ENGINES[name](**settings)
+    return ENGINES[name](**check_settings("simulator", ENGINES[name], settings))
 
 
 def calorimeter(

@@ -21,7 +21,7 @@ from rl_detector.physics.showers import (
     track_deposits,
 )
 from rl_detector.simulators.fast_cascade import Cascade, Injection, Slabs
-from rl_detector.simulators.fast_parameters import FastParameters
+from rl_detector.simulators.fast_parameters import FastParameters, Hadronic
 
 GENERATIONS = 4
 """Hadronic vertices along the leading particle; what is left at the last one is shared out there."""
@@ -110,8 +110,7 @@ def _vertex(
     """Share the energy of a hadronic interaction: neutral pions, leading hadron (returned), the rest."""
     constants, normal = parameters.hadronic, numbers.normal[1 + 3 * generation :]
     slab = table.pick(np.minimum(place[0], table.radiation.shape[0] - 1), owners)
-    shape = constants.fraction_shape_a * (kinetic + _TINY) ** constants.fraction_slope
-    neutral = kinetic * kumaraswamy(numbers.uniform[3 * generation + 1], shape, constants.fraction_shape_b)
+    neutral = kinetic * _neutral_share(kinetic, numbers.uniform[3 * generation + 1], constants)
     charged = kinetic - neutral
     leading = np.zeros(len(owners))
     if generation < GENERATIONS - 1:
@@ -127,3 +126,12 @@ def _vertex(
         *place, neutral, start / (neutral + _TINY), normal[2], visible * local, visible * (1.0 - local)
     )
     return injection, leading
+
+
+def _neutral_share(kinetic: FloatArray, uniform: FloatArray, constants: Hadronic) -> FloatArray:
+    """Share of neutral pions at a vertex: many small ones, and charge exchange with nearly all of the energy."""
+    exchange = constants.exchange
+    shape_a = constants.fraction_shape_a * (kinetic + _TINY) ** constants.fraction_slope
+    shape_b = np.where(uniform < exchange, constants.exchange_shape_b, constants.fraction_shape_b)
+    rescaled = np.where(uniform < exchange, uniform / exchange, (uniform - exchange) / (1.0 - exchange))
+    return kumaraswamy(rescaled, shape_a, shape_b)

@@ -69,9 +69,10 @@ class Hadronic:
     """Parameters of hadronic showers that do not depend on the material.
 
     Attributes:
-        fraction_shape_a, fraction_shape_b: Kumaraswamy shapes of the share of the energy that goes into neutral pions at
+        fraction_shape_a, fraction_shape_b: Kumaraswamy shapes of the share of the energy that neutral pions take at
             one vertex; over several vertices they add up to an electromagnetic fraction that grows with the energy.
         fraction_slope: the first of them grows with this power of the energy at the vertex in GeV.
+        exchange: share of the vertices with charge exchange, where the second shape is exchange_shape_b instead.
         leading_shape_a, leading_shape_b: Kumaraswamy shapes of the share of the non-electromagnetic energy that the
             leading hadron carries to the next vertex.
         leading_slope: the first of them grows with this power of the energy in GeV.
@@ -86,6 +87,8 @@ class Hadronic:
     fraction_shape_a: float
     fraction_shape_b: float
     fraction_slope: float
+    exchange: float
+    exchange_shape_b: float
     leading_shape_a: float
     leading_shape_b: float
     leading_slope: float
@@ -181,6 +184,8 @@ FITTED = FastParameters(
         fraction_shape_a=1.75,
         fraction_shape_b=15,
         fraction_slope=0.06,
+        exchange=0.05,
+        exchange_shape_b=1.0,
         leading_shape_a=1.001,
         leading_shape_b=3.877,
         leading_slope=0.3958,

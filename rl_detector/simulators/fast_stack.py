@@ -41,7 +41,7 @@ class FastStackSimulator:
     ) -> list[FloatArray | SimulationError]:
         """Energy deposits in GeV, one array [events, layers] per stack."""
         compact = [_present(stack) for stack in stacks]
-        layers = max((len(stack.materials) for stack in compact), default=0)
+        layers = max([1, *(len(stack.materials) for stack in compact)])
         results: list[FloatArray | SimulationError] = []
         for chunk in _chunks([len(beam) for beam in primaries]):
             found = self._simulate(compact[chunk], primaries[chunk], seeds[chunk], layers)

@@ -1,0 +1,33 @@
+"""Settings from a configuration, checked against the annotated arguments of what they build."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, get_type_hints
+
+from rl_detector.errors import ConfigError
+
+
+def check_settings(where: str, function: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings converted to the annotated types of a function's arguments.
+
+    Raises:
+        ConfigError: an unknown name or a wrong type; the message says what is expected.
+    """
+    from pydantic import ConfigDict, TypeAdapter, ValidationError  # slow to import, needed only when something is built
+
+    parameters = inspect.signature(function).parameters
+    target = function.__init__ if inspect.isclass(function) else function
+    hints = get_type_hints(target)
+    checked: dict[str, Any] = {}
+    for name, value in settings.items():
+        if name not in parameters:
+            raise ConfigError(f"unknown setting {where}.{name}: known are {', '.join(parameters)}")
+        try:
+            plain = ConfigDict(arbitrary_types_allowed=True)
+            checked[name] = TypeAdapter(hints.get(name, Any), config=plain).validate_python(value)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+            raise ConfigError(f"{where}.{name}: {reason}, got {value!r}") from error
+    return checked
