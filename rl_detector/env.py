@@ -107,7 +107,9 @@ class VectorDesignEnv(VectorEnv[Any, Any, Any]):
     ) -> tuple[FloatArray, dict[str, Any]]:
         """Start N episodes; a list of seeds is folded into one generator."""
         if seed is not None:
-            self._np_random = np.random.default_rng(seed if isinstance(seed, int) else [s or 0 for s in seed])
+            self._np_random = np.random.default_rng(
+                seed if isinstance(seed, (int, np.integer)) else [s or 0 for s in seed]
+            )
         return self._new_context(), {}
 
     def step(self, actions: Any) -> tuple[FloatArray, FloatArray, Any, Any, dict[str, Any]]:

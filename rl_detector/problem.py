@@ -104,6 +104,10 @@ class Cost:
     amount: Callable[[Design], float]
 
 
+ROUNDING = 1e-9
+"""Relative excess over a limit that is taken for rounding."""
+
+
 @dataclass(frozen=True)
 class Constraint:
     """An upper limit that a design must respect.
@@ -120,8 +124,9 @@ class Constraint:
     amount: Callable[[Design], float]
 
     def violation(self, design: Design) -> float:
-        """How far the design is beyond the limit, in `unit`; 0 when it is within."""
-        return max(self.amount(design) - self.limit, 0.0)
+        """How far the design is beyond the limit, in `unit`; 0 when it is within (up to rounding)."""
+        excess = self.amount(design) - self.limit
+        return excess if excess > ROUNDING * self.limit else 0.0
 
 
 class Component(NamedTuple):

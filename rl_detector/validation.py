@@ -39,7 +39,8 @@ class ValidatedDesign:
         simulator: facts of the simulator, its physics list among them.
         events, seed: what was simulated; equal for all rows.
         metric, metric_error: the figure behind the reach.
-        reach, reach_error: against the first baseline in this same validation (0 +- 0 for itself).
+        reach, reach_error: against the first baseline in this same validation (0 +- 0 for itself); without baselines as
+            the problem defines it.
         costs, violations: in their own units.
         reward: with that reach.
         difference: reach of the recommended design minus that of this one, paired; None for the recommended one.
@@ -83,12 +84,14 @@ def validate(problem: DesignProblem, recommended: Design, events: int, seed: int
     groups = SerialEvaluator(len(designs)).evaluate(problem, list(designs.values()), events, seeds)
     evaluations = dict(zip(designs, (evaluation for group in groups for evaluation in group), strict=True))
     measured = {name: _measurement(name, evaluation) for name, evaluation in evaluations.items()}
-    zero = measured[next(iter(problem.baselines), RECOMMENDED)]
+    zero = measured.get(next(iter(problem.baselines), ""))
     best = measured[RECOMMENDED]
     rows = []
     for name, evaluation in evaluations.items():
-        difference = None if name == RECOMMENDED else paired_difference(best, measured[name])
-        rows.append(_row(problem, name, evaluation, paired_difference(measured[name], zero), difference))
+        this = measured[name]
+        reach = Difference(this.reach, this.error) if zero is None else paired_difference(this, zero)
+        difference = None if name == RECOMMENDED else paired_difference(best, this)
+        rows.append(_row(problem, name, evaluation, reach, difference))
     return rows
 
 

@@ -12,18 +12,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rl_detector import figures
 from rl_detector.errors import RunFolderError
-from rl_detector.history import MAXIMUM_GROUPS, read_history, trend
 from rl_detector.launch import run, start_run
-from rl_detector.layouts import Drawing, layouts
 from rl_detector.ledger import Ledger, Trial
 from rl_detector.problem import Component, Evaluation, Measurement
-from rl_detector.report import write_report
-from rl_detector.results import read_results
+from rl_detector.report import figures, write_report
+from rl_detector.report.history import MAXIMUM_GROUPS, read_history, trend
+from rl_detector.report.layouts import Drawing, layouts
+from rl_detector.report.results import read_results
+from rl_detector.report.tables import measured, page_context
 from rl_detector.runs import RunFolder
 from rl_detector.space import Encoding
-from rl_detector.tables import measured, page_context
 
 FIGURES = {"learning_curve", "layouts", "reach_against_cost", "parameters"}
 HOSTILE = "<script>alert('x')</script> $\\frac{"
@@ -58,13 +57,13 @@ def page(folder: RunFolder) -> str:
     return folder.report.read_text(encoding="utf-8")
 
 
-def test_a_finished_run_has_all_figures_in_one_self_contained_page(folder: RunFolder) -> None:
-    paths = write_report(folder)
+def test_a_finished_run_has_all_figures_in_one_self_contained_page(finished: RunFolder) -> None:
+    paths = {path.stem: path for path in finished.figures.glob("*.png")}
     assert set(paths) == FIGURES
     for path in paths.values():
         with Image.open(path) as image:
             assert image.width > 1000
-    text = page(folder)
+    text = page(finished)
     assert text.count("data:image/png;base64,") == len(FIGURES)
     assert "http" not in text.replace("http-equiv", "") and 'src="figures' not in text
     for expected in ("published_start", "all_pbwo4", "on 200 held-out events", "3,000 of 3,000", "layer[0].absorber"):
@@ -212,6 +211,14 @@ def test_long_studies_are_drawn_in_groups_of_batches(tmp_path: Path) -> None:
     assert course.error[0] == pytest.approx(history.reach[:12].std(ddof=1) / np.sqrt(12))
     best = history.reward[history.improvements()]
     assert (np.diff(best) > 0).all() and best[-1] == history.reward.max()
+
+
+def test_a_short_last_batch_joins_its_neighbour(tmp_path: Path) -> None:
+    ledger_of(tmp_path / "ledger.sqlite", batches=3, size=5)
+    with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger:
+        last = list(ledger.trials())[-1]
+        ledger.append([Trial(15, 3, last.action, last.evaluation, 0.0)])
+    assert [len(group) for group in read_history(tmp_path / "ledger.sqlite").groups()] == [5, 5, 6]
 
 
 def test_a_single_trial_has_no_spread() -> None:

@@ -1,9 +1,10 @@
 """Fit the parameters of the fast simulator to the training designs and write them into the package.
 
 Residuals, per training design, particle and energy bin: mean and standard deviation of the share of the beam energy in
-every layer, in all layers and in all scintillators, and of the energy reconstructed by a regression that was trained on
-Geant4's events. The last one makes the fit see the correlations between layers that the figure of merit depends on. Of
-the last two also the mean excess above and below Geant4's central 80 %, for the tails.
+every layer and of its root (which weights the tails of showers), in all layers and in all scintillators, and of the
+energy reconstructed by a regression that was trained on Geant4's events. The last one makes the fit see the
+correlations between layers that the figure of merit depends on. Of the last two also the mean excess above and below
+Geant4's central 80 %.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ BINS = ((1.0, 2.5), (2.5, 6.5), (6.5, 20.1))
 REPEATS, FEWEST = 2, 15
 FLOOR = 0.006
 """Differences of shares below this are not worth fitting."""
-PRIOR = 1.5
-TIGHT = {"ionisation": 0.1, "path": 0.1, "pion_start": 0.3, "pion_spread": 0.3, "rest_energy": 0.5}
+PRIOR = 1.0
+TIGHT = {"ionisation": 0.1, "path": 0.1, "pion_start": 0.3, "pion_spread": 0.3, "rest_energy": 0.5, "straggling": 0.3}
 """Width of the prior around the start value, in the transformed parameter: weakly constrained ones stay physical."""
 
 SHARES = {"visible", "local", "pool_visible", "exchange"}
@@ -133,9 +134,9 @@ class Target:
         self.primaries = Primaries(tuple(names[order].tolist()), energies[order])
 
     def observables(self, deposits: Array, energies: Array) -> Array:
-        """Shares of the beam energy per layer, in all, in the scintillators, and as reconstructed: [events, ...]."""
+        """Shares of the beam energy per layer, their roots, sums, and the reconstructed share: [events, ...]."""
         shares = deposits / energies[:, None]
-        columns = [shares, shares.sum(1, keepdims=True)]
+        columns = [np.sqrt(shares), shares, shares.sum(1, keepdims=True)]
         if self.tailed:
             signals = deposits[:, self.scintillators]
             columns += [shares[:, self.scintillators].sum(1, keepdims=True)]

@@ -196,7 +196,7 @@ def figures(rows: list[dict[str, Any]], found: dict[str, list[float]], shapes: d
     axes[0].set(xlabel="Geant4: mean share of the beam energy in a layer", ylabel="fast")
     axes[1].set(xlabel="Geant4: sigma / mean of the scintillator sum", ylabel="fast")
     for family, marker in (("random", "o"), ("crystal", "s"), ("box", "^"), ("published", "*"), ("homog", "*")):
-        values = np.array([value for name, value in found.items() if name.startswith(family)])
+        values = np.array([value for name, value in found.items() if name.startswith(family)]).reshape(-1, 4)
         axes[2].errorbar(values[:, 0], values[:, 2], values[:, 3], values[:, 1], fmt=marker, ms=4, label=family)
     axes[2].plot([0.15, 4], [0.15, 4], "k-", lw=0.7)
     axes[2].set(xlabel="Geant4: figure of merit [GeV]", ylabel="fast [GeV]", xscale="log", yscale="log")

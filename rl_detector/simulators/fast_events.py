@@ -75,7 +75,7 @@ def pion(
     table: Slabs, owners: IntArray, energies: FloatArray, numbers: Numbers, parameters: FastParameters
 ) -> FloatArray:
     """Deposits of charged pions, [layers, events]."""
-    edges = table.edges("interaction", owners), table.edges("loss", owners)
+    edges = table.edges("interaction", owners), _straggled(table, owners, numbers, parameters)
     layers = table.radiation.shape[0]
     kinetic, track, depth = energies.copy(), np.zeros(len(owners)), np.zeros(len(owners))
     alive = np.ones(len(owners), dtype=np.bool_)
@@ -96,6 +96,18 @@ def pion(
     cascade = Cascade(table, owners, tempo, parameters)
     cascade.softness = energies**-parameters.hadronic.pool_slope
     return cascade.run(injections, numbers.layers, numbers.hadron_layers) + track_deposits(track, edges[1])
+
+
+def _straggled(table: Slabs, owners: IntArray, numbers: Numbers, parameters: FastParameters) -> FloatArray:
+    """Cumulative ionisation loss with straggling, [layers + 1, events].
+
+    The relative width does not depend on the thickness (Landau). The random numbers are those of the electromagnetic
+    shower in the layer, which is not there while the pion is alone.
+    """
+    width = parameters.hadronic.straggling
+    factor = np.exp(width * numbers.layers - 0.5 * width * width)
+    losses = table.loss[:, owners] * factor[: table.loss.shape[0]]
+    return np.concatenate([np.zeros((1, len(owners))), np.cumsum(losses, axis=0)])
 
 
 def _vertex(

@@ -81,6 +81,7 @@ class Hadronic:
         local_slope: the odds of the local share fall with this power of the energy at the vertex in GeV.
         pool_slope: the loss rate of the pool falls with this power of the beam energy in GeV.
         quantum: energy in GeV of one independent low-energy hadron.
+        straggling: relative width of the ionisation loss of the pion in a layer.
         rest_energy: part of the pion mass that is deposited, in GeV.
     """
 
@@ -97,6 +98,7 @@ class Hadronic:
     local_slope: float
     pool_slope: float
     quantum: float
+    straggling: float
     rest_energy: float
 
 
@@ -116,87 +118,7 @@ class FastParameters:
 
 
 # BEGIN FITTED
-FITTED = FastParameters(
-    materials={
-        "Pb": Response(
-            growth=0.5028,
-            relaxation=0.4966,
-            absorption=0.2731,
-            criticality=0.02885,
-            quantum=0.004587,
-            path=1.14,
-            ionisation=1.264,
-            visible=0.3743,
-            local=0.7038,
-            pool_rate=1.989,
-            pool_visible=0.6541,
-        ),
-        "Fe": Response(
-            growth=0.4982,
-            relaxation=11.94,
-            absorption=0.3665,
-            criticality=0.04861,
-            quantum=0.01418,
-            path=1.198,
-            ionisation=1.134,
-            visible=0.5218,
-            local=0.5518,
-            pool_rate=1.834,
-            pool_visible=0.8306,
-        ),
-        "PbWO4": Response(
-            growth=0.4448,
-            relaxation=0.6549,
-            absorption=0.3162,
-            criticality=0.03072,
-            quantum=0.004877,
-            path=1.143,
-            ionisation=1.249,
-            visible=0.4455,
-            local=0.6883,
-            pool_rate=1.57,
-            pool_visible=0.6269,
-        ),
-        "polystyrene": Response(
-            growth=0.6445,
-            relaxation=1.353,
-            absorption=0.4513,
-            criticality=0.144,
-            quantum=0.08438,
-            path=1.313,
-            ionisation=1.238,
-            visible=0.7036,
-            local=0.1647,
-            pool_rate=4.835,
-            pool_visible=0.4183,
-        ),
-    },
-    electromagnetic=Electromagnetic(
-        conversion=1.019,
-        photon_start=1.674,
-        pion_start=2.312,
-        electron_spread=0.2571,
-        photon_spread=0.01269,
-        pion_spread=0.3059,
-        growth_spread=0.2288,
-    ),
-    hadronic=Hadronic(
-        fraction_shape_a=1.75,
-        fraction_shape_b=15,
-        fraction_slope=0.06,
-        exchange=0.05,
-        exchange_shape_b=1.0,
-        leading_shape_a=1.001,
-        leading_shape_b=3.877,
-        leading_slope=0.3958,
-        visible_spread=0.3016,
-        visible_slope=0.1105,
-        local_slope=0.8934,
-        pool_slope=0.2729,
-        quantum=0.003481,
-        rest_energy=0.1925,
-    ),
-)
+FITTED = FastParameters(materials={"Pb": Response(growth=0.5028, relaxation=0.4966, absorption=0.2731, criticality=0.02885, quantum=0.004587, path=1.141, ionisation=1.426, visible=0.258, local=0.744, pool_rate=0.8915, pool_visible=0.6653,), "Fe": Response(growth=0.4982, relaxation=11.94, absorption=0.3665, criticality=0.04861, quantum=0.01418, path=1.201, ionisation=1.207, visible=0.4248, local=0.7041, pool_rate=0.9115, pool_visible=0.7226,), "PbWO4": Response(growth=0.4448, relaxation=0.6549, absorption=0.3162, criticality=0.03072, quantum=0.004877, path=1.182, ionisation=1.306, visible=0.3635, local=0.6634, pool_rate=1.313, pool_visible=0.4217,), "polystyrene": Response(growth=0.6445, relaxation=1.353, absorption=0.4513, criticality=0.144, quantum=0.08438, path=1.34, ionisation=1.361, visible=0.9846, local=0.1333, pool_rate=5.781, pool_visible=0.2412,), }, electromagnetic=Electromagnetic(conversion=1.019, photon_start=1.674, pion_start=3.056, electron_spread=0.2571, photon_spread=0.01269, pion_spread=0.1627, growth_spread=0.2288,), hadronic=Hadronic(fraction_shape_a=3.32, fraction_shape_b=48.86, fraction_slope=-0.05882, exchange=0.04526, exchange_shape_b=4.121, leading_shape_a=0.8676, leading_shape_b=4.408, leading_slope=0.6036, visible_spread=0.3311, visible_slope=0.2966, local_slope=1.012, pool_slope=0.01313, quantum=0.01782, straggling=0.07849, rest_energy=0.2059,),)
 # END FITTED
 
 _FITTED_ENERGIES = {"Pb": 7.43, "Fe": 21.7, "PbWO4": 9.64, "polystyrene": 93.1}

@@ -1,10 +1,12 @@
 """A physics list that reads no data file, built from classes that Geant4 exports. Worker process only.
 
 Electromagnetic: photo-electric effect (Sandia), Klein-Nishina, Bethe-Heitler, Moller/Bhabha, relativistic
-bremsstrahlung at all energies, Urban multiple scattering, ionisation of hadrons and ions, decays. No Rayleigh
+bremsstrahlung at all energies, Urban multiple scattering, ionisation of hadrons and light nuclei, decays. No Rayleigh
 scattering, no fluorescence; bremsstrahlung below 1 MeV is missing, about 10 % on the critical energy.
-Hadronic: Barashenkov-Glauber-Gribov cross sections and the Bertini cascade with its own de-excitation for pi, p, n;
-elastic scattering. No neutron capture: neutrons are dropped after NEUTRON_TIME.
+Hadronic: Barashenkov-Glauber-Gribov cross sections for pi, p, n and Glauber-Gribov for strange hadrons, the Bertini
+cascade with its own de-excitation, absorption at rest, elastic scattering. No neutron capture: neutrons are dropped
+after NEUTRON_TIME. Nuclei heavier than helium stop where they are made (their range is micrometres): G4ionIonisation
+remembers earlier ions, so that its steps depend on what the process simulated before.
 """
 
 from __future__ import annotations
@@ -23,8 +25,7 @@ _EM_PROCESS = 2
 """fElectromagnetic in G4ProcessType.hh."""
 
 _CHARGED_HADRONS = ("G4PionPlus", "G4PionMinus", "G4KaonPlus", "G4KaonMinus", "G4Proton", "G4AntiProton")
-_LIGHT_NUCLEI = ("G4Deuteron", "G4Triton")
-_IONS = ("G4Alpha", "G4He3", "G4GenericIon")
+_LIGHT_NUCLEI = ("G4Deuteron", "G4Triton", "G4Alpha", "G4He3")
 _STRANGE = ("G4KaonPlus", "G4KaonMinus", "G4KaonZeroLong", "G4KaonZeroShort", "G4Lambda", "G4SigmaPlus", "G4SigmaMinus")
 _ABSORBED_AT_REST = ("G4PionMinus", "G4KaonMinus", "G4SigmaMinus")
 _FAMILIES = ("Boson", "Lepton", "Meson", "Baryon", "Ion", "ShortLived")
@@ -118,8 +119,7 @@ def _charged_hadrons(symbols: Symbols) -> None:
     for name in _CHARGED_HADRONS:
         _register(symbols, symbols.named("G4hBremsstrahlung", "hBrems"), symbols.particle(name))
         _register(symbols, symbols.named("G4hPairProduction", "hPairProd"), symbols.particle(name))
-    for name in _IONS:
-        _register(symbols, symbols.named("G4ionIonisation", "ionIoni"), symbols.particle(name))
+    _register(symbols, symbols.named("G4UserSpecialCuts", "stopIons"), symbols.particle("G4GenericIon"))
 
 
 def _hadronic(symbols: Symbols) -> None:

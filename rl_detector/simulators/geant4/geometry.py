@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 MARGIN = 10.0
 """Vacuum between the layers and the end of the world, in cm; the gun stands half way in front of the first layer."""
 
+_ALWAYS_STOPPED = 1e6
+"""Nuclei below this kinetic energy (GeV) stop at once where the physics list has G4UserSpecialCuts: all of them."""
+
 _DETECTOR = "stack"
 _SCORER = "deposit"
 
@@ -41,6 +44,8 @@ class Setup:
         self.particles: tuple[str, ...] = ()
         self.energies: tuple[float, ...] = ()
         self.deposits: NDArray[np.float64] = np.zeros((0, 0))
+        self.limits = g4.G4UserLimits("stopIons")
+        self.limits.SetUserMinEkine(_ALWAYS_STOPPED * g4.GeV)
         self.detector = _detector(self)
         self.actions = _actions(self)
 
@@ -83,6 +88,7 @@ class Setup:
             self.scorers = [detector, scorer]
         for _, logical, _ in self.volumes[1:]:
             logical.SetSensitiveDetector(self.scorers[0])
+            logical.SetUserLimits(self.limits)
 
     def aim(self, gun: Any, event: int) -> None:
         """Point the gun for one event."""

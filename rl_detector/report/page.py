@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from rl_detector import figures
 from rl_detector.checkpoint import write_atomically
 from rl_detector.errors import RunFolderError
-from rl_detector.layouts import Drawing, layouts
 from rl_detector.problem import DesignProblem
-from rl_detector.results import Results, read_results
+from rl_detector.report import figures
+from rl_detector.report.layouts import Drawing, layouts
+from rl_detector.report.results import Results, read_results
+from rl_detector.report.tables import amount, page_context
 from rl_detector.runs import RunFolder
 from rl_detector.space import Design, Encoding
-from rl_detector.tables import amount, page_context
 from rl_detector.validation import RECOMMENDED
 
 
@@ -66,7 +66,7 @@ def _render(context: Mapping[str, Any]) -> str:
     from jinja2 import Environment, StrictUndefined
 
     engine = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return engine.from_string((files("rl_detector") / "report.html").read_text(encoding="utf-8")).render(context)
+    return engine.from_string((files("rl_detector.report") / "report.html").read_text(encoding="utf-8")).render(context)
 
 
 def _pictures(results: Results) -> Iterator[Picture]:
@@ -108,6 +108,8 @@ def _course_caption(results: Results) -> str:
         f"designs. Dashed: the design of the best reward so far, an optimistic number, since it is the best of "
         f"{len(history):,} noisy ones (standard error of one: {np.median(history.error):.2f})."
     )
+    if results.config["common_events"]:
+        text += " The designs of a batch share their events, whose own fluctuation is not in the dark band."
     if results.rows:
         events = results.rows[0].events
         text += (

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from typing import Any
+from zlib import crc32
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from rl_detector.figures import VERMILLION, WIDTH, plain
 from rl_detector.problem import Component
+from rl_detector.report.figures import VERMILLION, WIDTH, plain
 
 MATERIALS = ("#77AADD", "#EEDD88", "#EE8866", "#BBCC33", "#FFAABB", "#44BB99", "#99DDFF", "#AAAA00", "#DDDDDD")
 """Colours of materials that stay apart for colour-blind people: P. Tol's light scheme (2021)."""
@@ -64,8 +64,18 @@ def _looks(pieces: Sequence[Component]) -> dict[tuple[str, str], tuple[str, str]
     pairs = sorted(
         {(piece.material, _role(piece)) for piece in pieces}, key=lambda pair: (roles.index(pair[1]), pair[0])
     )
-    colors = dict(zip(dict.fromkeys(material for material, _ in pairs), cycle(MATERIALS)))
+    colors = _colors(sorted({material for material, _ in pairs}))
     return {(m, r): (colors[m], HATCHES[roles.index(r) % len(HATCHES)]) for m, r in pairs}
+
+
+def _colors(materials: Sequence[str]) -> dict[str, str]:
+    """Material -> colour, from its name, the same in all reports; if taken, the next free one."""
+    chosen: dict[str, str] = {}
+    for material in materials:
+        first = crc32(material.encode("utf-8", "replace")) % len(MATERIALS)
+        order = MATERIALS[first:] + MATERIALS[:first]
+        chosen[material] = next((color for color in order if color not in chosen.values()), order[0])
+    return chosen
 
 
 def _draw(axes: Axes, drawing: Drawing, row: float, start: float, span: float, looks: Mapping[Any, Any]) -> None:

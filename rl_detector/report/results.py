@@ -9,12 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rl_detector.config import build_problem
 from rl_detector.errors import RunFolderError
-from rl_detector.history import History, read_history
 from rl_detector.problem import DesignProblem
+from rl_detector.report.history import History, read_history
 from rl_detector.runs import RunFolder
 from rl_detector.validation import RECOMMENDED, ValidatedDesign
 
@@ -29,7 +27,7 @@ class Results:
         shift: what was added to the reaches of the ledger for that.
         sections: simulator -> validated designs.
         recommended: the recommended design, judged with the simulator of the training; None while there is none.
-        rows: recommended design and baselines in the simulator of the training, [] while there are none.
+        rows: recommended design and baselines in the simulator of the training, [] without validation or baselines.
         problem: None where it cannot be built here.
         notes: what is missing, and what to do.
     """
@@ -62,6 +60,7 @@ def read_results(folder: RunFolder) -> Results:
     recommended = _recommended(folder)
     trained = recommended.simulator.get("simulator", "") if recommended else ""
     rows = sections.get(trained, [])
+    rows = rows if any(row.name != RECOMMENDED for row in rows) else []
     recommended = next((row for row in rows if row.name == RECOMMENDED), recommended)
     problem, reason = _problem(config)
     shift = _shift(history, rows)
@@ -119,10 +118,9 @@ def _shift(history: History, rows: Sequence[ValidatedDesign]) -> float:
     Where reach = ln(reference / metric), ln(metric) + reach is the same number for all designs, ln(reference).
     """
     baseline = next((row for row in rows if row.name != RECOMMENDED), None)
-    if baseline is None or len(history) == 0 or min(history.metric.min(), baseline.metric) <= 0:
+    if baseline is None or baseline.metric <= 0 or not history.logarithmic:
         return 0.0
-    reference = np.log(history.metric) + history.reach
-    return math.log(baseline.metric) - float(reference[0]) if np.ptp(reference) < 1e-6 else 0.0
+    return math.log(baseline.metric / float(history.metric[0])) - float(history.reach[0])
 
 
 def _notes(folder: RunFolder, results: Results) -> list[str]:

@@ -18,6 +18,9 @@ from rl_detector.space import Design, FloatArray, IntArray
 MAXIMUM_GROUPS = 200
 """Most points of a curve; longer studies show the mean of several consecutive batches."""
 
+ROUNDING = 1e-9
+"""Violations up to this, in the constraint's unit, are rounding and not shown as violations."""
+
 
 class Trend(NamedTuple):
     """A quantity in groups of trials, each [groups]: mean, standard deviation, standard error, 16 and 84 % quantile."""
@@ -74,11 +77,21 @@ class History:
         return -(-len(np.unique(self.batch)) // MAXIMUM_GROUPS)
 
     def groups(self) -> list[IntArray]:
-        """Indices of the trials of each group of consecutive batches."""
+        """Indices of the trials of each group of consecutive batches; a short last one joins its neighbour."""
         if len(self) == 0:
             return []
         group = np.unique(self.batch, return_inverse=True)[1] // self.batches_per_group
-        return np.split(np.arange(len(self)), np.flatnonzero(np.diff(group)) + 1)
+        parts = np.split(np.arange(len(self)), np.flatnonzero(np.diff(group)) + 1)
+        if len(parts) > 1 and 2 * len(parts[-1]) < len(parts[-2]):
+            parts[-2:] = [np.concatenate(parts[-2:])]
+        return parts
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether the reach is ln(reference / metric), so that 0.69 means twice as good."""
+        if len(self) == 0 or self.metric.min() <= 0:
+            return False
+        return bool(np.ptp(np.log(self.metric) + self.reach) < 1e-6)
 
     def improvements(self) -> IntArray:
         """Indices of the trials that had a better reward than all before."""
@@ -137,7 +150,7 @@ def _history(trials: Sequence[Trial]) -> History:
         error=error,
         metric=metric,
         costs={name: np.array([e.costs[name] for e in kept], dtype=np.float64) for name in names},
-        allowed=np.array([not any(value > 0 for value in e.violations.values()) for e in kept], dtype=np.bool_),
+        allowed=np.array([not any(value > ROUNDING for value in e.violations.values()) for e in kept], dtype=np.bool_),
         continuous=np.array([trials[i].action.continuous for i in done], dtype=np.float64),
         discrete=np.array([trials[i].action.discrete for i in done], dtype=np.int64),
         best=kept[int(np.argmax(reward))].design if kept else None,

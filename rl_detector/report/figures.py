@@ -15,8 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from rl_detector.history import History, trend
 from rl_detector.parameters import Categorical
+from rl_detector.report.history import History, trend
 from rl_detector.space import DesignSpace, Encoding, FloatArray, Slot
 from rl_detector.validation import RECOMMENDED, ValidatedDesign
 
@@ -59,7 +59,8 @@ def learning_curve(history: History, rows: Sequence[ValidatedDesign], zero: str)
     for axes, values in ((top, history.reach), (bottom, history.reward)):
         _curve(axes, history, values)
     _levels(top, rows)
-    top.set_ylabel(f"reach against {plain(zero)}\n(+0.69: twice as good)")
+    scale = "\n(+0.69: twice as good)" if history.logarithmic else ""
+    top.set_ylabel(f"reach against {plain(zero)}{scale}")
     bottom.set(ylabel="reward", xlabel="simulated events")
     bottom.xaxis.set_major_formatter(EngFormatter())
     handles, labels = top.get_legend_handles_labels()

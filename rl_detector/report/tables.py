@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rl_detector.problem import DesignProblem
-from rl_detector.results import Results
+from rl_detector.report.history import ROUNDING
+from rl_detector.report.results import Results
 from rl_detector.space import Design
 from rl_detector.validation import RECOMMENDED, Difference, ValidatedDesign
 
@@ -64,7 +65,9 @@ def _costs(costs: Mapping[str, float], problem: DesignProblem | None) -> str:
 def _violations(violations: Mapping[str, float], problem: DesignProblem | None) -> str:
     units = {limit.name: limit.unit for limit in problem.constraints} if problem else {}
     over = [
-        f"{name} by {amount(value)} {units.get(name, '')}".strip() for name, value in violations.items() if value > 0
+        f"{name} by {amount(value)} {units.get(name, '')}".strip()
+        for name, value in violations.items()
+        if value > ROUNDING
     ]
     return ", ".join(over) or "none"
 
@@ -79,10 +82,16 @@ def _summary(results: Results) -> str:
         )
     facts = ", ".join(f"{name} {value}" for name, value in row.simulator.items())
     costs = f"cost {_costs(row.costs, results.problem)}, " if row.costs else ""
+    start = next((other.metric for other in results.rows if other.name == results.zero), 0.0)
+    ratio = start > 0 < row.metric and math.isclose(math.log(start / row.metric), row.reach, abs_tol=1e-6)
+    factor = f" (metric smaller by a factor {start / row.metric:.2f})" if ratio and row.reach > 0 else ""
     violated = _violations(row.violations, results.problem)
     limits = "all limits kept" if violated == "none" else f"LIMITS VIOLATED: {violated}"
+    if not results.rows and not (results.problem and results.problem.baselines):
+        value = measured(row.metric, row.metric_error)
+        return f"Recommended design: metric {value} on {row.events:,} held-out events, {costs}{limits}; {facts}."
     return (
-        f"Recommended design: reach {measured(row.reach, row.reach_error, '+')} against {results.zero} on "
+        f"Recommended design: reach {measured(row.reach, row.reach_error, '+')} against {results.zero}{factor} on "
         f"{row.events:,} held-out events, {costs}{limits}; {facts}."
     )
 
