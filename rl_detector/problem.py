@@ -275,8 +275,6 @@ class DesignProblem:
             try:
                 readouts = self.simulator.simulate_batch(designs, events, seeds)
                 return [_checked(readout, events) for _, readout in zip(designs, readouts, strict=True)]
-            except _MISTAKES:
-                raise
             except Exception:  # one by one then, so that one design does not take the others with it
                 pass
         return [self._simulate_one(design, events, seed) for design, seed in zip(designs, seeds, strict=True)]
@@ -299,8 +297,6 @@ class DesignProblem:
             try:
                 measured = self.reach.measure_batch(readouts)
                 return [_finite(measurement) for _, measurement in zip(readouts, measured, strict=True)]
-            except _MISTAKES:
-                raise
             except Exception:  # as for simulators
                 pass
         return [self._measure_one(readout) for readout in readouts]

@@ -4,7 +4,7 @@ Residuals, per training design, particle and energy bin: mean and standard devia
 every layer and of its root (which weights the tails of showers), in all layers and in all scintillators, and of the
 energy reconstructed by a regression that was trained on Geant4's events. The last one makes the fit see the
 correlations between layers that the figure of merit depends on. Of the last two also the mean excess above and below
-Geant4's central 80 %.
+Geant4's central 80 %, and in the fit of the pions the figure of merit of the mixed beam itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from reference import FOLDER, Sample, load
 from scipy.optimize import least_squares
 
+from rl_detector.problem import Readout
+from rl_detector.reach.resolution import ResolutionReach
 from rl_detector.reconstruct.least_squares import shower_features
 from rl_detector.simulators import fast_parameters
 from rl_detector.simulators.fast_parameters import FITTED, Electromagnetic, FastParameters, Hadronic, Response
@@ -130,6 +132,11 @@ class Target:
         values = [self.observables(sample.deposits[events], energies[events]) for events in chosen]
         self.moments = [Moments.of(value, self.tailed) for value in values]
         order = np.concatenate([np.tile(events, REPEATS) for events in chosen])
+        self.repeat = np.concatenate([np.repeat(np.arange(REPEATS), len(events)) for events in chosen])
+        self.merit = None
+        if self.tailed and {"gamma", "pi+"} <= set(particles):
+            beam = np.concatenate(chosen)
+            self.merit = figure_of_merit(sample.deposits[beam][:, self.scintillators], energies[beam])
         self.cuts = np.cumsum([REPEATS * len(events) for events in chosen])[:-1]
         self.primaries = Primaries(tuple(names[order].tolist()), energies[order])
 
@@ -155,7 +162,20 @@ class Target:
             if self.tailed:
                 tails = difference(fast.tails, geant.tails, geant.tails_error, FLOOR / 4)
                 result += [1.5 * means[-1:], 2 * spreads[-1:], tails]
-        return result
+        return result + ([] if self.merit is None else [self.merit_residual(deposits, *self.merit)])
+
+    def merit_residual(self, deposits: Array, metric: float, error: float) -> Array:
+        """Twice the difference of the logarithm of the figure of merit in units of its error."""
+        energies, signals = self.primaries.energies, deposits[:, self.scintillators]
+        parts = [self.repeat == repeat for repeat in range(REPEATS)]
+        fast = np.mean([figure_of_merit(signals[part], energies[part])[0] for part in parts])
+        return np.array([2 * np.log(fast / metric) / (error / metric * np.sqrt(1 + 1 / REPEATS))])
+
+
+def figure_of_merit(signals: Array, energies: Array) -> tuple[float, float]:
+    """The metric of the design study with its error."""
+    measured = ResolutionReach(1.0).measure(Readout({"energy": energies}, signals))
+    return measured.metric, measured.metric_error
 
 
 def difference(fast: Array, geant: Array, error: Array, floor: float) -> Array:
@@ -165,7 +185,7 @@ def difference(fast: Array, geant: Array, error: Array, floor: float) -> Array:
 
 def fit(start: FastParameters, samples: list[Sample], hadrons: bool, evaluations: int) -> FastParameters:
     """Least squares with common random numbers and a weak prior around the start values."""
-    targets = [Target(sample, ("pi+",) if hadrons else ("gamma", "e-")) for sample in samples]
+    targets = [Target(sample, ("gamma", "pi+") if hadrons else ("gamma", "e-")) for sample in samples]
     stacks, primaries = [target.sample.stack for target in targets], [target.primaries for target in targets]
     chosen, seeds = keys(hadrons), list(range(1, len(targets) + 1))
     origin = np.array([to_free(key[1], read(start, key)) for key in chosen])
