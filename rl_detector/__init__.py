@@ -5,10 +5,11 @@ from rl_detector.env import DesignEnv, VectorDesignEnv
 from rl_detector.errors import DetectorError
 from rl_detector.ledger import Ledger
 from rl_detector.parameters import Categorical, Continuous, Integer
-from rl_detector.problem import Constraint, Cost, DesignProblem, Evaluation, Measurement, Reach, Readout, Simulator
+from rl_detector.problem import DesignProblem, Evaluation
 from rl_detector.registry import register
 from rl_detector.space import Design, DesignSpace, Encoding, Repeated
 from rl_detector.study import Budget, Study
+from rl_detector.terms import Constraint, Cost, Measurement, Reach, Readout, Simulator
 
 __all__ = [
     "Agent",

@@ -15,8 +15,9 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 from rl_detector.agent_checks import check_agent, require
 from rl_detector.env import SEED_LIMIT
 from rl_detector.errors import CheckFailed
-from rl_detector.problem import BatchSimulator, DesignProblem, Evaluation, Readout, Simulator
+from rl_detector.problem import DesignProblem, Evaluation
 from rl_detector.space import Design, DesignSpace
+from rl_detector.terms import BatchSimulator, Readout, Simulator
 
 __all__ = ["check_agent", "check_env", "check_problem", "check_simulator", "check_space"]
 

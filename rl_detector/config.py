@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -79,18 +80,23 @@ def split_name(group: str, node: Any) -> tuple[str, dict[str, Any]]:
 
 
 def announced_environments() -> dict[str, dict[str, Any]]:
-    """Environments of other installed packages: name -> config with the defaults of the factory's arguments."""
-    from importlib.metadata import entry_points
+    """Environments of other installed packages: name -> config with the defaults of the factory's arguments.
 
+    One that cannot be loaded is left out with a warning, so that it does not stop the others.
+    """
     from rl_detector.env import load_factory
-    from rl_detector.registry import GROUP
+    from rl_detector.registry import announced
 
     found: dict[str, dict[str, Any]] = {}
-    for point in entry_points(group=GROUP):
-        parameters = inspect.signature(load_factory(point.value)).parameters.values()
+    for registration in announced():
+        try:
+            parameters = inspect.signature(load_factory(registration.factory)).parameters.values()
+        except Exception as error:  # whatever another package raises while it is imported
+            warnings.warn(f"environment {registration.name} is left out: {error}", stacklevel=2)
+            continue
         plain = (int, float, str, bool, type(None))
         defaults = {p.name: p.default for p in parameters if isinstance(p.default, plain) and p.name != "simulator"}
-        found[point.name] = {"name": point.name, **defaults}
+        found[registration.name] = {"name": registration.name, **defaults}
     return found
 
 

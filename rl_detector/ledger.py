@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from rl_detector.errors import RunFolderError
-from rl_detector.problem import Evaluation, Measurement
+from rl_detector.problem import Evaluation
 from rl_detector.space import Encoding
+from rl_detector.terms import Measurement
 
 SCHEMA_VERSION = 1
 

@@ -90,6 +90,12 @@ def registered() -> dict[str, Registration]:
     return dict(sorted(_REGISTERED.items()))
 
 
+def announced() -> list[Registration]:
+    """The registrations that come from other installed packages."""
+    points = {(point.name, point.value) for point in entry_points(group=GROUP)}
+    return [entry for entry in registered().values() if (entry.name, entry.factory) in points]
+
+
 def find(name: str) -> Registration:
     """A registration by its short name.
 

@@ -10,8 +10,9 @@ import pytest
 
 from rl_detector.errors import SimulationError
 from rl_detector.parameters import Categorical, Continuous
-from rl_detector.problem import Cost, DesignProblem, Measurement, Readout
+from rl_detector.problem import DesignProblem
 from rl_detector.space import Design, DesignSpace
+from rl_detector.terms import Cost, Measurement, Readout
 
 OPTIMUM = {"x": 0.3, "y": -0.5, "material": "good"}
 

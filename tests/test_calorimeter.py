@@ -32,9 +32,9 @@ from rl_detector.envs.calorimeter import (
     stack,
 )
 from rl_detector.errors import ConfigError, SimulationError
-from rl_detector.problem import Measurement
 from rl_detector.simulators.stack import Beam, Primaries, Stack
 from rl_detector.space import Design, FloatArray
+from rl_detector.terms import Measurement
 
 PHOTONS = Beam({"gamma": 1.0}, 10.0, 10.0)
 

@@ -12,18 +12,36 @@ import numpy as np
 import pytest
 
 from rl_detector.agent import Batch
+from rl_detector.agents import AGENTS, agent_class
 from rl_detector.agents.advantages import finite_rewards
 from rl_detector.agents.random_search import RandomSearch
 from rl_detector.checks import check_agent, check_env, check_problem, check_simulator, check_space
-from rl_detector.env import DesignEnv
+from rl_detector.env import DesignEnv, load_factory
 from rl_detector.errors import CheckFailed, SimulationError
 from rl_detector.parameters import Categorical, Continuous
-from rl_detector.problem import Constraint, Cost, DesignProblem, Measurement, Readout
+from rl_detector.problem import DesignProblem
+from rl_detector.registry import registered
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray
+from rl_detector.terms import Constraint, Cost, Measurement, Readout
 from rl_detector.wrappers import BoxAction
 
+REGISTERED = registered()
 SPACE = DesignSpace((Continuous("x", -1.0, 1.0, "m"), Categorical("material", ("bad", "good"))))
 DESIGNS = [{"x": 0.5, "material": "good"}, {"x": -0.5, "material": "bad"}]
+
+
+@pytest.mark.parametrize("name", REGISTERED)
+def test_every_registered_environment_keeps_its_contract(name: str) -> None:
+    problem = load_factory(REGISTERED[name].factory)()
+    check_problem(problem, events=100)
+    check_simulator(problem.simulator, list(problem.baselines.values()))
+    check_env(gym.make(REGISTERED[name].id, events=100))
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("name", REGISTERED)
+def test_every_agent_keeps_its_contract_on_every_registered_environment(agent: str, name: str) -> None:
+    check_agent(agent_class(agent), load_factory(REGISTERED[name].factory)().space)
 
 
 @dataclass

@@ -183,9 +183,14 @@ def test_an_edited_configuration_is_refused(tmp_path):
 
 
 def test_start_up_is_quick_enough_not_to_import_the_heavy_packages(tmp_path):
-    code = (
-        "import sys\nfrom rl_detector.cli import main\ntry:\n    main(['train', '--help'])\nexcept SystemExit:\n    pass\n"
-        "print([name for name in ('torch', 'wandb', 'matplotlib', 'stable_baselines3', 'scipy') if name in sys.modules])"
-    )
+    code = """
+import sys
+from rl_detector.cli import main
+try:
+    main(["train", "--help"])
+except SystemExit:
+    pass
+print([name for name in ("torch", "wandb", "matplotlib", "stable_baselines3", "scipy") if name in sys.modules])
+"""
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr

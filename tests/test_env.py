@@ -19,8 +19,9 @@ from rl_detector.env import DesignEnv, VectorDesignEnv
 from rl_detector.envs.calorimeter import calorimeter
 from rl_detector.errors import DesignError, SimulationError
 from rl_detector.parameters import Categorical, Continuous
-from rl_detector.problem import Constraint, Cost, DesignProblem, Measurement, Readout
+from rl_detector.problem import DesignProblem
 from rl_detector.space import Design, DesignSpace
+from rl_detector.terms import Constraint, Cost, Measurement, Readout
 from rl_detector.wrappers import BoxAction
 
 SPACES = {

@@ -13,16 +13,9 @@ import pytest
 from rl_detector.envs.calorimeter import calorimeter
 from rl_detector.errors import ConfigError, DesignError, SimulationError
 from rl_detector.parameters import Continuous
-from rl_detector.problem import (
-    PENALTY_KNEE,
-    Constraint,
-    Cost,
-    DesignProblem,
-    Measurement,
-    Readout,
-    penalty,
-)
+from rl_detector.problem import DesignProblem
 from rl_detector.space import Design, DesignSpace
+from rl_detector.terms import PENALTY_KNEE, Constraint, Cost, Measurement, Readout, penalty
 
 CALORIMETER = calorimeter()
 START = CALORIMETER.baselines["published_start"]

@@ -15,7 +15,7 @@ from PIL import Image
 from rl_detector.errors import RunFolderError
 from rl_detector.launch import run, start_run
 from rl_detector.ledger import Ledger, Trial
-from rl_detector.problem import Component, Evaluation, Measurement
+from rl_detector.problem import Evaluation
 from rl_detector.report import figures, write_report
 from rl_detector.report.history import MAXIMUM_GROUPS, read_history, trend
 from rl_detector.report.layouts import Drawing, layouts
@@ -23,6 +23,7 @@ from rl_detector.report.results import read_results
 from rl_detector.report.tables import measured, page_context
 from rl_detector.runs import RunFolder
 from rl_detector.space import Encoding
+from rl_detector.terms import Component, Measurement
 
 FIGURES = {"learning_curve", "layouts", "reach_against_cost", "parameters"}
 HOSTILE = "<script>alert('x')</script> $\\frac{"

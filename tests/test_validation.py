@@ -9,7 +9,7 @@ import pytest
 
 from rl_detector.envs.calorimeter import calorimeter
 from rl_detector.errors import SimulationError
-from rl_detector.problem import Measurement
+from rl_detector.terms import Measurement
 from rl_detector.validation import paired_difference, validate
 
 

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from reference import FOLDER, Sample, load
 from scipy.optimize import least_squares
 
-from rl_detector.problem import Readout
 from rl_detector.reach.resolution import ResolutionReach
 from rl_detector.reconstruct.least_squares import shower_features
 from rl_detector.simulators import fast_parameters
 from rl_detector.simulators.fast_parameters import FITTED, Electromagnetic, FastParameters, Hadronic, Response
 from rl_detector.simulators.fast_stack import FastStackSimulator
 from rl_detector.simulators.stack import Primaries
+from rl_detector.terms import Readout
 
 Array = NDArray[np.float64]
 BINS = ((1.0, 2.5), (2.5, 6.5), (6.5, 20.1))

@@ -13,7 +13,7 @@ from rl_detector.simulators.geant4 import Geant4Simulator
 from rl_detector.simulators.stack import Beam, Primaries
 
 CUT, CHUNK = 0.7, 50
-TRAINING_EVENTS, BEAM_EVENTS, ELECTRON_EVENTS = 700, 600, 100
+TRAINING_EVENTS, BEAM_EVENTS, ELECTRON_EVENTS = 500, 600, 100
 
 
 def training_primaries(seed: int) -> Primaries:

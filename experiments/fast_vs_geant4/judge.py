@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from reference import FOLDER, Sample, load
 from scipy.stats import spearmanr
 
-from rl_detector.problem import Readout
 from rl_detector.reach.resolution import ResolutionReach
 from rl_detector.simulators.fast_stack import FastStackSimulator
 from rl_detector.simulators.stack import Beam, Primaries, Stack
+from rl_detector.terms import Readout
 
 Array = NDArray[np.float64]
 BINS = ((1.0, 5.0), (5.0, 12.0), (12.0, 20.1))

@@ -65,9 +65,9 @@ def training_designs() -> dict[str, Stack]:
     pairs = (("Pb", 0.7, "polystyrene", 1.0, 14), ("Fe", 2.0, "PbWO4", 1.0, 12), ("Fe", 2.0, "polystyrene", 2.0, 14))
     for first, step, second, other, repeats in pairs:
         designs[f"sampling {first} {second}"] = Stack((first, second) * repeats, (step, other) * repeats)
-    designs |= {f"random {i}": box(rng, 1, 30) for i in range(30)}
+    designs |= {f"random {i}": box(rng, 1, 30) for i in range(16)}
     designs |= {f"crystal {i}": crystal_first(rng) for i in range(16)}
-    return designs | {f"box {i}": box(rng, 0, 50) for i in range(8)}
+    return designs | {f"box {i}": box(rng, 0, 50) for i in range(5)}
 
 
 def held_out_designs() -> dict[str, Stack]:

@@ -15,7 +15,8 @@ import numpy as np
 
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.parameters import Categorical, Continuous
-from rl_detector.problem import Component, Constraint, Cost, DesignProblem, Readout
+from rl_detector.problem import DesignProblem
+from rl_detector.terms import Component, Constraint, Cost, Readout
 from rl_detector.reach.resolution import MINIMUM_EVENTS, ResolutionReach
 from rl_detector.simulators.fast_stack import FastStackSimulator
 from rl_detector.simulators.geant4 import Geant4Simulator

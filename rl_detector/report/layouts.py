@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from rl_detector.problem import Component
 from rl_detector.report.figures import VERMILLION, WIDTH, plain
+from rl_detector.terms import Component
 
 MATERIALS = ("#77AADD", "#EEDD88", "#EE8866", "#BBCC33", "#FFAABB", "#44BB99", "#99DDFF", "#AAAA00", "#DDDDDD")
 """Colours of materials that stay apart for colour-blind people: P. Tol's light scheme (2021)."""

@@ -67,7 +67,8 @@ def photon_or_electron(
     start = np.where(is_photon, constants.photon_start, 1.0) * np.exp(spread * numbers.normal[0]) / energies
     tempo = np.exp(constants.growth_spread * numbers.normal[1])
     none = np.zeros(len(owners))
-    shower = Injection(layer, before, energies, start, numbers.normal[2], none, none)
+    inside = energies * np.maximum(1.0 - constants.albedo * numbers.exponential(1), 0.0)
+    shower = Injection(layer, before, inside, start, numbers.normal[2], none, none)
     return Cascade(table, owners, tempo, parameters).run([shower], numbers.layers, None)
 
 

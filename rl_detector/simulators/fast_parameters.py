@@ -53,6 +53,7 @@ class Electromagnetic:
         pion_start: the same for the neutral pions of a hadronic vertex.
         electron_spread, photon_spread, pion_spread: width of the logarithm of that number.
         growth_spread: width of the logarithm of the growth rate, event by event.
+        albedo: mean share of the energy that leaves backwards; it fluctuates exponentially.
     """
 
     conversion: float
@@ -62,6 +63,7 @@ class Electromagnetic:
     photon_spread: float
     pion_spread: float
     growth_spread: float
+    albedo: float
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,7 @@ FITTED = FastParameters(
         photon_spread=0.01269,
         pion_spread=0.1627,
         growth_spread=0.2288,
+        albedo=0.0018,
     ),
     hadronic=Hadronic(
         fraction_shape_a=3.32,

@@ -9,8 +9,8 @@ import pytest
 
 from rl_detector.envs.calorimeter import calorimeter
 from rl_detector.errors import ConfigError
-from rl_detector.problem import Readout
 from rl_detector.reach.resolution import MINIMUM_EVENTS, ResolutionReach
+from rl_detector.terms import Readout
 
 
 def readout(events: int = 400, noise: float = 0.5, seed: int = 0, layers: int = 2) -> Readout:

@@ -82,10 +82,13 @@ def test_deposits_are_finite_positive_and_not_more_than_what_came(particle: str)
 
 
 @pytest.mark.parametrize("particle", ["gamma", "e-"])
-def test_a_very_thick_block_absorbs_electromagnetic_showers(particle: str) -> None:
+def test_a_very_thick_block_absorbs_all_but_the_albedo(particle: str) -> None:
+    """3000 events: the mean of the exponential albedo is known to 2 %."""
     for name in ("Pb", "Fe", "PbWO4", "polystyrene"):
         block = Stack((name,), (200 * material(name).radiation_length,))
-        np.testing.assert_allclose(run(block, beam(particle, 10.0, 300)), 10.0, rtol=1e-6)
+        missing = 1 - run(block, beam(particle, 10.0, 3000)) / 10.0
+        assert missing.min() >= -1e-9 and missing.max() < 0.05
+        assert missing.mean() == pytest.approx(FITTED.electromagnetic.albedo, rel=0.1)
 
 
 @pytest.mark.parametrize("particle", PARTICLES)
@@ -103,10 +106,10 @@ def test_cutting_layers_leaves_the_mean_deposit(particle: str) -> None:
 
 
 def test_a_pion_that_does_not_interact_is_a_minimum_ionising_particle() -> None:
-    """5 mm of plastic is 0.6 % of an interaction length: the median deposit is the ionisation loss."""
-    found = run(Stack(("polystyrene",), (0.5,)), beam("pi+", 5.0, 400))
+    """5 mm of plastic is 0.6 % of an interaction length: the median deposit is the ionisation loss (8 % width / 45)."""
+    found = run(Stack(("polystyrene",), (0.5,)), beam("pi+", 5.0, 2000))
     expected = 0.5 * material("polystyrene").mip_loss * FITTED.materials["polystyrene"].ionisation
-    assert np.median(found) == pytest.approx(expected, rel=1e-9)
+    assert np.median(found) == pytest.approx(expected, rel=0.02)
 
 
 def test_a_slow_pion_ranges_out() -> None:

@@ -5,8 +5,9 @@ import math
 import numpy as np
 
 from rl_detector.parameters import Continuous
-from rl_detector.problem import Cost, DesignProblem, Measurement, Readout
+from rl_detector.problem import DesignProblem
 from rl_detector.space import DesignSpace
+from rl_detector.terms import Cost, Measurement, Readout
 
 RESOLUTION = 0.1  # mm, of one plane
 

@@ -1,0 +1,146 @@
+"""The terms of a design problem: what measures a design, what it is worth, what it takes, what is not allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from rl_detector.errors import SimulationError
+from rl_detector.space import Design, FloatArray
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What a simulator gives back for one design.
+
+    Attributes:
+        truth: what was generated, name -> [events], for example the energy of the primary in GeV.
+        signals: what the detector saw, [events, channels].
+    """
+
+    truth: Mapping[str, FloatArray]
+    signals: FloatArray
+
+
+@runtime_checkable
+class Simulator(Protocol):
+    """Measures one design. Equal arguments give equal results, bit for bit."""
+
+    def simulate(self, design: Design, events: int, seed: int) -> Readout:
+        """Simulate events in one design; a failure raises SimulationError."""
+        ...
+
+    def describe(self) -> Mapping[str, str]:
+        """Facts that every result must state: name of the simulator, version, physics list."""
+        ...
+
+
+@runtime_checkable
+class BatchSimulator(Simulator, Protocol):
+    """A simulator that measures many designs at once; each result is the one that `simulate` would give."""
+
+    def simulate_batch(
+        self, designs: Sequence[Design], events: int, seeds: Sequence[int]
+    ) -> Sequence[Readout | SimulationError]:
+        """Simulate events in every design; a failure stands in its place and does not touch the others."""
+        ...
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Physics reach of one design, dimensionless, larger is better, with its standard error.
+
+    Attributes:
+        reach, error: the reach and its standard error.
+        metric, metric_error: the physical figure behind it (a resolution, a rate) and its standard error.
+        losses: per-event terms, [events], for paired comparisons, where the metric is their mean and the reach
+            ln(reference / metric); else None.
+        diagnostics: further numbers, never part of the reward.
+    """
+
+    reach: float
+    error: float
+    metric: float
+    metric_error: float
+    losses: FloatArray | None = None
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Reach(Protocol):
+    """Turns a readout into physics reach."""
+
+    def measure(self, readout: Readout) -> Measurement:
+        """Reach of one design; data that cannot be judged raise SimulationError."""
+        ...
+
+
+@runtime_checkable
+class BatchReach(Reach, Protocol):
+    """A reach that judges many readouts at once; each result is the one that `measure` would give."""
+
+    def measure_batch(self, readouts: Sequence[Readout]) -> Sequence[Measurement]:
+        """Reach of every design."""
+        ...
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a design takes, for example money or mass.
+
+    Attributes:
+        name, unit: for people and the ledger.
+        reference: the amount (in `unit`) that counts as 1 in the reward; a baseline's cost or a budget.
+        amount: design -> amount in `unit`.
+    """
+
+    name: str
+    unit: str
+    reference: float
+    amount: Callable[[Design], float]
+
+
+ROUNDING = 1e-9
+"""Relative excess over a limit that is taken for rounding."""
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """An upper limit that a design must respect.
+
+    Attributes:
+        name, unit: for people and the ledger.
+        limit: largest allowed amount, in `unit`, > 0.
+        amount: design -> amount in `unit`.
+    """
+
+    name: str
+    unit: str
+    limit: float
+    amount: Callable[[Design], float]
+
+    def violation(self, design: Design) -> float:
+        """How far the design is beyond the limit, in `unit`; 0 when it is within (up to rounding)."""
+        excess = self.amount(design) - self.limit
+        return excess if excess > ROUNDING * self.limit else 0.0
+
+
+class Component(NamedTuple):
+    """One piece of a layout drawn to scale: position and extent along the beam axis in cm."""
+
+    label: str
+    material: str
+    start: float
+    length: float
+
+
+PENALTY_KNEE = 0.01
+"""Relative violation at which the penalty turns from quadratic to linear."""
+
+
+def penalty(relative_violation: float) -> float:
+    """Steep smooth penalty h(x) of a relative violation x >= 0: x^2 / (2 k) up to the knee k, then x - k/2 (Huber)."""
+    if relative_violation < PENALTY_KNEE:
+        return relative_violation**2 / (2 * PENALTY_KNEE)
+    return relative_violation - PENALTY_KNEE / 2
