@@ -83,7 +83,7 @@ def _guarded(function: Any) -> int:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
-        print("\ninterrupted; nothing is lost: `rl-detector resume latest` goes on", file=sys.stderr)
+        print("interrupted", file=sys.stderr)
         return INTERRUPTED
     return 0
 
@@ -143,8 +143,12 @@ def _run(folder: RunFolder, config: dict[str, Any]) -> None:
     from rl_detector.display import ProgressDisplay, print_validation
     from rl_detector.launch import run
 
-    with ProgressDisplay(folder) as display:
-        rows = run(folder, config, display.update)
+    try:
+        with ProgressDisplay(folder) as display:
+            rows = run(folder, config, display.update)
+    except (DetectorError, KeyboardInterrupt):
+        print(f"stopped; nothing is lost: `rl-detector resume {folder.path}` goes on", file=sys.stderr)
+        raise
     print_validation(rows)
     _name_report(folder)
 

@@ -194,3 +194,26 @@ print([name for name in ("torch", "wandb", "matplotlib", "stable_baselines3", "s
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
+
+
+def test_a_full_disk_stops_with_advice_and_the_run_goes_on_later(tmp_path):
+    """The ledger may not grow beyond some pages: SQLite then reports a full disk."""
+    code = """
+import sqlite3, sys
+connect = sqlite3.connect
+def small(path):
+    connection = connect(path)
+    connection.execute("PRAGMA max_page_count = 60")
+    return connection
+sqlite3.connect = small
+from rl_detector.cli import main
+main(sys.argv[1:])
+"""
+    command = [sys.executable, "-c", code, "train", *LONG, "held_out.events=200"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 2
+    assert "full" in done.stderr and "make room" in done.stderr and "Traceback" not in done.stderr
+    kept = rows_of(tmp_path)
+    assert 0 < len(kept) < 2400
+    run(tmp_path, "resume", "latest")
+    assert len(rows_of(tmp_path)) == 2400 and rows_of(tmp_path)[: len(kept)] == kept

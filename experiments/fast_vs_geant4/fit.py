@@ -29,8 +29,8 @@ from rl_detector.terms import Readout
 Array = NDArray[np.float64]
 BINS = ((1.0, 2.5), (2.5, 6.5), (6.5, 20.1))
 REPEATS, FEWEST = 2, 15
-FLOOR = 0.006
-"""Differences of shares below this are not worth fitting."""
+FLOOR, ROOT_FLOOR = 0.006, 0.02
+"""Differences of shares, and of their roots, below this are not worth fitting."""
 PRIOR = 1.0
 TIGHT = {"ionisation": 0.1, "path": 0.1, "pion_start": 0.3, "pion_spread": 0.3, "rest_energy": 0.5, "straggling": 0.3}
 """Width of the prior around the start value, in the transformed parameter: weakly constrained ones stay physical."""
@@ -153,11 +153,13 @@ class Target:
     def residuals(self, deposits: Array) -> list[Array]:
         """Weighted differences of the fast simulator's moments."""
         values = self.observables(deposits, self.primaries.energies)
-        result, weight = [], 1 / np.sqrt(max(1.0, len(self.scintillators) / 6))
+        layers = len(self.scintillators)
+        result, weight = [], 1 / np.sqrt(max(1.0, layers / 6))
+        floor = np.where(np.arange(values.shape[1]) < layers, ROOT_FLOOR, FLOOR)
         for part, geant in zip(np.split(values, self.cuts), self.moments, strict=True):
             fast = Moments.of(part, self.tailed, geant.cuts)
-            means = difference(fast.mean, geant.mean, geant.mean_error, FLOOR)
-            spreads = difference(fast.spread, geant.spread, geant.spread_error, FLOOR)
+            means = difference(fast.mean, geant.mean, geant.mean_error, floor)
+            spreads = difference(fast.spread, geant.spread, geant.spread_error, floor)
             result += [means * weight, spreads * weight]
             if self.tailed:
                 tails = difference(fast.tails, geant.tails, geant.tails_error, FLOOR / 4)
@@ -178,7 +180,7 @@ def figure_of_merit(signals: Array, energies: Array) -> tuple[float, float]:
     return measured.metric, measured.metric_error
 
 
-def difference(fast: Array, geant: Array, error: Array, floor: float) -> Array:
+def difference(fast: Array, geant: Array, error: Array, floor: Array | float) -> Array:
     """Difference in units of its statistical error and of what is not worth fitting."""
     return (fast - geant) / np.sqrt((1 + 1 / REPEATS) * error**2 + floor**2)
 

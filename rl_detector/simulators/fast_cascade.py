@@ -87,6 +87,7 @@ class Injection:
         energy: electromagnetic energy in GeV.
         particles: particles per GeV at that point (age^3).
         normal: random numbers of the deposit in the rest of that layer.
+        hadron_normal: the same for the hadrons that travel on.
         local: hadronic energy deposited in that layer, in GeV.
         hadronic: energy of the hadrons that travel on, in GeV.
     """
@@ -96,6 +97,7 @@ class Injection:
     energy: FloatArray
     particles: FloatArray
     normal: FloatArray
+    hadron_normal: FloatArray
     local: FloatArray
     hadronic: FloatArray
 
@@ -161,11 +163,15 @@ class Cascade:
 
     def _drain(self, layer: int, slab: Slabs, normal: FloatArray) -> None:
         """Low-energy hadrons of one whole layer."""
-        share = -np.expm1(-slab.pool_depth * self.softness)
-        variance = share * (1.0 - share) * self.parameters.hadronic.quantum / (self.pool + _TINY)
-        lost = self.pool * fluctuate(share, variance, normal)
+        lost = self._absorbed(self.pool, slab.pool_depth * self.softness, normal)
         self.deposits[layer] += lost * slab.pool_visible
         self.pool -= lost
+
+    def _absorbed(self, energy: FloatArray, depth: FloatArray, normal: FloatArray) -> FloatArray:
+        """Fluctuated energy that low-energy hadrons lose over a depth."""
+        share = -np.expm1(-depth)
+        variance = share * (1.0 - share) * self.parameters.hadronic.quantum / (energy + _TINY)
+        return energy * fluctuate(share, variance, normal)
 
     def _partial(self, injection: Injection) -> Arrival:
         """Develop an injection to the end of its own layer; the result is the state there."""
@@ -179,7 +185,8 @@ class Cascade:
             slab, slab.radiation * rest, energy, start, injection.normal[events], self.tempo[events]
         )
         pool = injection.hadronic[events]
-        drained = -np.expm1(-slab.pool_depth * rest * self.softness[events]) * pool
+        depth = slab.pool_depth * rest * self.softness[events]
+        drained = self._absorbed(pool, depth, injection.hadron_normal[events])
         self.deposits[layer, events] += energy * share + injection.local[events] + drained * slab.pool_visible
         return Arrival(layer, events, energy * (1.0 - share), end**3, pool - drained)
 

@@ -29,7 +29,7 @@ GENERATIONS = 4
 _TINY = 1e-9
 
 UNIFORMS = 3 * GENERATIONS
-NORMALS = 3 * GENERATIONS + 1
+NORMALS = 4 * GENERATIONS + 1
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,9 @@ def photon_or_electron(
     start = np.where(is_photon, constants.photon_start, 1.0) * np.exp(spread * numbers.normal[0]) / energies
     tempo = np.exp(constants.growth_spread * numbers.normal[1])
     none = np.zeros(len(owners))
-    inside = energies * np.maximum(1.0 - constants.albedo * numbers.exponential(1), 0.0)
-    shower = Injection(layer, before, inside, start, numbers.normal[2], none, none)
+    lost = constants.albedo * np.sqrt(energies) * numbers.exponential(1)
+    inside = np.maximum(energies - lost, 0.0)
+    shower = Injection(layer, before, inside, start, numbers.normal[2], none, none, none)
     return Cascade(table, owners, tempo, parameters).run([shower], numbers.layers, None)
 
 
@@ -121,7 +122,7 @@ def _vertex(
     parameters: FastParameters,
 ) -> tuple[Injection, FloatArray]:
     """Share the energy of a hadronic interaction: neutral pions, leading hadron (returned), the rest."""
-    constants, normal = parameters.hadronic, numbers.normal[1 + 3 * generation :]
+    constants, normal = parameters.hadronic, numbers.normal[1 + 4 * generation :]
     slab = table.pick(np.minimum(place[0], table.radiation.shape[0] - 1), owners)
     neutral = kinetic * _neutral_share(kinetic, numbers.uniform[3 * generation + 1], constants)
     charged = kinetic - neutral
@@ -135,9 +136,8 @@ def _vertex(
     visible = (charged - leading) * fluctuate(mean_visible, variance, normal[0])
     start = parameters.electromagnetic.pion_start * np.exp(parameters.electromagnetic.pion_spread * normal[1])
     local = slab.local / (slab.local + (1.0 - slab.local) * (kinetic + _TINY) ** constants.local_slope)
-    injection = Injection(
-        *place, neutral, start / (neutral + _TINY), normal[2], visible * local, visible * (1.0 - local)
-    )
+    soft = visible * (1.0 - local)
+    injection = Injection(*place, neutral, start / (neutral + _TINY), normal[2], normal[3], visible * local, soft)
     return injection, leading
 
 
