@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 from reference import FOLDER, Sample, load
 from scipy.stats import spearmanr
@@ -205,6 +206,8 @@ def figures(rows: list[dict[str, Any]], found: dict[str, list[float]], shapes: d
         axes[2].errorbar(values[:, 0], values[:, 2], values[:, 3], values[:, 1], fmt=marker, ms=4, label=family)
     axes[2].plot([0.15, 4], [0.15, 4], "k-", lw=0.7)
     axes[2].set(xlabel="Geant4: figure of merit [GeV]", ylabel="fast [GeV]", xscale="log", yscale="log")
+    axes[2].xaxis.set_minor_formatter(NullFormatter())
+    axes[2].yaxis.set_minor_formatter(NullFormatter())
     for axis in axes:
         axis.legend(fontsize=8)
     figure.tight_layout()

@@ -1,7 +1,8 @@
 """Parameters of the fast calorimeter simulator, fitted to Geant4.
 
-Every number below is the output of `python experiments/fast_vs_geant4/fit.py`, which fits the training designs that
-`python experiments/fast_vs_geant4/generate.py` simulates with Geant4; see experiments/fast_vs_geant4/README.md.
+The numbers are the output of `python experiments/fast_vs_geant4/fit.py`, which fits designs that Geant4 simulated
+(`generate.py` in the same folder). Those of electromagnetic showers come from a larger sample than the stored one, see
+experiments/fast_vs_geant4/README.md.
 """
 
 from __future__ import annotations
@@ -123,11 +124,11 @@ class FastParameters:
 FITTED = FastParameters(
     materials={
         "Pb": Response(
-            growth=0.4892,
-            relaxation=0.4291,
-            absorption=0.2772,
-            criticality=0.02815,
-            quantum=0.006789,
+            growth=0.5028,
+            relaxation=0.4966,
+            absorption=0.2731,
+            criticality=0.02885,
+            quantum=0.004587,
             path=1.143,
             ionisation=1.53,
             visible=0.2308,
@@ -136,11 +137,11 @@ FITTED = FastParameters(
             pool_visible=0.5653,
         ),
         "Fe": Response(
-            growth=0.4945,
-            relaxation=9.681,
-            absorption=0.3819,
-            criticality=0.04128,
-            quantum=0.01284,
+            growth=0.4982,
+            relaxation=11.94,
+            absorption=0.3665,
+            criticality=0.04861,
+            quantum=0.01418,
             path=1.246,
             ionisation=1.442,
             visible=0.3224,
@@ -149,11 +150,11 @@ FITTED = FastParameters(
             pool_visible=0.5863,
         ),
         "PbWO4": Response(
-            growth=0.5109,
+            growth=0.4448,
             relaxation=0.6549,
-            absorption=0.2964,
-            criticality=0.02793,
-            quantum=0.01047,
+            absorption=0.3162,
+            criticality=0.03072,
+            quantum=0.004877,
             path=1.185,
             ionisation=1.431,
             visible=0.2744,
@@ -162,11 +163,11 @@ FITTED = FastParameters(
             pool_visible=0.5572,
         ),
         "polystyrene": Response(
-            growth=0.6242,
-            relaxation=1.211,
-            absorption=0.5325,
-            criticality=0.1291,
-            quantum=0.02364,
+            growth=0.6445,
+            relaxation=1.353,
+            absorption=0.4513,
+            criticality=0.144,
+            quantum=0.08438,
             path=1.34,
             ionisation=1.526,
             visible=0.9741,
@@ -176,13 +177,13 @@ FITTED = FastParameters(
         ),
     },
     electromagnetic=Electromagnetic(
-        conversion=1.038,
-        photon_start=1.7,
+        conversion=1.019,
+        photon_start=1.674,
         pion_start=4.429,
-        electron_spread=0.00712,
-        photon_spread=0.01292,
+        electron_spread=0.2571,
+        photon_spread=0.01269,
         pion_spread=0.1462,
-        growth_spread=0.1949,
+        growth_spread=0.2288,
         albedo=0.00305,
     ),
     hadronic=Hadronic(

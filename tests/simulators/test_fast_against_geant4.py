@@ -66,13 +66,16 @@ def test_mean_share_of_every_layer(particle: str) -> None:
 
 @pytest.mark.parametrize("particle", ["gamma", "e-", "pi+"])
 def test_width_of_the_scintillator_sum(particle: str) -> None:
-    """Target: sigma / mean within 15 % relative, averaged over the designs with weights 1 / error^2."""
+    """Target: sigma / mean within 15 % relative, averaged over designs and energies with weights 1 / error^2.
+
+    Only where it exceeds 1 %: below, light yield decides, and the mean is known better than the width matters.
+    """
     ratios, weights = [], []
     for geant, fast, read_out in cells(particle):
         sums = [shares[:, read_out].sum(1) for shares in (geant, fast)]
-        if sums[0].mean() < 0.02:
+        widths = [part.std() / max(part.mean(), 1e-9) for part in sums]
+        if sums[0].mean() < 0.02 or widths[0] < 0.01:
             continue
-        widths = [part.std() / part.mean() for part in sums]
         centred = sums[0] - sums[0].mean()
         kurtosis = (centred**4).mean() / (centred**2).mean() ** 2
         ratios.append(np.log(widths[1] / widths[0]))
