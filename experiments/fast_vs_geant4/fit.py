@@ -226,11 +226,11 @@ def main() -> None:
     parser.add_argument("--only", choices=("showers", "pions"), help="make one of the two fits")
     parser.add_argument("--print", action="store_true", help="only print the parameters")
     options = parser.parse_args()
-    samples, parameters = load(FOLDER / "training.npz"), FITTED
+    training, showers, parameters = load(FOLDER / "training.npz"), load(FOLDER / "showers.npz"), FITTED
     for hadrons in (False, True):
         if options.only not in (None, "pions" if hadrons else "showers"):
             continue
-        parameters = fit(parameters, samples, hadrons, options.evaluations)
+        parameters = fit(parameters, training if hadrons else training + showers, hadrons, options.evaluations)
     if options.print:
         print(written(parameters))
         return

@@ -1,4 +1,4 @@
-"""Simulate the reference designs with Geant4: `python generate.py training` and `python generate.py held_out`."""
+"""Simulate the reference designs with Geant4: `python generate.py training`, `... showers` and `... held_out`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rl_detector.simulators.geant4 import Geant4Simulator
 from rl_detector.simulators.stack import Beam, Primaries
 
 CUT, CHUNK = 0.7, 50
-TRAINING_EVENTS, BEAM_EVENTS, ELECTRON_EVENTS = 500, 600, 100
+TRAINING_EVENTS, SHOWER_EVENTS, BEAM_EVENTS, ELECTRON_EVENTS = 500, 400, 600, 100
 
 
 def training_primaries(seed: int) -> Primaries:
@@ -21,6 +21,13 @@ def training_primaries(seed: int) -> Primaries:
     rng = np.random.default_rng([1, seed])
     beam = Beam({"gamma": 0.38, "e-": 0.12, "pi+": 0.5}).sample(TRAINING_EVENTS, rng)
     return Primaries(beam.particles, np.exp(rng.uniform(0, np.log(20), TRAINING_EVENTS)))
+
+
+def shower_primaries(seed: int) -> Primaries:
+    """Photons and electrons alone, which are cheap: half of each, uniform in ln E."""
+    rng = np.random.default_rng([3, seed])
+    beam = Beam({"gamma": 0.5, "e-": 0.5}).sample(SHOWER_EVENTS, rng)
+    return Primaries(beam.particles, np.exp(rng.uniform(0, np.log(20), SHOWER_EVENTS)))
 
 
 def held_out_primaries(seed: int) -> Primaries:
@@ -31,17 +38,24 @@ def held_out_primaries(seed: int) -> Primaries:
     return Primaries(mixed.particles + electrons.particles, np.concatenate([mixed.energies, electrons.energies]))
 
 
+SAMPLES = {
+    "held_out": (held_out_designs, held_out_primaries, 1),
+    "training": (training_designs, training_primaries, 1001),
+    "showers": (training_designs, shower_primaries, 2001),
+}
+"""Name -> designs, primaries, seed of the first design."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("sample", choices=("training", "held_out"))
+    parser.add_argument("sample", choices=SAMPLES)
     sample = parser.parse_args().sample
-    designs = training_designs() if sample == "training" else held_out_designs()
-    draw = training_primaries if sample == "training" else held_out_primaries
+    designs, draw, first_seed = SAMPLES[sample]
     engine, start = Geant4Simulator(cut=CUT, chunk=CHUNK), time.monotonic()
     samples: list[Sample] = []
-    for index, (name, stack) in enumerate(designs.items()):
+    for index, (name, stack) in enumerate(designs().items()):
         primaries = draw(index)
-        deposits = engine.deposits([stack], [primaries], [1000 * (sample == "training") + index + 1])[0]
+        deposits = engine.deposits([stack], [primaries], [first_seed + index])[0]
         if isinstance(deposits, SimulationError):
             raise deposits
         samples.append(Sample(name, stack, primaries, deposits))
