@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
-import pickle
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rl_detector.errors import RunFolderError
+
+DIGEST = hashlib.sha256().digest_size
+"""Bytes of the checksum in front of a checkpoint."""
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -26,29 +30,32 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise RunFolderError(
             f"cannot write {path}: {error}. The previous file is intact; make room and resume."
         ) from error
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write tensors and plain values with torch.save, atomically."""
+    """Write tensors and plain values with torch.save after their checksum, atomically."""
     import torch
 
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """Read a checkpoint without executing anything in it; None when it is absent or damaged (the ledger suffices)."""
     import torch
 
-    if not path.exists():
-        return None
     try:
-        state = torch.load(path, weights_only=True)
-    except (RuntimeError, EOFError, OSError, ValueError, pickle.UnpicklingError):
+        data = path.read_bytes()
+    except OSError:
         return None
-    return state if isinstance(state, dict) and {"agent", "batch", "trials", "failed"} <= state.keys() else None
+    digest, payload = data[:DIGEST], data[DIGEST:]
+    if hashlib.sha256(payload).digest() != digest:
+        return None
+    state = torch.load(io.BytesIO(payload), weights_only=True)
+    return state if isinstance(state, dict) else None

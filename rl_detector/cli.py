@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rl_detector.errors import DetectorError
+from rl_detector.errors import DetectorError, SimulationError
 
 if TYPE_CHECKING:
     from rl_detector.runs import RunFolder
     from rl_detector.validation import ValidatedDesign
 
+CRASHED = 1
 USAGE_ERROR = 2
 INTERRUPTED = 130
 
@@ -54,10 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     validate.set_defaults(function=_validate)
     validate.add_argument("--simulator", default=None, help="fast, geant4, ... (default: the one of the run)")
     validate.add_argument("--events", type=_positive, required=True, help="simulated events per design")
-    validate.add_argument("--seed", type=int, default=None, help="root of the event seeds (default: the run's)")
+    validate.add_argument("--seed", type=_natural, default=None, help="root of the event seeds (default: the run's)")
     validate.add_argument(
-        "--set", dest="settings", nargs="*", default=[], metavar="NAME=VALUE",
-        help="settings of the simulator, for example physics_list=FTFP_BERT workers=4",
+        "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",
+        help="a setting of the simulator, for example --set physics_list=FTFP_BERT --set workers=4",
     )  # fmt: skip
     report = commands.add_parser("report", description="Make report.html and the figures of a run again.")
     report.set_defaults(function=_report)
@@ -72,6 +73,12 @@ def _parser() -> argparse.ArgumentParser:
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number >= 1, got {text!r}")
+    return int(text)
+
+
+def _natural(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected a whole number >= 0, got {text!r}")
     return int(text)
 
 
@@ -99,7 +106,8 @@ def _train(overrides: Sequence[str]) -> int:
     @hydra.main(version_base="1.3", config_path="pkg://rl_detector.conf", config_name="config")
     def job(config: Any) -> None:
         command = shlex.join(["rl-detector", "train", *HydraConfig.get().overrides.task])
-        results.append(_guarded(lambda: _start(OmegaConf.to_container(config, resolve=True), command)))
+        results.append(CRASHED)
+        results[-1] = _guarded(lambda: _start(OmegaConf.to_container(config, resolve=True), command))
         if results[-1] == INTERRUPTED:
             raise SystemExit(INTERRUPTED)
 
@@ -108,8 +116,8 @@ def _train(overrides: Sequence[str]) -> int:
     try:
         job()
     except SystemExit as stop:
-        if not results and stop.code not in (None, 0):
-            return USAGE_ERROR
+        if stop.code not in (None, 0):  # before the first job the configuration is wrong, afterwards a job has crashed
+            results.append(int(stop.code) if results and isinstance(stop.code, int) else USAGE_ERROR)
     finally:
         sys.argv = whole
     return max(results, default=0)
@@ -146,8 +154,9 @@ def _run(folder: RunFolder, config: dict[str, Any]) -> None:
     try:
         with ProgressDisplay(folder) as display:
             rows = run(folder, config, display.update)
-    except (DetectorError, KeyboardInterrupt):
-        print(f"stopped; nothing is lost: `rl-detector resume {folder.path}` goes on", file=sys.stderr)
+    except (SimulationError, KeyboardInterrupt):
+        path = shlex.quote(str(folder.path))
+        print(f"stopped; nothing is lost: `rl-detector resume {path}` goes on", file=sys.stderr)
         raise
     print_validation(rows)
     _name_report(folder)

@@ -46,16 +46,22 @@ class Config:
     tracker: Any = MISSING
 
 
+DEFAULT_SIMULATOR = "fast"
+"""Choice of config.yaml, which environments with one simulator of their own may ignore."""
+
 OUTSIDE_RESULTS = ("runs", "held_out", "evaluator", "tracker", "run")
 """Parts of the configuration that do not change what a study simulates; all others make its fingerprint."""
 
 
-def fingerprint(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the configuration decides the ledger: flat names and values."""
+def fingerprint(config: Mapping[str, Any], facts: Mapping[str, str]) -> dict[str, Any]:
+    """What decides the ledger, flat: names and values of the configuration, and what the simulator says it is.
+
+    The facts tell, for example, which physics list `auto` came to and the version of the fitted parameters.
+    """
     kept = {name: value for name, value in config.items() if name not in OUTSIDE_RESULTS}
     flat = _flatten(kept, "")
     flat.pop("simulator.workers", None)
-    return flat
+    return {**flat, **{f"simulator states {name}": fact for name, fact in facts.items()}}
 
 
 def _flatten(node: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -112,8 +118,12 @@ def build_problem(env: Mapping[str, Any], simulator: Mapping[str, Any] | None) -
     name, settings = split_name("env", env)
     factory = load_factory(find(name).factory)
     checked = check_settings("env", factory, settings)
-    if simulator is not None and "simulator" in inspect.signature(factory).parameters:
-        checked["simulator"] = dict(simulator)
+    if "simulator" in inspect.signature(factory).parameters:
+        checked |= {} if simulator is None else {"simulator": dict(simulator)}
+    elif simulator is not None and simulator.get("name") != DEFAULT_SIMULATOR:
+        raise ConfigError(
+            f"environment {name} has one simulator of its own: simulator={simulator.get('name')} is not for it"
+        )
     return factory(**checked)
 
 
@@ -121,6 +131,8 @@ def build_agent(config: Mapping[str, Any], problem: Any) -> Any:
     """The agent of a configuration, at the problem's start design."""
     from rl_detector.agents import agent_class, make_agent
 
+    if config["seed"] < 0:
+        raise ConfigError(f"seed must be >= 0, got {config['seed']}")
     name, settings = split_name("agent", config["agent"])
     return make_agent(
         name, problem.space, config["seed"], problem.start, **check_settings("agent", agent_class(name), settings)

@@ -105,11 +105,11 @@ class VectorDesignEnv(VectorEnv[Any, Any, Any]):
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[FloatArray, dict[str, Any]]:
-        """Start N episodes; a list of seeds is folded into one generator."""
-        if seed is not None:
-            self._np_random = np.random.default_rng(
-                seed if isinstance(seed, (int, np.integer)) else [s or 0 for s in seed]
-            )
+        """Start N episodes; a list of seeds (None: left out) is folded into one generator."""
+        seeds = [seed] if seed is None or isinstance(seed, (int, np.integer)) else seed
+        given = [int(number) for number in seeds if number is not None]
+        if given:
+            self._np_random = np.random.default_rng(given)
         return self._new_context(), {}
 
     def step(self, actions: Any) -> tuple[FloatArray, FloatArray, Any, Any, dict[str, Any]]:

@@ -10,15 +10,16 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from rl_detector.agent import Agent
 from rl_detector.config import build_agent, build_evaluator, build_problem, fingerprint
 from rl_detector.errors import ConfigError
 from rl_detector.ledger import Ledger
-from rl_detector.problem import DesignProblem
+from rl_detector.problem import RECOMMENDED, DesignProblem
 from rl_detector.runs import RunFolder
 from rl_detector.space import Design
 from rl_detector.study import Budget, Progress, Study, describe_metrics
-from rl_detector.tracking import Tracker, make_tracker
-from rl_detector.validation import RECOMMENDED, ValidatedDesign, validate
+from rl_detector.tracking import Tracker, check_tracker, make_tracker
+from rl_detector.validation import ValidatedDesign, validate
 
 Listener = Callable[[Progress], None]
 
@@ -31,6 +32,7 @@ def start_run(config: Mapping[str, Any], command: str) -> tuple[RunFolder, dict[
     problem = build_problem(config["env"], config["simulator"])
     build_agent(config, problem)
     build_evaluator(config)
+    check_tracker(config["tracker"])
     for events in (Budget(**config["budget"]).events_per_design, config["held_out"]["events"]):
         problem.check_events(events)
     folder = RunFolder.create(Path(config["runs"]), config["env"]["name"], config["agent"]["name"])
@@ -44,8 +46,15 @@ def run(folder: RunFolder, config: Mapping[str, Any], listener: Listener) -> lis
     """Train or go on training until the budget is spent, then judge the recommended design on fresh events."""
     problem = build_problem(config["env"], config["simulator"])
     agent = build_agent(config, problem)
+    with folder.locked():
+        return _run(folder, config, problem, agent, listener)
+
+
+def _run(
+    folder: RunFolder, config: Mapping[str, Any], problem: DesignProblem, agent: Agent, listener: Listener
+) -> list[ValidatedDesign]:
     tracker = make_tracker(config["tracker"], folder.path.name, config, folder.path.parent)
-    with closing(Ledger(folder.ledger, fingerprint(config))) as ledger:
+    with closing(Ledger(folder.ledger, fingerprint(config, problem.simulator.describe()))) as ledger:
         study = Study(
             problem,
             agent,
@@ -71,12 +80,26 @@ def run(folder: RunFolder, config: Mapping[str, Any], listener: Listener) -> lis
 def judge(
     folder: RunFolder, problem: DesignProblem, recommended: Design, events: int, seed: int
 ) -> list[ValidatedDesign]:
-    """Validate the recommended design and the baselines, and store the result under the simulator's name."""
+    """Validate the recommended design and the baselines, and store the result under the simulator's name.
+
+    A stored validation of the same design in the same simulator with more events is kept.
+    """
+    stored = folder.read_json(folder.validation, {})
+    folder.write_json(folder.validation, stored)  # what cannot be stored must not be simulated
     rows = validate(problem, recommended, events, seed)
-    stored = folder.read_json(folder.validation) or {}
-    stored[rows[0].simulator["simulator"]] = [row.to_json() for row in rows]
-    folder.write_json(folder.validation, stored)
+    section = rows[0].simulator.get("simulator", problem.name)
+    if not _weaker(rows, stored.get(section, [])):
+        stored[section] = [row.to_json() for row in rows]
+        folder.write_json(folder.validation, stored)
     return rows
+
+
+def _weaker(rows: list[ValidatedDesign], stored: Any) -> bool:
+    """Whether the stored validation judges the same design in the same simulator with more events."""
+    if not (isinstance(stored, list) and stored and isinstance(stored[0], dict)):
+        return False
+    same = stored[0].get("design") == rows[0].design and stored[0].get("simulator") == dict(rows[0].simulator)
+    return same and stored[0].get("events", 0) > rows[0].events
 
 
 def validate_run(
@@ -88,8 +111,8 @@ def validate_run(
         ConfigError: the run has no recommended design yet.
     """
     config = folder.read_config()
-    recommended = folder.read_json(folder.recommended)
-    if recommended is None:
+    recommended = folder.read_json(folder.recommended, {})
+    if "design" not in recommended:
         raise ConfigError(
             f"{folder.path} has no recommended design yet: finish it with `rl-detector resume {folder.path}`"
         )

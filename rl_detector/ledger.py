@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
@@ -55,41 +57,60 @@ class Ledger:
     Args:
         path: the SQLite file; made when it does not exist.
         fingerprint: what of the configuration decides the results; a ledger made with another one is refused.
+        read_only: read an existing file, also from a place where nothing can be written.
 
     Raises:
         RunFolderError: the file cannot be written, is no ledger, or belongs to another configuration.
     """
 
-    def __init__(self, path: Path, fingerprint: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, path: Path, fingerprint: Mapping[str, Any] | None = None, read_only: bool = False) -> None:
         self.path = path
         try:
-            self._connection = sqlite3.connect(path)
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._prepare(fingerprint)
+            self._connection = self._read_only() if read_only else sqlite3.connect(path)
+            if not read_only:
+                self._prepare(fingerprint)
+            self._meta = dict(self._connection.execute("SELECT key, value FROM meta"))
         except sqlite3.Error as error:
             raise RunFolderError(
-                f"cannot use the ledger {path}: {error}. Is the folder writable and the disk not full?"
+                f"cannot use the ledger {path}: {error}. Either it is no ledger or damaged (restore it from a copy), "
+                "or the folder is not writable or the disk full."
             ) from error
+        self._check(fingerprint)
+
+    @property
+    def identity(self) -> str:
+        """Made at random with the file; tells a checkpoint whether it belongs here."""
+        return str(self._meta["identity"])
+
+    def _read_only(self) -> sqlite3.Connection:
+        """Open without writing; on a read-only file system SQLite must be told that nobody else writes."""
+        immutable = "" if os.access(self.path.parent, os.W_OK) else "&immutable=1"
+        return sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro{immutable}", uri=True)
 
     def _prepare(self, fingerprint: Mapping[str, Any] | None) -> None:
+        tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if tables and not {"meta", "trials"} <= tables:
+            raise sqlite3.DatabaseError(f"it is a database with other tables ({', '.join(sorted(tables))})")
+        self._connection.execute("PRAGMA journal_mode=WAL")
         with self._connection as connection:
             connection.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
             connection.execute(f"CREATE TABLE IF NOT EXISTS trials ({_COLUMNS})")
             connection.execute("CREATE INDEX IF NOT EXISTS by_batch ON trials (batch)")
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
+            connection.execute("INSERT OR IGNORE INTO meta VALUES ('identity', ?)", (secrets.token_hex(16),))
             if fingerprint is not None:
                 text = json.dumps(fingerprint, sort_keys=True)
                 connection.execute("INSERT OR IGNORE INTO meta VALUES ('fingerprint', ?)", (text,))
-        self._check(fingerprint)
 
     def _check(self, fingerprint: Mapping[str, Any] | None) -> None:
-        meta = dict(self._connection.execute("SELECT key, value FROM meta"))
-        if meta["schema"] != str(SCHEMA_VERSION):
-            found = meta["schema"]
+        found = self._meta.get("schema")
+        if found != str(SCHEMA_VERSION):
             raise RunFolderError(
                 f"{self.path} has schema {found}, expected {SCHEMA_VERSION}: use the version that made it"
             )
-        if fingerprint is not None and (differences := _differences(json.loads(meta["fingerprint"]), fingerprint)):
+        if fingerprint is None:
+            return
+        if differences := _differences(json.loads(self._meta["fingerprint"]), json.loads(json.dumps(fingerprint))):
             raise RunFolderError(
                 f"{self.path} was made with another configuration: {'; '.join(differences)}. "
                 "Restore these values to go on, or start a new run; the ledger was left as it is."
@@ -120,9 +141,12 @@ class Ledger:
         """Trials in the order of their numbers, of one batch or all."""
         where, arguments = ("WHERE batch = ?", (batch,)) if batch is not None else ("", ())
         query = f"SELECT {', '.join(_NAMES)} FROM trials {where} ORDER BY trial"
-        with closing(self._connection.execute(query, arguments)) as cursor:
-            for row in cursor:
-                yield _from_row(dict(zip(_NAMES, row, strict=True)))
+        try:
+            with closing(self._connection.execute(query, arguments)) as cursor:
+                for row in cursor:
+                    yield _from_row(dict(zip(_NAMES, row, strict=True)))
+        except (sqlite3.Error, TypeError, ValueError) as error:
+            raise RunFolderError(f"the ledger {self.path} is damaged ({error}): restore it from a copy") from error
 
     def count(self, state: str | None = None) -> int:
         """Number of trials, of one state (DONE, FAILED) or all."""

@@ -30,6 +30,12 @@ def _unit_interval(coordinate: float) -> float:
     return min(max((float(coordinate) + 1) / 2, 0.0), 1.0)
 
 
+def check_name(name: str) -> None:
+    """Raise DesignError for a name that paths such as `layer[2].thickness` could not tell apart."""
+    if not name or any(character in name for character in ".[]"):
+        raise DesignError(f"the name of a parameter must not be empty nor hold . [ or ], got {name!r}")
+
+
 @dataclass(frozen=True)
 class Continuous:
     """A real parameter between two bounds, on a linear or logarithmic scale.
@@ -48,6 +54,7 @@ class Continuous:
     log: bool = False
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         if not (math.isfinite(self.low) and math.isfinite(self.high) and self.low < self.high):
             raise DesignError(f"{self.name}: bounds must be finite with low < high, got {self.low} and {self.high}")
         if self.log and self.low <= 0:
@@ -90,8 +97,9 @@ class Integer:
     unit: str = ""
 
     def __post_init__(self) -> None:
-        if self.low > self.high:
-            raise DesignError(f"{self.name}: needs low <= high, got {self.low} and {self.high}")
+        check_name(self.name)
+        if int(self.low) != self.low or int(self.high) != self.high or self.low > self.high:
+            raise DesignError(f"{self.name}: needs whole numbers low <= high, got {self.low} and {self.high}")
 
     def check(self, value: Any, path: str) -> None:
         """Raise DesignError unless the value is a whole number within the bounds."""
@@ -126,6 +134,7 @@ class Categorical:
     choices: tuple[str, ...]
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         object.__setattr__(self, "choices", tuple(self.choices))
         if not self.choices or len(set(self.choices)) != len(self.choices):
             raise DesignError(f"{self.name}: needs at least one choice and no repeats, got {self.choices}")

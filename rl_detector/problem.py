@@ -9,20 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from rl_detector.errors import ConfigError, DesignError, MissingDependency, SimulationError
+from rl_detector.errors import ConfigError, DesignError, SimulationError
+from rl_detector.measure import as_failure, finite, measure, simulate
 from rl_detector.space import Design, DesignSpace, FloatArray
 from rl_detector.terms import (
-    BatchReach,
-    BatchSimulator,
     Component,
     Constraint,
     Cost,
     Measurement,
     Reach,
-    Readout,
     Simulator,
+    check_terms,
     penalty,
 )
+
+RECOMMENDED = "recommended"
+"""Name of the agent's design next to the baselines in a validation."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,13 @@ class DesignProblem:
     minimum_events: int = 1
 
     def __post_init__(self) -> None:
+        check_terms(self.costs, self.constraints)
+        for name, weight in (("cost_weight", self.cost_weight), ("penalty_weight", self.penalty_weight)):
+            if not 0 <= weight < math.inf:
+                raise ConfigError(f"{name} of {self.name} must be finite and >= 0, got {weight}")
         for name, baseline in self.baselines.items():
+            if name == RECOMMENDED:
+                raise ConfigError(f"a baseline of {self.name} is named {RECOMMENDED!r}, which means the agent's design")
             try:
                 self.space.check(baseline)
             except DesignError as error:
@@ -138,56 +146,18 @@ class DesignProblem:
             raise DesignError(f"each design needs a seed: got {len(designs)} designs and {len(seeds)} seeds")
         for design in designs:
             self.space.check(design)
-        outcomes = self._measure(self._simulate(designs, events, seeds))
+        outcomes = measure(self.reach, simulate(self.simulator, designs, events, seeds))
         return [
             self._evaluation(design, events, seed, outcome)
             for design, seed, outcome in zip(designs, seeds, outcomes, strict=True)
         ]
 
-    def _simulate(
-        self, designs: Sequence[Design], events: int, seeds: Sequence[int]
-    ) -> list[Readout | SimulationError]:
-        if isinstance(self.simulator, BatchSimulator):
-            try:
-                readouts = self.simulator.simulate_batch(designs, events, seeds)
-                return [_checked(readout, events) for _, readout in zip(designs, readouts, strict=True)]
-            except Exception:  # one by one then, so that one design does not take the others with it
-                pass
-        return [self._simulate_one(design, events, seed) for design, seed in zip(designs, seeds, strict=True)]
-
-    def _simulate_one(self, design: Design, events: int, seed: int) -> Readout | SimulationError:
-        try:
-            return _checked(self.simulator.simulate(design, events, seed), events)
-        except _MISTAKES:
-            raise
-        except Exception as error:  # whatever a user's simulator raises is a failed trial, not the end of a study
-            return _as_failure(error)
-
-    def _measure(self, readouts: Sequence[Readout | SimulationError]) -> list[Measurement | SimulationError]:
-        good = [readout for readout in readouts if isinstance(readout, Readout)]
-        measured = iter(self._measure_good(good))
-        return [next(measured) if isinstance(readout, Readout) else readout for readout in readouts]
-
-    def _measure_good(self, readouts: Sequence[Readout]) -> list[Measurement | SimulationError]:
-        if isinstance(self.reach, BatchReach) and readouts:
-            try:
-                measured = self.reach.measure_batch(readouts)
-                return [_finite(measurement) for _, measurement in zip(readouts, measured, strict=True)]
-            except Exception:  # as for simulators
-                pass
-        return [self._measure_one(readout) for readout in readouts]
-
-    def _measure_one(self, readout: Readout) -> Measurement | SimulationError:
-        try:
-            return _finite(self.reach.measure(readout))
-        except _MISTAKES:
-            raise
-        except Exception as error:  # as for simulators
-            return _as_failure(error)
-
     def _evaluation(self, design: Design, events: int, seed: int, outcome: Measurement | SimulationError) -> Evaluation:
-        costs = {cost.name: cost.amount(design) for cost in self.costs}
-        violations = {constraint.name: constraint.violation(design) for constraint in self.constraints}
+        try:
+            costs = {cost.name: finite(cost.name, cost.amount(design)) for cost in self.costs}
+            violations = {limit.name: finite(limit.name, limit.violation(design)) for limit in self.constraints}
+        except Exception as error:  # whatever a user's cost raises is a failed trial, not the end of a study
+            return Evaluation(design, events, seed, {}, {}, None, None, str(as_failure(error)))
         if isinstance(outcome, SimulationError):
             return Evaluation(design, events, seed, costs, violations, None, None, str(outcome))
         reward = outcome.reach - self.charge(costs, violations)
@@ -201,32 +171,3 @@ class DesignProblem:
         """What cost and violations take from the reward: cost_weight * cost + penalty_weight * sum of penalties."""
         penalties = sum(penalty(violations[limit.name] / limit.limit) for limit in self.constraints)
         return self.cost_weight * self.relative_cost(costs) + self.penalty_weight * penalties
-
-
-_MISTAKES = (ConfigError, MissingDependency)
-"""What no other design would escape: it ends a study with its message instead of failing every trial."""
-
-
-def _as_failure(error: Exception) -> SimulationError:
-    return error if isinstance(error, SimulationError) else SimulationError(f"{type(error).__name__}: {error}")
-
-
-def _checked(readout: Readout | SimulationError, events: int) -> Readout | SimulationError:
-    """A readout only if it is complete and finite."""
-    if isinstance(readout, SimulationError):
-        return readout
-    arrays: dict[str, Any] = {"signals": readout.signals, **readout.truth}
-    for name, values in arrays.items():
-        if len(values) != events:
-            return SimulationError(f"the simulator returned {len(values)} events of {name}, expected {events}")
-        if not np.isfinite(values).all():
-            bad = int(np.count_nonzero(~np.isfinite(values)))
-            return SimulationError(f"the simulator returned {bad} NaN or infinite values of {name}")
-    return readout
-
-
-def _finite(measurement: Measurement) -> Measurement | SimulationError:
-    numbers = (measurement.reach, measurement.error, measurement.metric, measurement.metric_error)
-    if all(math.isfinite(number) for number in numbers):
-        return measurement
-    return SimulationError(f"reach, error, metric and metric error must be finite, got {numbers}")

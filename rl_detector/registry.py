@@ -74,7 +74,11 @@ def register(name: str, factory: str | Callable[..., Any], version: int = 0) -> 
     if _REGISTERED.setdefault(name, registration) != registration:
         taken = _REGISTERED[name]
         raise ConfigError(f"{name!r} is already registered as {taken.id} with {taken.factory}; choose another name")
-    if registration.id not in gym.registry:
+    taken_by = gym.registry.get(registration.id)
+    if taken_by is not None and taken_by.kwargs.get("factory") != registration.factory:
+        del _REGISTERED[name]
+        raise ConfigError(f"the Gymnasium id {registration.id} is taken by another environment; choose another name")
+    if taken_by is None:
         gym.register(
             registration.id,
             entry_point=f"{NAMESPACE}.env:make_env",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,9 +14,6 @@ from typing import Any
 
 from rl_detector.checkpoint import write_atomically
 from rl_detector.errors import RunFolderError
-
-REQUIRED = ("seed", "common_events", "budget", "held_out", "env", "simulator", "agent", "evaluator", "tracker")
-"""What a stored configuration must have."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +95,20 @@ class RunFolder:
         near = ", ".join(sorted(path.parent.name for path in runs.glob("*/config.yaml"))[-5:]) or "none"
         raise RunFolderError(f"{name} is no run folder (it has no config.yaml). Newest runs under {runs}: {near}")
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from working on this run; the lock ends with the process, however it ends.
+
+        Raises:
+            RunFolderError: another process works on it.
+        """
+        with self.config.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise RunFolderError(f"another process works on {self.path}: wait for it, or stop it first") from error
+            yield
+
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Store the configuration."""
         from omegaconf import OmegaConf
@@ -109,30 +122,35 @@ class RunFolder:
             RunFolderError: it cannot be read.
         """
         from omegaconf import OmegaConf
-        from omegaconf.errors import OmegaConfBaseException
+
+        from rl_detector.config import Config
 
         try:
-            config = OmegaConf.to_container(OmegaConf.load(self.config), resolve=False)
-        except (OSError, ValueError, OmegaConfBaseException) as error:
-            raise RunFolderError(f"cannot read {self.config}: {error}") from error
-        missing = [name for name in REQUIRED if not isinstance(config, dict) or name not in config]
-        if missing or not isinstance(config, dict):
-            raise RunFolderError(f"{self.config} is not the configuration of a run: it lacks {', '.join(missing)}")
-        return {str(name): value for name, value in config.items()}
+            stored = OmegaConf.to_container(OmegaConf.load(self.config), resolve=False)
+            known = {key: value for key, value in stored.items() if key != "run"} if isinstance(stored, dict) else {}
+            merged = OmegaConf.merge(OmegaConf.structured(Config), known)
+            config = OmegaConf.to_container(merged, resolve=False, throw_on_missing=True)
+        except Exception as error:  # whatever damaged or hostile YAML leads to; nothing in it is executed
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise RunFolderError(f"{self.config} is not the configuration of a run: {reason}") from error
+        return {str(name): value for name, value in config.items()} if isinstance(config, dict) else {}
 
     def write_json(self, path: Path, data: Any) -> None:
         """Store JSON as a whole or not at all; NaN is refused."""
         write_atomically(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
 
-    def read_json(self, path: Path) -> Any:
-        """Stored JSON, or None when there is none.
+    def read_json(self, path: Path, default: dict[str, Any]) -> dict[str, Any]:
+        """Stored JSON object, or the default when there is none.
 
         Raises:
             RunFolderError: the file is damaged.
         """
         if not path.exists():
-            return None
+            return default
         try:
-            return json.loads(path.read_text())
+            data = json.loads(path.read_text())
         except (OSError, ValueError) as error:
             raise RunFolderError(f"{path} is damaged: {error}. Delete it and make it again.") from error
+        if not isinstance(data, dict):
+            raise RunFolderError(f"{path} is damaged: it holds no JSON object. Delete it and make it again.")
+        return data

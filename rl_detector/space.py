@@ -17,7 +17,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from rl_detector.errors import DesignError
-from rl_detector.parameters import Atom, Categorical, Continuous, Integer
+from rl_detector.parameters import Atom, Categorical, Continuous, Integer, check_name
 
 Design: TypeAlias = Mapping[str, Any]
 FloatArray: TypeAlias = NDArray[np.float64]
@@ -57,13 +57,14 @@ class Repeated:
     maximum: int
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         if not (0 <= self.minimum <= self.maximum and self.maximum >= 1):
             raise DesignError(f"{self.name}: needs 0 <= minimum <= maximum >= 1, got {self.minimum}, {self.maximum}")
 
     @property
     def count(self) -> Integer:
         """The number of components as a parameter."""
-        return Integer(f"{self.name}.count", self.minimum, self.maximum)
+        return Integer("count", self.minimum, self.maximum)
 
 
 class Slot(NamedTuple):
@@ -248,7 +249,7 @@ def _slots(space: DesignSpace, prefix: str) -> Iterator[Slot]:
     for parameter in space.parameters:
         if isinstance(parameter, Repeated):
             if parameter.minimum < parameter.maximum:
-                yield Slot(prefix + parameter.count.name, parameter.count)
+                yield Slot(f"{prefix}{parameter.name}.count", parameter.count)
             for index in range(parameter.maximum):
                 yield from _slots(parameter.space, f"{prefix}{parameter.name}[{index}].")
         else:
@@ -276,7 +277,7 @@ def _collect(space: DesignSpace, design: Design, prefix: str, values: dict[str, 
     for parameter in space.parameters:
         value = design[parameter.name]
         if isinstance(parameter, Repeated):
-            values[prefix + parameter.count.name] = len(value)
+            values[f"{prefix}{parameter.name}.count"] = len(value)
             for index, component in enumerate(value):
                 _collect(parameter.space, component, f"{prefix}{parameter.name}[{index}].", values)
         else:

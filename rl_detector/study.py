@@ -28,7 +28,7 @@ class Budget:
     """What a study may spend.
 
     Attributes:
-        events: simulated events in all, those of failed evaluations included.
+        events: simulated events in all, those of failed evaluations included; the retry of a failed one is not counted.
         events_per_design: simulated events of each evaluation.
         designs_per_batch: proposals per update of the agent.
     """
@@ -38,9 +38,13 @@ class Budget:
     designs_per_batch: int = 64
 
     def __post_init__(self) -> None:
-        for name in ("events_per_design", "designs_per_batch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"budget.{name} must be at least 1, got {getattr(self, name)}")
+        if self.events_per_design < 1:
+            raise ConfigError(f"budget.events_per_design must be at least 1, got {self.events_per_design}")
+        if self.designs_per_batch < 2:
+            raise ConfigError(
+                "budget.designs_per_batch must be at least 2, agents learn from the differences within a batch; "
+                f"got {self.designs_per_batch}"
+            )
         if self.events < self.events_per_design:
             raise ConfigError(
                 f"budget.events must pay for at least one design of {self.events_per_design} events, got {self.events}"
@@ -151,13 +155,22 @@ class Study:
         """Write the checkpoint."""
         self._saved = time.monotonic()
         if self.checkpoint is not None:
-            state = {"batch": self.batch, "trials": self.trials, "failed": self.failed}
-            save_checkpoint(self.checkpoint, {**state, "agent": self.agent.state_dict()})
+            counts = {"batch": self.batch, "trials": self.trials, "failed": self.failed}
+            state = {"study": self.ledger.identity, **counts, "agent": self.agent.state_dict()}
+            save_checkpoint(self.checkpoint, state)
 
     def _restore(self) -> None:
         state = load_checkpoint(self.checkpoint) if self.checkpoint is not None else None
-        if state is None or state["trials"] > self.ledger.count():
+        if state is None:
             return
+        stored = self.ledger.count()
+        if state["study"] != self.ledger.identity and stored == 0:
+            raise RunFolderError(
+                f"{self.ledger.path} is empty, but {self.checkpoint} knows {state['trials']} trials: the ledger was "
+                "lost. Restore it from a copy, or delete the checkpoint to begin anew."
+            )
+        if state["study"] != self.ledger.identity or state["trials"] > stored:
+            return  # another study's, or the ledger lost its latest trials: it is replayed as far as it goes
         self.agent.load_state_dict(state["agent"])
         self.batch, self.trials, self.failed = state["batch"], state["trials"], state["failed"]
         done = (trial.evaluation for trial in self.ledger.trials() if trial.batch < self.batch)

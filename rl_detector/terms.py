@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from rl_detector.errors import SimulationError
+from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.space import Design, FloatArray
 
 
@@ -123,7 +124,7 @@ class Constraint:
     def violation(self, design: Design) -> float:
         """How far the design is beyond the limit, in `unit`; 0 when it is within (up to rounding)."""
         excess = self.amount(design) - self.limit
-        return excess if excess > ROUNDING * self.limit else 0.0
+        return 0.0 if excess <= ROUNDING * self.limit else excess  # NaN stays NaN, which an evaluation refuses
 
 
 class Component(NamedTuple):
@@ -144,3 +145,16 @@ def penalty(relative_violation: float) -> float:
     if relative_violation < PENALTY_KNEE:
         return relative_violation**2 / (2 * PENALTY_KNEE)
     return relative_violation - PENALTY_KNEE / 2
+
+
+def check_terms(costs: Sequence[Cost], constraints: Sequence[Constraint]) -> None:
+    """Raise ConfigError unless references and limits are positive and finite and names are used once."""
+    amounts = [("cost", c.name, "reference", c.reference) for c in costs]
+    amounts += [("constraint", c.name, "limit", c.limit) for c in constraints]
+    for kind, name, label, amount in amounts:
+        if not 0 < amount < math.inf:
+            raise ConfigError(f"{label} of {kind} {name!r} must be positive and finite, got {amount}")
+    for terms in (costs, constraints):
+        names = [term.name for term in terms]
+        if len(set(names)) < len(names):
+            raise ConfigError(f"costs and constraints need distinct names, got {names}")

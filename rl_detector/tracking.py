@@ -6,9 +6,12 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from rl_detector.errors import ConfigError
+from rl_detector.settings import check_settings
+
+Mode = Literal["auto", "online", "offline", "disabled"]
 
 
 class Tracker(Protocol):
@@ -44,13 +47,15 @@ class WandbTracker:
         init_timeout: seconds to wait for the server before going offline.
     """
 
-    MODES = ("auto", "online", "offline", "disabled")
-
     def __init__(
-        self, name: str, config: Mapping[str, Any], folder: Path, project: str, mode: str, init_timeout: float
+        self,
+        name: str,
+        config: Mapping[str, Any],
+        folder: Path,
+        project: str,
+        mode: Mode = "auto",
+        init_timeout: float = 30.0,
     ) -> None:
-        if mode not in self.MODES:
-            raise ConfigError(f"tracker.mode must be one of {', '.join(self.MODES)}, got {mode!r}")
         import wandb
 
         def start(chosen: Any) -> Any:
@@ -61,8 +66,11 @@ class WandbTracker:
         self._image = wandb.Image
         try:
             self._run = start(_resolve(mode))
-        except (wandb.errors.CommError, wandb.errors.UsageError) as error:
-            _tell(f"Weights & Biases is not reachable ({error}); tracking offline in {folder}/wandb")
+        except Exception as error:  # no network, wrong key, server error: tracking must never stop a study
+            _tell(
+                f"Weights & Biases cannot be reached ({str(error).splitlines()[0]}); tracking offline in {folder}/wandb"
+            )
+            wandb.teardown()
             self._run = start("offline")
         self._run.define_metric("events")
         self._run.define_metric("*", step_metric="events")
@@ -79,12 +87,12 @@ class WandbTracker:
         self._run.finish()
 
 
-def _resolve(mode: str) -> str:
+def _resolve(mode: Mode) -> str:
     """The mode that wandb shall use for `auto`."""
     if mode != "auto":
         return mode
-    if os.environ.get("WANDB_MODE"):
-        return os.environ["WANDB_MODE"]
+    if chosen := os.environ.get("WANDB_MODE"):
+        return chosen
     import wandb
 
     if wandb.api.api_key:
@@ -97,16 +105,28 @@ def _tell(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
 
+def check_tracker(settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Checked settings of the Weights & Biases tracker, None when tracking is off.
+
+    Raises:
+        ConfigError: unknown tracker or setting, or WANDB_MODE is none of the modes.
+    """
+    kind = settings.get("name")
+    if kind == "off":
+        return None
+    if kind != "wandb":
+        raise ConfigError(f"unknown tracker {kind!r}: known are off, wandb")
+    known = get_args(Mode)
+    if (forced := os.environ.get("WANDB_MODE", "auto")) not in known:
+        raise ConfigError(f"WANDB_MODE must be one of {', '.join(known)}, got {forced!r}")
+    return check_settings("tracker", WandbTracker, {key: value for key, value in settings.items() if key != "name"})
+
+
 def make_tracker(settings: Mapping[str, Any], name: str, config: Mapping[str, Any], folder: Path) -> Tracker:
     """The tracker of a configuration.
 
     Raises:
-        ConfigError: unknown tracker.
+        ConfigError: as for `check_tracker`.
     """
-    kind = settings.get("name")
-    if kind == "off":
-        return NoTracker()
-    if kind != "wandb":
-        raise ConfigError(f"unknown tracker {kind!r}: known are off, wandb")
-    options = {key: value for key, value in settings.items() if key != "name"}
-    return WandbTracker(name, config, folder, **options)
+    checked = check_tracker(settings)
+    return NoTracker() if checked is None else WandbTracker(name, config, folder, **checked)

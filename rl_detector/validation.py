@@ -11,11 +11,9 @@ import numpy as np
 
 from rl_detector.errors import SimulationError
 from rl_detector.evaluate import SerialEvaluator
-from rl_detector.problem import DesignProblem, Evaluation
+from rl_detector.problem import RECOMMENDED, DesignProblem, Evaluation
 from rl_detector.space import Design
 from rl_detector.terms import Measurement
-
-RECOMMENDED = "recommended"
 
 
 @dataclass(frozen=True)

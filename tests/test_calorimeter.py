@@ -19,7 +19,7 @@ from rl_detector.envs.calorimeter import (
     PHOTOELECTRONS_PER_GEV,
     PRICE_LIMIT,
     REFERENCE_EVENTS,
-    REFERENCE_SEED,
+    REFERENCE_SAMPLES,
     THICKNESS_LIMIT,
     CalorimeterSimulator,
     baselines,
@@ -179,14 +179,12 @@ def test_equal_seeds_share_their_primaries_whatever_the_design() -> None:
 
 
 def test_the_published_start_is_the_zero_of_the_reach() -> None:
-    """Within two errors on other events, exactly on the events of the reference."""
+    """24 x 20,000 other events: their mean within 4 errors, the reference's own included."""
     problem = calorimeter()
     assert problem.start is not None
-    exact = problem.evaluate(problem.start, REFERENCE_EVENTS, REFERENCE_SEED).measurement
-    assert exact is not None
-    assert exact.reach == 0
-    fresh = measure(problem.start, 20_000)
-    assert abs(fresh.reach) < 3 * fresh.error * math.sqrt(2)
+    found = problem.evaluate_batch([problem.start] * 24, REFERENCE_EVENTS, list(range(24)))
+    reaches = np.array([evaluation.measurement.reach for evaluation in found if evaluation.measurement])
+    assert abs(reaches.mean()) < 4 * reaches.std() * math.sqrt(1 / 24 + 1 / REFERENCE_SAMPLES)
 
 
 def test_deeper_is_better_until_the_shower_is_contained() -> None:

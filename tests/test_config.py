@@ -14,7 +14,13 @@ def test_the_fingerprint_holds_what_decides_results_and_nothing_else():
         "seed": 1, "runs": "here", "held_out": {"events": 5}, "tracker": {"name": "off"}, "run": {"command": "x"},
         "evaluator": {"name": "serial"}, "simulator": {"name": "geant4", "workers": 7, "cut": 0.7},
     }  # fmt: skip
-    assert fingerprint(config) == {"seed": 1, "simulator.name": "geant4", "simulator.cut": 0.7}
+    expected = {
+        "seed": 1,
+        "simulator.name": "geant4",
+        "simulator.cut": 0.7,
+        "simulator states physics_list": "data-free",
+    }
+    assert fingerprint(config, {"physics_list": "data-free"}) == expected
 
 
 def test_a_broken_package_does_not_stop_the_others(monkeypatch):

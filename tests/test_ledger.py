@@ -82,5 +82,5 @@ def test_a_full_disk_is_told_and_earlier_trials_stay(tmp_path, trials):
 
 
 def test_an_unwritable_place_is_told(tmp_path):
-    with pytest.raises(RunFolderError, match="Is the folder writable"):
+    with pytest.raises(RunFolderError, match="folder is not writable"):
         Ledger(tmp_path / "missing" / "ledger.sqlite")

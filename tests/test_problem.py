@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -122,7 +124,8 @@ BROKEN: list[tuple[Callable[[Readout], Any], str]] = [
 @pytest.mark.parametrize(("broken", "reason"), BROKEN)
 def test_a_failure_stays_where_it_happens(kind: type[Line], broken: Callable[[Readout], Any], reason: str) -> None:
     problem = make_line(kind(broken), costs=(Cost("mass", "kg", 1.0, lambda design: 3.0),))
-    first, failed, last = problem.evaluate_batch([{"x": -0.5}, {"x": 0.5}, {"x": -0.2}], 8, [1, 2, 3])
+    with warnings.catch_warnings(action="ignore"):  # of batches that go on one by one
+        first, failed, last = problem.evaluate_batch([{"x": -0.5}, {"x": 0.5}, {"x": -0.2}], 8, [1, 2, 3])
     assert (first.reward, last.reward) == (-0.5, -0.2)
     assert failed.failed
     assert (failed.measurement, failed.reward, failed.costs) == (None, None, {"mass": 3.0})
@@ -131,7 +134,9 @@ def test_a_failure_stays_where_it_happens(kind: type[Line], broken: Callable[[Re
 
 def test_a_batch_that_loses_designs_is_simulated_one_by_one() -> None:
     problem = make_line(Losing())
-    assert [e.reward for e in problem.evaluate_batch([{"x": 0.5}, {"x": -0.5}], 8, [1, 2])] == [0.5, -0.5]
+    with pytest.warns(RuntimeWarning, match="simulate_batch failed .* one design after the other"):
+        found = problem.evaluate_batch([{"x": 0.5}, {"x": -0.5}], 8, [1, 2])
+    assert [evaluation.reward for evaluation in found] == [0.5, -0.5]
 
 
 @pytest.mark.parametrize("kind", [Mean, MeanInBatches])
@@ -147,7 +152,8 @@ def test_a_reach_that_raises_fails_its_own_design_only(kind: type[Mean], error: 
             return super().measure(readout)  # type: ignore[no-any-return]
 
     problem = make_line(reach=Picky())
-    good, failed = problem.evaluate_batch([{"x": -0.5}, {"x": 0.5}], 8, [1, 2])
+    with warnings.catch_warnings(action="ignore"):  # of batches that go on one by one
+        good, failed = problem.evaluate_batch([{"x": -0.5}, {"x": 0.5}], 8, [1, 2])
     assert good.reward == -0.5
     assert reason in str(failed.failure)
 
@@ -227,3 +233,55 @@ def test_the_first_baseline_is_the_start() -> None:
 def test_baselines_must_be_possible() -> None:
     with pytest.raises(ConfigError, match="baseline 'far' of line cannot be built: x: 3 m is above"):
         make_line(baselines={"far": {"x": 3.0}})
+
+
+def test_a_simulator_that_changes_its_design_changes_nothing_else() -> None:
+    class Meddler(Line):
+        def simulate(self, design: Design, events: int, seed: int) -> Readout:
+            readout = super().simulate(design, events, seed)
+            design["x"] = 99.0  # type: ignore[index]
+            return readout
+
+    problem = make_line(
+        Meddler(), costs=(Cost("mass", "kg", 1.0, lambda design: design["x"]),), baselines={"a": {"x": 0.5}}
+    )
+    evaluation = problem.evaluate(problem.baselines["a"], 8, 0)
+    assert (evaluation.design, evaluation.costs, problem.baselines["a"]) == ({"x": 0.5}, {"mass": 0.5}, {"x": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"costs": (Cost("mass", "kg", 1.0, lambda design: math.nan),)}, "mass must be finite, got nan"),
+        ({"constraints": (Constraint("length", "m", 1.0, lambda design: math.nan),)}, "length must be finite, got nan"),
+        ({"costs": (Cost("mass", "kg", 1.0, lambda design: 1 / 0),)}, "ZeroDivisionError"),
+    ],
+)
+def test_a_cost_that_is_no_number_is_a_failure(changes: dict[str, Any], message: str) -> None:
+    evaluation = make_line(**changes).evaluate({"x": 0.5}, 8, 0)
+    assert evaluation.failed
+    assert message in str(evaluation.failure)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"constraints": (Constraint("length", "m", -1.0, lambda design: 0.0),)},
+            "limit of constraint 'length'",
+        ),
+        ({"costs": (Cost("mass", "kg", 0.0, lambda design: 0.0),)}, "reference of cost 'mass' must be positive"),
+        ({"costs": (Cost("mass", "kg", 1.0, lambda design: 0.0),) * 2}, "need distinct names"),
+        ({"baselines": {"recommended": {"x": 0.0}}}, "is named 'recommended'"),
+        ({"cost_weight": math.inf}, "cost_weight of line must be finite and >= 0, got inf"),
+        ({"penalty_weight": -5.0}, "penalty_weight of line must be finite and >= 0, got -5.0"),
+    ],
+)
+def test_impossible_problems_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        make_line(**changes)
+
+
+def test_numbers_of_numpy_become_plain_ones() -> None:
+    problem = make_line(costs=(Cost("mass", "kg", 1.0, lambda design: np.float32(2.0)),))
+    assert type(problem.evaluate({"x": 0.5}, 8, 0).costs["mass"]) is float

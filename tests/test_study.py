@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rl_detector.agents import AGENTS, make_agent
+from rl_detector.checkpoint import load_checkpoint
 from rl_detector.errors import ConfigError, RunFolderError, SimulationError
 from rl_detector.evaluate import SerialEvaluator
 from rl_detector.ledger import Ledger
@@ -85,9 +86,39 @@ def test_a_damaged_checkpoint_is_replayed_from_the_ledger(bowl, tmp_path):
     assert finished(bowl, tmp_path / "killed") == (whole, design)
 
 
-def test_a_checkpoint_ahead_of_its_ledger_is_not_believed(bowl, tmp_path):
-    whole, design = finished(bowl, tmp_path / "run")
+def test_a_lost_ledger_is_not_replaced_in_silence(bowl, tmp_path):
+    finished(bowl, tmp_path / "run")
     (tmp_path / "run" / "ledger.sqlite").unlink()
+    with pytest.raises(RunFolderError, match=r"is empty, but .* knows 200 trials: the ledger was lost"):
+        finished(bowl, tmp_path / "run")
+    (tmp_path / "run" / "checkpoint.pt").unlink()
+    finished(bowl, tmp_path / "run")
+
+
+def test_a_ledger_that_lost_its_latest_trials_is_replayed(bowl, tmp_path):
+    whole, design = finished(bowl, tmp_path / "run")
+    ledger = Ledger(tmp_path / "run" / "ledger.sqlite")
+    with ledger._connection as connection:
+        connection.execute("DELETE FROM trials WHERE trial >= 90")
+    ledger.close()
+    assert finished(bowl, tmp_path / "run") == (whole, design)
+
+
+@pytest.mark.parametrize("agent", AGENTS)
+def test_a_checkpoint_of_another_run_is_not_believed(bowl, tmp_path, agent):
+    whole, design = finished(bowl, tmp_path / "run")
+    finished(bowl, tmp_path / "other", agent=agent, common_events=True)
+    (tmp_path / "other" / "checkpoint.pt").replace(tmp_path / "run" / "checkpoint.pt")
+    assert finished(bowl, tmp_path / "run") == (whole, design)
+
+
+def test_a_checkpoint_with_one_wrong_byte_is_not_believed(bowl, tmp_path):
+    whole, design = finished(bowl, tmp_path / "run")
+    path = tmp_path / "run" / "checkpoint.pt"
+    data = path.read_bytes()
+    for position in range(0, len(data), 97):
+        path.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
+        assert load_checkpoint(path) is None
     assert finished(bowl, tmp_path / "run") == (whole, design)
 
 
@@ -165,7 +196,7 @@ def test_trial_seeds_are_distinct_and_never_a_held_out_seed():
     [
         ({"events": 5, "events_per_design": 10}, "pay for at least one design of 10 events, got 5"),
         ({"events": 5, "events_per_design": 0}, "events_per_design must be at least 1, got 0"),
-        ({"events": 5, "events_per_design": 1, "designs_per_batch": 0}, "designs_per_batch must be at least 1"),
+        ({"events": 5, "events_per_design": 1, "designs_per_batch": 0}, "designs_per_batch must be at least 2"),
     ],
 )
 def test_impossible_budgets_are_refused(arguments, message):

@@ -47,6 +47,14 @@ def test_offline_by_choice_is_silent(tmp_path, environment):
     assert "wandb" not in train(tmp_path, environment, "tracker.mode=offline").lower()
 
 
+def test_a_key_without_network_goes_on_offline(tmp_path, environment):
+    """The well-formed key is refused by nobody, since there is nobody to be reached."""
+    words = {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}
+    message = train(tmp_path, {**environment, **words}, "tracker.init_timeout=3")
+    assert "cannot be reached" in message and "tracking offline" in message
+    assert "agent/sigma" in json.dumps(records(tmp_path, environment))
+
+
 def test_off_makes_nothing(tmp_path):
     tracker = make_tracker({"name": "off"}, "run", {}, tmp_path)
     assert isinstance(tracker, NoTracker)
@@ -61,7 +69,7 @@ def test_off_makes_nothing(tmp_path):
         ({"name": "mlflow"}, "known are off, wandb"),
         (
             {"name": "wandb", "project": "p", "mode": "sometimes", "init_timeout": 1.0},
-            "tracker.mode must be one of auto",
+            "tracker.mode: Input should be 'auto', 'online', 'offline' or 'disabled'",
         ),
     ],
 )

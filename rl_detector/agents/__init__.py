@@ -37,10 +37,7 @@ def make_agent(name: str, space: DesignSpace, seed: int, start: Design | None = 
         ConfigError: there is no such agent or setting, or a setting has an impossible value.
         DesignError: `start` cannot be built.
     """
-    if name not in AGENTS:
-        raise ConfigError(f"unknown agent {name!r}: known are {', '.join(AGENTS)}")
-    module, _, cls = AGENTS[name].partition(":")
-    constructor = getattr(import_module(module), cls)
+    constructor = agent_class(name)
     known = [setting for setting in inspect.signature(constructor).parameters if setting not in _COMMON]
     unknown = [setting for setting in settings if setting not in known]
     if unknown:

@@ -67,7 +67,10 @@ class PolicyGradient:
                 f"sigma_rate >= 0, got {sigma_minimum=}, {sigma=}, {exploration=}, {learning_rate=}, {sigma_rate=}"
             )
         self.space = space
-        self.policy = _initial_policy(space, start, sigma, device)
+        try:
+            self.policy = _initial_policy(space, start, sigma, device)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(f"policy_gradient cannot use device={device!r}: {str(error).splitlines()[0]}") from error
         self._rng = np.random.default_rng(seed)
         self._log_sigma_bounds = math.log(sigma_minimum), math.log(sigma)
         self._exploration = exploration

@@ -16,9 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from rl_detector.parameters import Categorical
+from rl_detector.problem import RECOMMENDED
 from rl_detector.report.history import History, trend
 from rl_detector.space import DesignSpace, Encoding, FloatArray, Slot
-from rl_detector.validation import RECOMMENDED, ValidatedDesign
+from rl_detector.validation import ValidatedDesign
 
 BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#777777"
 LINES = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -120,7 +120,7 @@ def read_history(path: Path) -> History:
     """
     if not path.exists():
         return _history([])
-    ledger = Ledger(path)
+    ledger = Ledger(path, read_only=True)
     try:
         return _history(list(ledger.trials()))
     except RunFolderError:

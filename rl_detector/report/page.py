@@ -13,14 +13,13 @@ from matplotlib.figure import Figure
 
 from rl_detector.checkpoint import write_atomically
 from rl_detector.errors import RunFolderError
-from rl_detector.problem import DesignProblem
+from rl_detector.problem import RECOMMENDED, DesignProblem
 from rl_detector.report import figures
 from rl_detector.report.layouts import Drawing, layouts
 from rl_detector.report.results import Results, read_results
 from rl_detector.report.tables import amount, page_context
 from rl_detector.runs import RunFolder
 from rl_detector.space import Design, Encoding
-from rl_detector.validation import RECOMMENDED
 
 
 class Picture(NamedTuple):

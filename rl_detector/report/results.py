@@ -11,10 +11,10 @@ from typing import Any
 
 from rl_detector.config import build_problem
 from rl_detector.errors import RunFolderError
-from rl_detector.problem import DesignProblem
+from rl_detector.problem import RECOMMENDED, DesignProblem
 from rl_detector.report.history import History, read_history
 from rl_detector.runs import RunFolder
-from rl_detector.validation import RECOMMENDED, ValidatedDesign
+from rl_detector.validation import ValidatedDesign
 
 
 @dataclass(frozen=True)
@@ -69,18 +69,16 @@ def read_results(folder: RunFolder) -> Results:
 
 
 def _sections(folder: RunFolder) -> dict[str, list[ValidatedDesign]]:
-    stored = folder.read_json(folder.validation)
-    sections: dict[str, list[ValidatedDesign]] = _typed(
-        folder.validation, dict[str, list[ValidatedDesign]], stored or {}
-    )
+    stored = folder.read_json(folder.validation, {})
+    sections: dict[str, list[ValidatedDesign]] = _typed(folder.validation, dict[str, list[ValidatedDesign]], stored)
     return {name: rows for name, rows in sections.items() if rows}
 
 
 def _recommended(folder: RunFolder) -> ValidatedDesign | None:
-    stored = folder.read_json(folder.recommended)
-    if stored is None:
+    stored = folder.read_json(folder.recommended, {})
+    if not stored:
         return None
-    row = {**stored, "name": RECOMMENDED, "difference": None} if isinstance(stored, Mapping) else stored
+    row = {**stored, "name": RECOMMENDED, "difference": None}
     design: ValidatedDesign = _typed(folder.recommended, list[ValidatedDesign], [row])[0]
     return design
 

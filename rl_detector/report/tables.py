@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rl_detector.problem import DesignProblem
+from rl_detector.problem import RECOMMENDED, DesignProblem
 from rl_detector.report.history import ROUNDING
 from rl_detector.report.results import Results
 from rl_detector.space import Design
-from rl_detector.validation import RECOMMENDED, Difference, ValidatedDesign
+from rl_detector.validation import Difference, ValidatedDesign
 
 SIGNIFICANT = 3.0
 """Standard errors from which on a difference is called one."""

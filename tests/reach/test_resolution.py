@@ -41,7 +41,8 @@ def test_the_metric_is_the_mean_of_the_losses() -> None:
     measured = ResolutionReach(2.0).measure(readout())
     assert measured.losses is not None
     assert measured.losses.mean() == pytest.approx(measured.metric, rel=1e-12)
-    assert measured.losses.std(ddof=1) / 20 == pytest.approx(measured.metric_error, rel=1e-12)
+    factor = 1 + 6 / 400  # 400 events, two signals: 6 features
+    assert measured.losses.std(ddof=1) / 20 * factor == pytest.approx(measured.metric_error, rel=1e-12)
 
 
 def test_less_noise_is_worth_more() -> None:
@@ -90,7 +91,7 @@ def spread_over_stated_error(events: int) -> list[float]:
     return ratios
 
 
-@pytest.mark.parametrize(("events", "single"), [(200, 0.35), (1000, 0.2)])
+@pytest.mark.parametrize(("events", "single"), [(25, 0.6), (50, 0.4), (200, 0.35), (1000, 0.2)])
 def test_the_stated_error_is_the_spread_of_repeated_simulations(events: int, single: float) -> None:
     """The ratio of one design is known to 1 / sqrt(2 REPEATS) = 5 %, the mean of six to 2 %; losses have long tails."""
     ratios = spread_over_stated_error(events)

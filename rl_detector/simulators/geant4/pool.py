@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -102,8 +101,3 @@ def _without_main() -> Iterator[None]:
         yield
     finally:
         spawn.get_preparation_data = original
-
-
-def inside_starting_process() -> bool:
-    """True while a spawned child is still importing the script of its parent."""
-    return bool(getattr(multiprocessing.current_process(), "_inheriting", False))

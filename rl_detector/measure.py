@@ -1,0 +1,115 @@
+"""From designs to measurements, so that the failure of one design never touches the others."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from rl_detector.errors import ConfigError, MissingDependency, SimulationError
+from rl_detector.space import Design
+from rl_detector.terms import BatchReach, BatchSimulator, Measurement, Reach, Readout, Simulator
+
+_MISTAKES = (ConfigError, MissingDependency)
+"""What no other design would escape: it ends a study with its message instead of failing every trial."""
+
+
+def simulate(
+    simulator: Simulator, designs: Sequence[Design], events: int, seeds: Sequence[int]
+) -> list[Readout | SimulationError]:
+    """Complete, finite readouts, or the reason why there is none. The simulator gets copies of the designs."""
+    given = [copy.deepcopy(design) for design in designs]
+    if isinstance(simulator, BatchSimulator):
+        try:
+            readouts = simulator.simulate_batch(given, events, seeds)
+            return [_checked(readout, events) for _, readout in zip(given, readouts, strict=True)]
+        except _MISTAKES:
+            raise
+        except Exception as error:
+            _warn_one_by_one("simulate_batch", error)
+            given = [copy.deepcopy(design) for design in designs]
+    return [_simulate_one(simulator, design, events, seed) for design, seed in zip(given, seeds, strict=True)]
+
+
+def _simulate_one(simulator: Simulator, design: Design, events: int, seed: int) -> Readout | SimulationError:
+    try:
+        return _checked(simulator.simulate(design, events, seed), events)
+    except _MISTAKES:
+        raise
+    except Exception as error:  # whatever a user's simulator raises is a failed trial, not the end of a study
+        return as_failure(error)
+
+
+def measure(reach: Reach, readouts: Sequence[Readout | SimulationError]) -> list[Measurement | SimulationError]:
+    """Finite measurements of the readouts; what failed already stays in its place."""
+    good = [readout for readout in readouts if isinstance(readout, Readout)]
+    measured: Iterator[Measurement | SimulationError] = iter(_measure_good(reach, good))
+    return [next(measured) if isinstance(readout, Readout) else readout for readout in readouts]
+
+
+def _measure_good(reach: Reach, readouts: Sequence[Readout]) -> list[Measurement | SimulationError]:
+    if isinstance(reach, BatchReach) and readouts:
+        try:
+            measured = reach.measure_batch(readouts)
+            return [_finite(measurement) for _, measurement in zip(readouts, measured, strict=True)]
+        except _MISTAKES:
+            raise
+        except Exception as error:
+            _warn_one_by_one("measure_batch", error)
+    return [_measure_one(reach, readout) for readout in readouts]
+
+
+def _measure_one(reach: Reach, readout: Readout) -> Measurement | SimulationError:
+    try:
+        return _finite(reach.measure(readout))
+    except _MISTAKES:
+        raise
+    except Exception as error:  # as for simulators
+        return as_failure(error)
+
+
+def _warn_one_by_one(what: str, error: Exception) -> None:
+    message = f"{what} failed ({type(error).__name__}: {error}); going on with one design after the other"
+    warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def as_failure(error: Exception) -> SimulationError:
+    """Any exception as the reason of a failed trial."""
+    return error if isinstance(error, SimulationError) else SimulationError(f"{type(error).__name__}: {error}")
+
+
+def finite(name: str, value: Any) -> float:
+    """A plain finite float, or SimulationError."""
+    number = float(value)
+    if not math.isfinite(number):
+        raise SimulationError(f"{name} must be finite, got {number}")
+    return number
+
+
+def _checked(readout: Readout | SimulationError, events: int) -> Readout | SimulationError:
+    """A readout only if it is complete and finite."""
+    if isinstance(readout, SimulationError):
+        return readout
+    arrays: dict[str, Any] = {"signals": readout.signals, **readout.truth}
+    for name, values in arrays.items():
+        if len(values) != events:
+            return SimulationError(f"the simulator returned {len(values)} events of {name}, expected {events}")
+        if not np.isfinite(values).all():
+            bad = int(np.count_nonzero(~np.isfinite(values)))
+            return SimulationError(f"the simulator returned {bad} NaN or infinite values of {name}")
+    return readout
+
+
+def _finite(measurement: Measurement) -> Measurement | SimulationError:
+    """The measurement with plain finite floats, or the reason why it is none."""
+    names = ("reach", "error", "metric", "metric_error")
+    numbers = {name: float(getattr(measurement, name)) for name in names}
+    if not all(math.isfinite(number) for number in numbers.values()):
+        return SimulationError(f"reach, error, metric and metric error must be finite, got {tuple(numbers.values())}")
+    diagnostics = {name: float(value) for name, value in measurement.diagnostics.items()}
+    return replace(measurement, diagnostics=diagnostics, **dict[str, Any](numbers))
