@@ -7,7 +7,7 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ class Ledger:
 
     def __init__(self, path: Path, fingerprint: Mapping[str, Any] | None = None, read_only: bool = False) -> None:
         self.path = path
+        self._read_only_file = read_only
         try:
             self._connection = self._read_only() if read_only else sqlite3.connect(path)
             if not read_only:
@@ -162,7 +163,10 @@ class Ledger:
         return list(self._connection.execute(f"SELECT {', '.join(REPRODUCIBLE)} FROM trials ORDER BY trial"))
 
     def close(self) -> None:
-        """Close the file; SQLite then removes its side files."""
+        """Close the file and fold SQLite's side files into it, so that readers need none."""
+        if not self._read_only_file:
+            with suppress(sqlite3.Error):  # another process still reads it: the last one to close does it
+                self._connection.execute("PRAGMA journal_mode=DELETE")
         self._connection.close()
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -217,3 +218,80 @@ main(sys.argv[1:])
     assert 0 < len(kept) < 2400
     run(tmp_path, "resume", "latest")
     assert len(rows_of(tmp_path)) == 2400 and rows_of(tmp_path)[: len(kept)] == kept
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.yaml", "seed: 1\nbudget: [1", "is not the configuration of a run"),
+        ("config.yaml", "seed: !!python/object/apply:os.system ['touch hacked']", "is not the configuration of a run"),
+        ("config.yaml", "seed: ${oc.env:HOME}", "is not the configuration of a run"),
+        ("config.yaml", "", "is not the configuration of a run"),
+        ("ledger.sqlite", "", "the ledger was lost"),
+        ("ledger.sqlite", "no database at all, not even a little one", "cannot use the ledger"),
+        ("validation.json", "{", "is damaged"),
+        ("validation.json", "[1]", "is damaged"),
+    ],
+)
+def test_damaged_files_are_named_and_nothing_else_is_touched(finished_run, tmp_path, name, content, message):
+    folder = tmp_path / "runs" / "copy"
+    shutil.copytree(finished_run, folder)
+    (folder / name).write_text(content)
+    before = contents(folder, but=name)
+    assert message in run(tmp_path, "resume", "copy", expect=2).stderr
+    assert contents(folder, but=name) == before
+    assert not (tmp_path / "hacked").exists()
+
+
+def contents(folder: Path, but: str) -> dict[str, object]:
+    """What the files of a run hold: rows of the ledger, bytes of the others."""
+    found: dict[str, object] = {}
+    for path in folder.iterdir():
+        if path.is_file() and path.name != but:
+            found[path.name] = path.read_bytes()
+    if "ledger.sqlite" in found:
+        ledger = Ledger(folder / "ledger.sqlite", read_only=True)
+        found["ledger.sqlite"] = ledger.reproducible_rows()
+        ledger.close()
+    return found
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("finished")
+    run(folder, "train", *SMALL)
+    return only_run(folder)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "5"])
+def test_a_damaged_recommendation_is_told(finished_run, tmp_path, content):
+    shutil.copytree(finished_run, tmp_path / "runs" / "copy")
+    (tmp_path / "runs" / "copy" / "recommended.json").write_text(content)
+    assert "recommended" in run(tmp_path, "validate", "copy", "--events", "50", expect=2).stderr
+
+
+def test_a_validation_with_fewer_events_does_not_replace_a_better_one(finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "runs" / "copy")
+    for events, stored in (("50", 200), ("300", 300)):
+        run(tmp_path, "validate", "copy", "--events", events)
+        rows = json.loads((tmp_path / "runs" / "copy" / "validation.json").read_text())["fast"]
+        assert rows[0]["events"] == stored
+
+
+def test_two_processes_on_one_run(tmp_path):
+    process = start(tmp_path, "train", *LONG, "held_out.events=200")
+    wait_for_trials(process, tmp_path, 50)
+    assert "another process works on" in run(tmp_path, "resume", "latest", expect=2).stderr
+    assert process.wait(100) == 0
+    process.stderr.close()
+
+
+def test_a_failing_job_of_several_shows_in_the_exit_code(tmp_path):
+    done = run(tmp_path, "train", "-m", "seed=0,-1", *SMALL, "budget.events=640", expect=2)
+    assert "seed must be >= 0, got -1" in done.stderr
+    assert only_run(tmp_path)
+
+
+@pytest.mark.parametrize("device", ["banana", "cuda:77"])
+def test_a_device_that_is_not_there(tmp_path, device):
+    assert f"cannot use device='{device}'" in run(tmp_path, "train", f"agent.device={device}", expect=2).stderr
