@@ -61,6 +61,39 @@ def cells(sample: Sample, fast: list[Array]) -> list[dict[str, Any]]:
     return result
 
 
+def per_design(sample: Sample, fast: list[Array]) -> list[dict[str, Any]]:
+    """Over the whole spectrum: largest difference of a mean visible share, and ratio of the widths of the sums."""
+    names, energies, rows = np.array(sample.primaries.particles), sample.primaries.energies[:, None], []
+    for particle in PARTICLES:
+        events = names == particle
+        geant, *found = [(d / energies)[events][:, sample.scintillators] for d in (sample.deposits, *fast)]
+        difference = np.abs(geant.mean(0) - np.mean([shares.mean(0) for shares in found], axis=0)).max()
+        sums = geant.sum(1), np.concatenate([shares.sum(1) for shares in found])
+        widths = [part.std() / part.mean() for part in sums]
+        wide = sums[0].mean() > 0.02 and widths[0] > 0.01
+        ratio = float(widths[1] / widths[0]) if wide else None
+        rows.append({"particle": particle, "difference": float(difference), "width_ratio": ratio})
+    return rows
+
+
+def summary_of_designs(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Per particle: how many designs meet the targets of 5 % of the beam energy and 15 % of the width."""
+    result = {}
+    for particle in PARTICLES:
+        mine = [row for row in rows if row["particle"] == particle]
+        differences = np.array([row["difference"] for row in mine])
+        logs = np.log([row["width_ratio"] for row in mine if row["width_ratio"]])
+        result[particle] = {
+            "designs": len(mine),
+            "share_within_0.05": float((differences <= 0.05).mean()),
+            "share_largest_difference": float(differences.max()),
+            "width_designs": len(logs),
+            "width_within_0.15": float((np.abs(logs) <= np.log(1.15)).mean()),
+            "width_log_ratio_rms": rms(logs),
+        }
+    return result
+
+
 def width_error(values: Array) -> float:
     """Relative error of std / mean, with the fourth moment."""
     centred, events = values - values.mean(), len(values)
@@ -232,16 +265,18 @@ def plot_profiles(shapes: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    rows, found, losses = [], {}, {}
+    rows, designs, found, losses = [], [], {}, {}
     for sample in load(FOLDER / "held_out.npz"):
         fast = fast_events(sample)
         rows += cells(sample, fast)
+        designs += per_design(sample, fast)
         found[sample.name] = metrics(sample, fast)
         losses[sample.name] = sample.stack
     shapes = profiles()
     figures(rows, found, shapes)
     results = {
         "simulator": dict(FastStackSimulator().describe()),
+        "designs": summary_of_designs(designs),
         "cells": summary_of_cells(rows),
         "ranking": ranking(found),
         "figure_of_merit": {
@@ -258,7 +293,11 @@ def main() -> None:
         "events_times_layers_per_second": speed(),
     }
     (FOLDER / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    print(json.dumps({key: results[key] for key in ("cells", "ranking", "events_times_layers_per_second")}, indent=1))
+    print(
+        json.dumps(
+            {key: results[key] for key in ("designs", "cells", "ranking", "events_times_layers_per_second")}, indent=1
+        )
+    )
 
 
 def stack_text(stack: Stack) -> str:
