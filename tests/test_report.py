@@ -204,12 +204,13 @@ def test_long_studies_are_drawn_in_groups_of_batches(tmp_path: Path) -> None:
     ledger_of(tmp_path / "ledger.sqlite", batches=450, size=4)
     history = read_history(tmp_path / "ledger.sqlite")
     groups = history.groups()
-    assert history.batches_per_group == 3
-    assert len(groups) == 150 <= MAXIMUM_GROUPS
-    assert {len(group) for group in groups} == {12}
-    course = trend(history.reach, groups)
-    assert course.mean[0] == pytest.approx(history.reach[:12].mean())
-    assert course.error[0] == pytest.approx(history.reach[:12].std(ddof=1) / np.sqrt(12))
+    assert history.batches_per_group == 12
+    assert len(groups) <= MAXIMUM_GROUPS
+    assert {len(group) for group in groups[:-1]} == {48}
+    course = trend(history.reach, groups, history.batch)
+    assert course.mean[0] == pytest.approx(history.reach[:48].mean())
+    batches = history.reach[:48].reshape(12, 4).mean(axis=1)
+    assert course.error[0] == pytest.approx(batches.std(ddof=1) / np.sqrt(12))
     best = history.reward[history.improvements()]
     assert (np.diff(best) > 0).all() and best[-1] == history.reward.max()
 
@@ -223,7 +224,7 @@ def test_a_short_last_batch_joins_its_neighbour(tmp_path: Path) -> None:
 
 
 def test_a_single_trial_has_no_spread() -> None:
-    course = trend(np.array([2.0]), [np.array([0])])
+    course = trend(np.array([2.0]), [np.array([0])], np.array([0]))
     assert (course.mean[0], course.deviation[0], course.error[0], course.low[0]) == (2.0, 0.0, 0.0, 2.0)
 
 

@@ -72,11 +72,11 @@ def learning_curve(history: History, rows: Sequence[ValidatedDesign], zero: str)
 def _curve(axes: Axes, history: History, values: FloatArray) -> None:
     groups = history.groups()
     events = history.events[[group[-1] for group in groups]]
-    course = trend(values, groups)
+    course = trend(values, groups, history.batch)
     axes.fill_between(events, course.low, course.high, color=BLUE, alpha=0.13, lw=0, label="16–84 % of the designs")
     up, down = course.mean + course.error, course.mean - course.error
     axes.fill_between(events, down, up, color=BLUE, alpha=0.4, lw=0, label="standard error")
-    axes.plot(events, course.mean, color=BLUE, lw=1.6, label="mean of the batch")
+    axes.plot(events, course.mean, color=BLUE, lw=1.6, label="mean of the designs")
     best = history.improvements()
     steps, ends = np.append(history.events[best], history.events[-1]), np.append(values[best], values[best[-1]])
     axes.step(steps, ends, where="post", color=GREY, lw=1.0, ls=(0, (4, 2)), label="best so far (optimistic)")
@@ -175,7 +175,7 @@ def _course(axes: Axes, slot: Slot, history: History, index: int, marks: Mapping
     groups = history.groups()
     events = history.events[[group[-1] for group in groups]]
     values = np.array([slot.parameter.decode(x) for x in history.continuous[:, index].tolist()], dtype=np.float64)
-    course = trend(values, groups)
+    course = trend(values, groups, history.batch)
     axes.fill_between(
         events, course.mean - course.deviation, course.mean + course.deviation, color=BLUE, alpha=0.2, lw=0
     )

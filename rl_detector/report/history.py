@@ -15,7 +15,7 @@ from rl_detector.errors import RunFolderError
 from rl_detector.ledger import Ledger, Trial
 from rl_detector.space import Design, FloatArray, IntArray
 
-MAXIMUM_GROUPS = 200
+MAXIMUM_GROUPS = 40
 """Most points of a curve; longer studies show the mean of several consecutive batches."""
 
 ROUNDING = 1e-9
@@ -103,13 +103,25 @@ class History:
         return replace(self, reach=self.reach + shift, reward=self.reward + shift)
 
 
-def trend(values: FloatArray, groups: Sequence[IntArray]) -> Trend:
-    """Mean and spread of a quantity in each group; a single trial has spread 0."""
+def trend(values: FloatArray, groups: Sequence[IntArray], batches: IntArray) -> Trend:
+    """Mean and spread of a quantity in each group; a single trial has spread 0.
+
+    The standard error of the mean comes from the scatter of the batches in a group of three or more, which contains
+    what the designs of a batch share (their events); from the scatter of the designs in a smaller group.
+    """
     parts = [values[group] for group in groups]
     means = np.array([part.mean() for part in parts])
     deviations = np.array([part.std(ddof=1) if len(part) > 1 else 0.0 for part in parts])
     low, high = np.array([np.percentile(part, (16, 84)) for part in parts]).T
-    return Trend(means, deviations, deviations / np.sqrt([len(part) for part in parts]), low, high)
+    errors = np.array([_error_of_mean(values[group], batches[group]) for group in groups])
+    return Trend(means, deviations, errors, low, high)
+
+
+def _error_of_mean(values: FloatArray, batches: IntArray) -> float:
+    names, index = np.unique(batches, return_inverse=True)
+    if len(names) >= 3:
+        values = np.bincount(index, values) / np.bincount(index)
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 def read_history(path: Path) -> History:

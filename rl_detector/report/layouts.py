@@ -60,7 +60,7 @@ def _role(piece: Component) -> str:
 
 def _looks(pieces: Sequence[Component]) -> dict[tuple[str, str], tuple[str, str]]:
     """(material, role) -> (colour, hatching)."""
-    roles = list(dict.fromkeys(_role(piece) for piece in pieces))
+    roles = sorted({_role(piece) for piece in pieces})
     pairs = sorted(
         {(piece.material, _role(piece)) for piece in pieces}, key=lambda pair: (roles.index(pair[1]), pair[0])
     )

@@ -107,7 +107,7 @@ def _course_caption(results: Results) -> str:
         f"designs. Dashed: the design of the best reward so far, an optimistic number, since it is the best of "
         f"{len(history):,} noisy ones (standard error of one: {np.median(history.error):.2f})."
     )
-    if results.config["common_events"]:
+    if results.config["common_events"] and groups < 3:
         text += " The designs of a batch share their events, whose own fluctuation is not in the dark band."
     if results.rows:
         events = results.rows[0].events
