@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import statistics
 import subprocess
@@ -87,6 +88,22 @@ def significances(results: list[dict[str, Any]]) -> None:
             print(f"  {row['name']:17} metric {row['metric']:.4f} +- {row['metric_error']:.4f}{over}")
 
 
+def means(results: list[dict[str, Any]]) -> None:
+    """Means over the seeds with their errors, and the least significant of the differences."""
+    for name in [row["name"] for row in results[0]["geant4"]]:
+        rows = [next(row for row in result["geant4"] if row["name"] == name) for result in results]
+        metric = statistics.mean(row["metric"] for row in rows)
+        error = math.hypot(*(row["metric_error"] for row in rows)) / len(rows)
+        line = f"mean of {len(rows)}: {name:17} metric {metric:.4f} +- {error:.4f}"
+        if name != "recommended":
+            paired = [row["difference"] for row in rows]
+            value = statistics.mean(difference["value"] for difference in paired)
+            error = math.hypot(*(difference["error"] for difference in paired)) / len(paired)
+            least = min(difference["significance"] for difference in paired)
+            line += f"  recommended over it {value:+.3f} +- {error:.3f}, at least {least:.1f} sigma"
+        print(line)
+
+
 def main() -> None:
     jobs = {"main": main_job, "agents": agents, "direct": direct}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -97,6 +114,7 @@ def main() -> None:
     RESULTS.write_text(json.dumps({**stored, job: found}, indent=1) + "\n")
     if job != "agents":
         significances(found)
+        means(found)
         return
     for row in found:
         low, middle, high = statistics.quantiles(row["rewards"], n=4)
