@@ -42,16 +42,18 @@ def validate(run: Path, simulator: str, events: int, seed: int) -> list[dict[str
     return rows
 
 
+def judged(seed: int, held_out_seed: int, *words: str) -> tuple[Path, dict[str, Any]]:
+    """One training, its recommended design next to the baselines in Geant4."""
+    run, seconds = train(f"seed={seed}", *words)
+    rows = validate(run, "geant4", GEANT4_EVENTS, held_out_seed)
+    return run, {"seed": seed, "seconds": round(seconds, 1), "geant4": rows}
+
+
 def main_job() -> list[dict[str, Any]]:
-    """Five trainings on the fast simulator, each recommended design next to the baselines in Geant4."""
-    results = []
-    for seed in range(5):
-        run, seconds = train("experiment=calorimeter", f"seed={seed}")
-        rows = validate(run, "geant4", GEANT4_EVENTS, 1000 + seed)
-        results.append({"seed": seed, "seconds": round(seconds, 1), "geant4": rows})
-        if seed == 0:
-            shutil.copytree(run / "figures", FOLDER / "figures", dirs_exist_ok=True)
-    return results
+    """Five trainings on the fast simulator; the figures are those of the first."""
+    found = [judged(seed, 1000 + seed, "experiment=calorimeter") for seed in range(5)]
+    shutil.copytree(found[0][0] / "figures", FOLDER / "figures", dirs_exist_ok=True)
+    return [result for _, result in found]
 
 
 def agents() -> list[dict[str, Any]]:
@@ -69,13 +71,8 @@ def agents() -> list[dict[str, Any]]:
 
 
 def direct() -> list[dict[str, Any]]:
-    """Training on Geant4 with 3000 events, judged in Geant4."""
-    results = []
-    for seed in range(3):
-        run, seconds = train("simulator=geant4", f"seed={seed}")
-        rows = validate(run, "geant4", GEANT4_EVENTS, 2000 + seed)
-        results.append({"seed": seed, "seconds": round(seconds, 1), "geant4": rows})
-    return results
+    """Three trainings on Geant4 with 3000 events each."""
+    return [judged(seed, 2000 + seed, "simulator=geant4")[1] for seed in range(3)]
 
 
 def significances(results: list[dict[str, Any]]) -> None:
