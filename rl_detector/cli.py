@@ -42,9 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        "rl-detector", description=_DESCRIPTION, epilog=_COMMANDS, formatter_class=formatter
+        "rl-detector",
+        usage="rl-detector COMMAND ...",
+        description=_DESCRIPTION,
+        epilog=_COMMANDS,
+        formatter_class=formatter,
     )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", help=argparse.SUPPRESS, prog="rl-detector")
+    commands.add_parser("train")  # Hydra reads its arguments; here it is only among the choices
     resume = commands.add_parser("resume", description="Go on with an interrupted run until its budget is spent.")
     resume.set_defaults(function=_resume)
     validate = commands.add_parser(
