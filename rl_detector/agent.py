@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from rl_detector.space import DesignSpace, Encoding, FloatArray
@@ -15,11 +15,17 @@ class Batch(NamedTuple):
         actions: the encodings exactly as `ask` gave them (not clipped), [designs, ...].
         rewards: [designs].
         errors: standard errors of the rewards, [designs].
+        losses: per-event terms of each design, [designs] of [events], where the measurement has them (else None in its
+            place); for agents that learn from events.
+        revised: rewards of all designs told before, in the order told, where a judge that learns from every event has
+            judged them anew; None: they stand as they were told.
     """
 
     actions: Encoding
     rewards: FloatArray
     errors: FloatArray
+    losses: Sequence[FloatArray | None] | None = None
+    revised: FloatArray | None = None
 
 
 class Agent(Protocol):

@@ -220,8 +220,9 @@ class Study:
 
     def _batch(self, actions: Encoding, evaluations: Sequence[Evaluation], good: list[int]) -> Batch:
         rewards = np.array([evaluations[i].reward for i in good], dtype=np.float64)
-        errors = np.array([m.error for i in good if (m := evaluations[i].measurement) is not None], dtype=np.float64)
-        return Batch(actions.take(good), rewards, errors)
+        measured = [m for i in good if (m := evaluations[i].measurement) is not None]
+        errors = np.array([m.error for m in measured], dtype=np.float64)
+        return Batch(actions.take(good), rewards, errors, [m.losses for m in measured])
 
     def _refuse_if_hopeless(self, evaluations: Sequence[Evaluation], good: int) -> None:
         if 2 * good >= len(evaluations):
