@@ -1,4 +1,4 @@
-"""The command line: train, resume, validate, report, list (the only file that imports hydra)."""
+"""The command line: train, resume, validate, report, compare, list (the only file that imports hydra)."""
 
 from __future__ import annotations
 
@@ -25,9 +25,12 @@ _COMMANDS = """commands:
   resume RUN               go on with an interrupted run
   validate RUN             simulate the recommended design and the baselines side by side
   report RUN               make report.html and the figures again
+  compare FILE             agents on problems from several seeds: who needs how many events
   list                     environments, agents and simulators
 
 RUN is a run folder, its name, or `latest`."""
+_COMPARE = """Run all agents of a file on all its problems from several seeds, as long as they have no result, and make
+results.json, tables.md and figures. Runs that have a result are not repeated unless their settings have changed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -70,9 +73,26 @@ def _parser() -> argparse.ArgumentParser:
     for command in (resume, validate, report):
         command.add_argument("run", metavar="RUN", help="a run folder, its name under --runs, or `latest`")
         command.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders lie (default: runs)")
+    _add_compare(commands.add_parser("compare", description=_COMPARE))
     listing = commands.add_parser("list", description="List environments, agents and simulators.")
     listing.set_defaults(function=_list)
     return parser
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(function=_compare)
+    parser.add_argument("file", type=Path, metavar="FILE", help="YAML, for example experiments/agents/main.yaml")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where runs and results lie")
+    parser.add_argument("--jobs", type=_positive, default=1, help="runs at the same time (default: 1)")
+    parser.add_argument("--seeds", type=_positive, default=None, help="seeds 0 to N - 1 (default: the file's)")
+    parser.add_argument("--only-agents", type=_labels, default=None, metavar="A,B", help="labels of agents to run")
+    parser.add_argument("--only-problems", type=_labels, default=None, metavar="P,Q", help="labels of problems to run")
+    parser.add_argument("--repeat", action="store_true", help="run again what has a result, for example with new code")
+    parser.add_argument("--tables", action="store_true", help="run nothing, only make tables and figures again")
+
+
+def _labels(text: str) -> list[str]:
+    return [label.strip() for label in text.split(",") if label.strip()]
 
 
 def _positive(text: str) -> int:
@@ -189,6 +209,16 @@ def _report(options: argparse.Namespace) -> None:
     folder = _find(options)
     write_report(folder)
     _name_report(folder)
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from rl_detector.comparison.session import compare, show
+
+    if not options.tables:
+        chosen = options.only_problems, options.only_agents
+        compare(options.file, options.out, options.jobs, options.seeds, chosen, options.repeat)
+    for path in show(options.out):
+        print(path)
 
 
 def _list(options: argparse.Namespace) -> None:

@@ -43,6 +43,7 @@ class Config:
     simulator: Any = MISSING
     agent: Any = MISSING
     evaluator: Any = MISSING
+    judge: Any = MISSING
     tracker: Any = MISSING
 
 
@@ -147,3 +148,19 @@ def build_evaluator(config: Mapping[str, Any]) -> Any:
     if name != "serial":
         raise ConfigError(f"unknown evaluator {name!r}: known is serial")
     return SerialEvaluator(**check_settings("evaluator", SerialEvaluator, settings))
+
+
+def build_judge(config: Mapping[str, Any], problem: Any) -> Any:
+    """The judge of a configuration; None where the reach of the problem judges (judge=none, or an older run).
+
+    Raises:
+        ConfigError: unknown judge or setting, or the problem's reach cannot be judged so.
+    """
+    name, settings = split_name("judge", config.get("judge") or {"name": "none"})
+    if name == "none":
+        return None
+    if name != "shared":
+        raise ConfigError(f"unknown judge {name!r}: known are none, shared")
+    from rl_detector.judge import SharedJudge
+
+    return SharedJudge(problem, seed=config["seed"], **check_settings("judge", SharedJudge, settings))

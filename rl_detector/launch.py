@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rl_detector.agent import Agent
-from rl_detector.config import build_agent, build_evaluator, build_problem, fingerprint
+from rl_detector.config import build_agent, build_evaluator, build_judge, build_problem, fingerprint
 from rl_detector.errors import ConfigError
 from rl_detector.ledger import Ledger
 from rl_detector.problem import RECOMMENDED, DesignProblem
@@ -33,8 +33,9 @@ def start_run(config: Mapping[str, Any], command: str) -> tuple[RunFolder, dict[
     build_agent(config, problem)
     build_evaluator(config)
     check_tracker(config["tracker"])
-    for events in (Budget(**config["budget"]).events_per_design, config["held_out"]["events"]):
-        problem.check_events(events)
+    simulated = problem if build_judge(config, problem) is None else problem.for_judge()
+    simulated.check_events(Budget(**config["budget"]).events_per_design)
+    problem.check_events(config["held_out"]["events"])
     folder = RunFolder.create(Path(config["runs"]), config["env"]["name"], config["agent"]["name"])
     provenance = {"command": command, "started": now(), "versions": versions()}
     complete = {**config, "run": provenance}
@@ -64,6 +65,7 @@ def _run(
             common_events=config["common_events"],
             evaluator=build_evaluator(config),
             checkpoint=folder.checkpoint,
+            judge=build_judge(config, problem),
         )
 
         def on_progress(progress: Progress) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import secrets
@@ -17,7 +18,7 @@ import numpy as np
 from rl_detector.errors import RunFolderError
 from rl_detector.problem import Evaluation
 from rl_detector.space import Encoding
-from rl_detector.terms import Measurement
+from rl_detector.terms import Measurement, Readout
 
 SCHEMA_VERSION = 1
 
@@ -31,6 +32,9 @@ _NAMES = tuple(column.split()[0] for column in _COLUMNS.split(", "))
 REPRODUCIBLE = tuple(name for name in _NAMES if name != "seconds")
 """The columns that the same study fills with the same values, whenever and wherever it runs."""
 
+LARGEST_READOUT = 64_000_000
+"""Most bytes of one design's readout that are kept for a judge."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -40,7 +44,7 @@ class Trial:
         number: counts the evaluations of a study from 0.
         batch: number of the batch that proposed it, from 0.
         action: what the agent asked, not clipped.
-        evaluation: what came of it (per-event losses are not kept).
+        evaluation: what came of it (per-event losses are not kept; readouts are, where there are any).
         seconds: computing time.
     """
 
@@ -96,6 +100,7 @@ class Ledger:
         with self._connection as connection:
             connection.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
             connection.execute(f"CREATE TABLE IF NOT EXISTS trials ({_COLUMNS})")
+            connection.execute("CREATE TABLE IF NOT EXISTS readouts (trial INTEGER PRIMARY KEY, data BLOB NOT NULL)")
             connection.execute("CREATE INDEX IF NOT EXISTS by_batch ON trials (batch)")
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('identity', ?)", (secrets.token_hex(16),))
@@ -118,15 +123,18 @@ class Ledger:
             )
 
     def append(self, trials: Iterable[Trial]) -> None:
-        """Store trials for good.
+        """Store trials for good, with their readouts where they have some.
 
         Raises:
             RunFolderError: the disk is full or the file cannot be written; what was stored before is intact.
         """
         marks = ", ".join("?" * len(_NAMES))
+        stored = list(trials)
+        kept = [(t.number, _to_bytes(t.evaluation.readout)) for t in stored if t.evaluation.readout is not None]
         try:
             with self._connection as connection:
-                connection.executemany(f"INSERT INTO trials VALUES ({marks})", [_to_row(trial) for trial in trials])
+                connection.executemany(f"INSERT INTO trials VALUES ({marks})", [_to_row(trial) for trial in stored])
+                connection.executemany("INSERT INTO readouts VALUES (?, ?)", kept)
         except sqlite3.Error as error:
             raise RunFolderError(
                 f"cannot write to {self.path}: {error}. Everything stored before is intact; make room or fix the "
@@ -147,6 +155,20 @@ class Ledger:
                 for row in cursor:
                     yield _from_row(dict(zip(_NAMES, row, strict=True)))
         except (sqlite3.Error, TypeError, ValueError) as error:
+            raise RunFolderError(f"the ledger {self.path} is damaged ({error}): restore it from a copy") from error
+
+    def has_batch(self, batch: int) -> bool:
+        """Whether there are trials of this batch."""
+        query = "SELECT EXISTS (SELECT 1 FROM trials WHERE batch = ?)"
+        return bool(self._connection.execute(query, (batch,)).fetchone()[0])
+
+    def readouts(self, batch: int | None = None) -> dict[int, Readout]:
+        """Number of the trial -> readout, of one batch or all, where they were kept for a judge."""
+        where, arguments = ("WHERE batch = ?", (batch,)) if batch is not None else ("", ())
+        query = f"SELECT trial, data FROM readouts JOIN trials USING (trial) {where} ORDER BY trial"
+        try:
+            return {trial: _from_bytes(data) for trial, data in self._connection.execute(query, arguments)}
+        except (sqlite3.Error, TypeError, ValueError, OSError, KeyError) as error:
             raise RunFolderError(f"the ledger {self.path} is damaged ({error}): restore it from a copy") from error
 
     def count(self, state: str | None = None) -> int:
@@ -174,6 +196,25 @@ def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[s
     names = sorted({*stored, *wanted})
     changed = [name for name in names if stored.get(name) != wanted.get(name)]
     return [f"{name} was {stored.get(name)!r}, now {wanted.get(name)!r}" for name in changed]
+
+
+def _to_bytes(readout: Readout) -> bytes:
+    """Signals and truth as an npz archive, exact to the last bit."""
+    buffer = io.BytesIO()
+    arrays = {"signals": readout.signals, **{f"truth.{name}": values for name, values in readout.truth.items()}}
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    if len(buffer.getvalue()) > LARGEST_READOUT:
+        raise RunFolderError(
+            f"the readout of one design has {len(buffer.getvalue())} bytes, a judge may keep {LARGEST_READOUT}: "
+            "use fewer events per design or judge=none"
+        )
+    return buffer.getvalue()
+
+
+def _from_bytes(data: bytes) -> Readout:
+    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+        truth = {name.removeprefix("truth."): arrays[name] for name in arrays.files if name != "signals"}
+        return Readout(truth, arrays["signals"])
 
 
 def _to_row(trial: Trial) -> tuple[Any, ...]:

@@ -16,8 +16,10 @@ from rl_detector.terms import (
     Component,
     Constraint,
     Cost,
+    Features,
     Measurement,
     Reach,
+    Readout,
     Simulator,
     check_terms,
     penalty,
@@ -36,9 +38,10 @@ class Evaluation:
         events, seed: what was simulated.
         costs: name -> amount in the cost's unit.
         violations: name -> amount beyond the limit in the constraint's unit.
-        measurement: None when the simulation failed.
-        reward: reach - cost_weight * cost - penalties; None when the simulation failed.
+        measurement: None when the simulation failed, or when a judge has not judged it yet.
+        reward: reach - cost_weight * cost - penalties; None where there is no measurement.
         failure: why the simulation failed, else None.
+        readout: what the simulator gave, kept only for a judge.
     """
 
     design: Design
@@ -49,11 +52,12 @@ class Evaluation:
     measurement: Measurement | None
     reward: float | None
     failure: str | None = None
+    readout: Readout | None = field(default=None, compare=False, repr=False)
 
     @property
     def failed(self) -> bool:
-        """Whether there is no measurement."""
-        return self.measurement is None
+        """Whether the simulation or its measurement failed."""
+        return self.failure is not None
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class DesignProblem:
         layout: design -> components, for pictures.
         metric: name of the figure behind the reach, with unit.
         minimum_events: fewest events per design from which the reach can be judged.
+        features: how a reconstruction shared by designs sees them; None: by the encoding and the signals as they are.
+        unjudged: whether evaluations keep their readouts for a judge instead of being measured, see `for_judge`.
     """
 
     name: str
@@ -88,6 +94,8 @@ class DesignProblem:
     layout: Callable[[Design], Sequence[Component]] | None = None
     metric: str = "metric"
     minimum_events: int = 1
+    features: Features | None = None
+    unjudged: bool = False
 
     def __post_init__(self) -> None:
         check_terms(self.costs, self.constraints)
@@ -121,6 +129,10 @@ class DesignProblem:
         """The same problem with another price of cost."""
         return replace(self, cost_weight=cost_weight)
 
+    def for_judge(self) -> DesignProblem:
+        """The same problem whose evaluations keep their readouts, of any number of events, for a judge of the study."""
+        return replace(self, unjudged=True, minimum_events=1)
+
     def check_events(self, events: Any) -> None:
         """Raise DesignError unless so many events per design can be judged."""
         if isinstance(events, bool) or not isinstance(events, int) or events < self.minimum_events:
@@ -146,13 +158,18 @@ class DesignProblem:
             raise DesignError(f"each design needs a seed: got {len(designs)} designs and {len(seeds)} seeds")
         for design in designs:
             self.space.check(design)
-        outcomes = measure(self.reach, simulate(self.simulator, designs, events, seeds))
+        readouts = simulate(self.simulator, designs, events, seeds)
+        outcomes: Sequence[Measurement | Readout | SimulationError] = (
+            readouts if self.unjudged else measure(self.reach, readouts)
+        )
         return [
             self._evaluation(design, events, seed, outcome)
             for design, seed, outcome in zip(designs, seeds, outcomes, strict=True)
         ]
 
-    def _evaluation(self, design: Design, events: int, seed: int, outcome: Measurement | SimulationError) -> Evaluation:
+    def _evaluation(
+        self, design: Design, events: int, seed: int, outcome: Measurement | Readout | SimulationError
+    ) -> Evaluation:
         try:
             costs = {cost.name: finite(cost.name, cost.amount(design)) for cost in self.costs}
             violations = {limit.name: finite(limit.name, limit.violation(design)) for limit in self.constraints}
@@ -160,8 +177,15 @@ class DesignProblem:
             return Evaluation(design, events, seed, {}, {}, None, None, str(as_failure(error)))
         if isinstance(outcome, SimulationError):
             return Evaluation(design, events, seed, costs, violations, None, None, str(outcome))
-        reward = outcome.reach - self.charge(costs, violations)
-        return Evaluation(design, events, seed, costs, violations, outcome, reward)
+        plain = Evaluation(design, events, seed, costs, violations, None, None)
+        return (
+            replace(plain, readout=outcome) if isinstance(outcome, Readout) else self.with_measurement(plain, outcome)
+        )
+
+    def with_measurement(self, evaluation: Evaluation, measurement: Measurement) -> Evaluation:
+        """The evaluation with this measurement and the reward that follows from it."""
+        reward = measurement.reach - self.charge(evaluation.costs, evaluation.violations)
+        return replace(evaluation, measurement=measurement, reward=reward)
 
     def relative_cost(self, costs: Mapping[str, float]) -> float:
         """Sum of the costs over their references."""

@@ -132,4 +132,5 @@ def _import_path(factory: Callable[..., Any]) -> str:
 
 
 register("calorimeter", "rl_detector.envs.calorimeter:calorimeter")
+register("oracle", "rl_detector.envs.oracles:oracle")
 load_entry_points()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from rl_detector.agent import Agent, Batch
 from rl_detector.checkpoint import load_checkpoint, save_checkpoint
 from rl_detector.errors import ConfigError, RunFolderError, SimulationError
 from rl_detector.evaluate import Evaluator, SerialEvaluator
+from rl_detector.judge import Judge
 from rl_detector.ledger import Ledger, Trial
 from rl_detector.problem import DesignProblem, Evaluation
-from rl_detector.space import Design, Encoding
+from rl_detector.space import Design, Encoding, FloatArray
 
 CHECKPOINT_SECONDS = 2.0
 """Longest time between checkpoints; what lies between is replayed from the ledger without simulation."""
@@ -99,6 +100,8 @@ class Study:
         common_events: whether the designs of one batch share their event seed (it changes with every batch).
         evaluator: where simulations run.
         checkpoint: file of the agent's state; None keeps none.
+        judge: judges all designs anew with every batch, from readouts that the ledger then keeps; None: the reach of
+            the problem judges each design once. The ledger has the rewards of a batch as they were when it was told.
     """
 
     def __init__(
@@ -111,11 +114,15 @@ class Study:
         common_events: bool = False,
         evaluator: Evaluator | None = None,
         checkpoint: Path | None = None,
+        judge: Judge | None = None,
     ) -> None:
         self.problem, self.agent, self.ledger, self.budget = problem, agent, ledger, budget
         self.seed, self.common_events = seed, common_events
         self.evaluator = evaluator or SerialEvaluator()
         self.checkpoint = checkpoint
+        self.judge = judge
+        self._simulated = problem if judge is None else problem.for_judge()
+        self._told: list[Evaluation] = []
         self.batch = self.trials = self.failed = 0
         self.best: Evaluation | None = None
         self._restore()
@@ -140,11 +147,13 @@ class Study:
 
     def step(self, size: int) -> Progress:
         """Ask for a batch, evaluate what the ledger does not hold yet, tell the agent."""
+        self._asked = time.monotonic()
         actions = self.agent.ask(self.problem.observation, size)
         evaluations = self._evaluate(actions)
         good = [i for i, evaluation in enumerate(evaluations) if not evaluation.failed]
         self._refuse_if_hopeless(evaluations, len(good))
-        self.agent.tell(self._batch(actions, evaluations, good))
+        evaluations, revised = self._judged(actions, evaluations, good)
+        self.agent.tell(self._batch(actions, evaluations, good)._replace(revised=revised))
         self.batch += 1
         self.trials += size
         self.failed += size - len(good)
@@ -157,6 +166,8 @@ class Study:
         if self.checkpoint is not None:
             counts = {"batch": self.batch, "trials": self.trials, "failed": self.failed}
             state = {"study": self.ledger.identity, **counts, "agent": self.agent.state_dict()}
+            if self.judge is not None:
+                state["judge"] = self.judge.state_dict()
             save_checkpoint(self.checkpoint, state)
 
     def _restore(self) -> None:
@@ -171,10 +182,52 @@ class Study:
             )
         if state["study"] != self.ledger.identity or state["trials"] > stored:
             return  # another study's, or the ledger lost its latest trials: it is replayed as far as it goes
+        if (self.judge is not None) != ("judge" in state):
+            return
         self.agent.load_state_dict(state["agent"])
         self.batch, self.trials, self.failed = state["batch"], state["trials"], state["failed"]
+        if self.judge is not None:
+            self._restore_judge(self.judge, state["judge"])
+            return
         done = (trial.evaluation for trial in self.ledger.trials() if trial.batch < self.batch)
         self._remember_best([evaluation for evaluation in done if not evaluation.failed])
+
+    def _restore_judge(self, judge: Judge, state: Mapping[str, Any]) -> None:
+        for batch in range(self.batch):
+            evaluations = [evaluation for evaluation in self._stored(batch).values() if not evaluation.failed]
+            judge.add(evaluations)
+            self._told += [replace(evaluation, readout=None) for evaluation in evaluations]
+        judge.load_state_dict(state)
+
+    def _judged(
+        self, actions: Encoding, evaluations: list[Evaluation], good: list[int]
+    ) -> tuple[list[Evaluation], FloatArray | None]:
+        """Evaluations of a batch with what the judge says of them, and the new rewards of all designs told before.
+
+        The batch enters the ledger only now, as a whole, so that a ledger never has trials that nobody judged.
+        """
+        if self.judge is None:
+            return evaluations, None
+        self.judge.add([evaluations[i] for i in good])
+        measurements = self.judge.judge()
+        told = len(self._told)
+        before = list(map(self.problem.with_measurement, self._told, measurements[:told]))
+        new = map(self.problem.with_measurement, [evaluations[i] for i in good], measurements[told:])
+        result = list(evaluations)
+        for index, evaluation in zip(good, new, strict=True):
+            result[index] = evaluation
+        self._append_judged(actions, result)
+        self._told = before + [replace(result[i], readout=None) for i in good]
+        self.best = None
+        self._remember_best(before)
+        return result, np.array([evaluation.reward for evaluation in before], dtype=np.float64)
+
+    def _append_judged(self, actions: Encoding, evaluations: Sequence[Evaluation]) -> None:
+        if self.ledger.has_batch(self.batch):
+            return
+        seconds = (time.monotonic() - self._asked) / len(evaluations)
+        rows = enumerate(zip(actions.rows(), evaluations, strict=True))
+        self.ledger.append(Trial(self.trials + i, self.batch, row, found, seconds) for i, (row, found) in rows)
 
     def _evaluate(self, actions: Encoding) -> list[Evaluation]:
         """Evaluations of a batch: those that the ledger holds, the others from the evaluator into the ledger."""
@@ -184,13 +237,14 @@ class Study:
         designs = [self.problem.space.decode(rows[index]) for index in missing]
         seeds = [self._event_seed(index) for index in missing]
         started, remaining = time.monotonic(), iter(missing)
-        for group in self.evaluator.evaluate(self.problem, designs, self.budget.events_per_design, seeds):
+        for group in self.evaluator.evaluate(self._simulated, designs, self.budget.events_per_design, seeds):
             seconds, started = (time.monotonic() - started) / len(group), time.monotonic()
             found = {next(remaining): evaluation for evaluation in group}
-            self.ledger.append(
-                Trial(self.trials + index, self.batch, rows[index], evaluation, seconds)
-                for index, evaluation in found.items()
-            )
+            if self.judge is None:
+                self.ledger.append(
+                    Trial(self.trials + index, self.batch, rows[index], evaluation, seconds)
+                    for index, evaluation in found.items()
+                )
             known.update(found)
         return [known[index] for index in range(len(rows))]
 
@@ -202,7 +256,17 @@ class Study:
         if 2 * len(failed) > len(stored):
             self.ledger.forget(trial.number for trial in failed)
             stored = [trial for trial in stored if not trial.evaluation.failed]
+        if self.judge is not None:
+            return {number - self.trials: evaluation for number, evaluation in self._stored(self.batch).items()}
         return {trial.number - self.trials: trial.evaluation for trial in stored}
+
+    def _stored(self, batch: int) -> dict[int, Evaluation]:
+        """Number of the trial -> evaluation of a batch in the ledger, with the readouts that a judge needs."""
+        readouts = self.ledger.readouts(batch)
+        return {
+            trial.number: replace(trial.evaluation, readout=readouts.get(trial.number))
+            for trial in self.ledger.trials(batch)
+        }
 
     def _event_seed(self, index: int) -> int:
         """Seed of a trial of the running batch; the first trial's for all of it when events are common."""

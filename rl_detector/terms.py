@@ -78,6 +78,56 @@ class Reach(Protocol):
 
 
 @runtime_checkable
+class SharedReach(Reach, Protocol):
+    """A reach whose metric is the mean of per-event losses, so that a reconstruction shared by designs can judge it.
+
+    The reach is ln(reference / metric), or reference - metric where it is not logarithmic.
+    """
+
+    @property
+    def target(self) -> str:
+        """What is reconstructed: a name in the truth of a readout."""
+        ...
+
+    @property
+    def reference(self) -> float:
+        """Metric at which the reach is 0."""
+        ...
+
+    @property
+    def logarithmic(self) -> bool:
+        """Whether the reach is ln(reference / metric)."""
+        ...
+
+    @property
+    def needs_variance(self) -> bool:
+        """Whether the losses need the variance of the prediction."""
+        ...
+
+    def weights(self, target: FloatArray) -> FloatArray:
+        """Weights of squared residuals in the regression, [events], > 0."""
+        ...
+
+    def losses(self, predicted: FloatArray, variance: FloatArray | None, target: FloatArray) -> FloatArray:
+        """Per-event losses, [events]; the metric is their mean."""
+        ...
+
+
+@dataclass(frozen=True)
+class Features:
+    """How a reconstruction shared by designs sees them.
+
+    Attributes:
+        design: design -> where it is, [coordinates], each of order 1; designs that respond alike are close.
+        events: design and signals [events, channels] -> what a linear fit may use, [events, features], of order 1 for a
+            typical event, the constant 1 among them; equally many for all designs.
+    """
+
+    design: Callable[[Design], FloatArray]
+    events: Callable[[Design, FloatArray], FloatArray]
+
+
+@runtime_checkable
 class BatchReach(Reach, Protocol):
     """A reach that judges many readouts at once; each result is the one that `measure` would give."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +15,15 @@ AGENTS: dict[str, str] = {
     "policy_gradient": "rl_detector.agents.policy_gradient:PolicyGradient",
     "random_search": "rl_detector.agents.random_search:RandomSearch",
     "cma_es": "rl_detector.agents.cma_es:CmaEs",
+    "reinforce": "rl_detector.agents.reinforce:Reinforce",
+    "tpe": "rl_detector.agents.tpe:Tpe",
+    "ppo": "rl_detector.agents.ppo:Ppo",
+    "sac": "rl_detector.agents.sac:Sac",
+    "bayesian": "rl_detector.agents.bayesian:Bayesian",
+    "turbo": "rl_detector.agents.turbo:Turbo",
+    "nsga2": "rl_detector.agents.nsga2:Nsga2",
+    "l_gso": "rl_detector.agents.l_gso:LGso",
+    "contextual_policy_gradient": "rl_detector.agents.contextual_policy_gradient:ContextualPolicyGradient",
 }
 """Name of every agent -> "module:Class"."""
 
@@ -22,12 +32,21 @@ def agent_class(name: str) -> Any:
     """The class of an agent.
 
     Raises:
-        ConfigError: there is no such agent.
+        ConfigError: there is no such agent, or the library behind it is not installed.
     """
     if name not in AGENTS:
         raise ConfigError(f"unknown agent {name!r}: known are {', '.join(AGENTS)}")
     module, _, cls = AGENTS[name].partition(":")
-    return getattr(import_module(module), cls)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of other libraries, about each other
+            return getattr(import_module(module), cls)
+    except ModuleNotFoundError as error:
+        if error.name not in _PEERS:
+            raise
+        raise ConfigError(
+            f"the agent {name} needs the library {error.name}, which is not installed: pip install 'rl_detector[peers]'"
+        ) from error
 
 
 def make_agent(name: str, space: DesignSpace, seed: int, start: Design | None = None, **settings: Any) -> Agent:
@@ -45,5 +64,8 @@ def make_agent(name: str, space: DesignSpace, seed: int, start: Design | None = 
     agent: Agent = constructor(space, seed, start, **settings)
     return agent
 
+
+_PEERS = ("botorch", "gpytorch", "linear_operator", "optuna", "pymoo")
+"""Libraries of the optional extra `peers`."""
 
 _COMMON = ("space", "seed", "start")

@@ -1,51 +1,68 @@
-"""Policy gradient for one-shot detector design, in the formulation of J. Kieseler.
+"""Policy gradient for one-shot detector design, in the formulation of J. Kieseler, with a critic of all evaluations.
 
 The simulation is a black box without gradients; the policy that proposes designs has them:
 
-(1) sample variations a_i = theta_i ~ pi(a | s, xi), here N(mu, sigma) for numbers and categoricals for choices;
+(1) sample variations a_i = theta_i ~ pi(a | s, xi), here N(mu, Sigma) for numbers given the choices, and categoricals;
 (2) evaluate each in the black box;
 (3) the physics reach of each gives its advantage A_i, a constant without gradient;
 (4) maximise sum_i A_i log pi(a_i | s, xi), approximately a maximum-likelihood fit of pi to the a_i with weights A_i.
 
-(4) is REINFORCE (Williams 1992); its gradient is an estimate of grad E[R].
+With the advantages of a critic that is linear in compatible features (`critic.py`) the natural gradient of (4) is the
+critic's own mean gradient g for mu and mean Hessian H for Sigma (Kakade 2001; Peters and Schaal 2008), without the
+sampling noise of (4). The critic has learned from every evaluation so far, not from the newest batch alone: that is
+what saves simulated events.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 
 from rl_detector.agent import Batch
-from rl_detector.agents.advantages import finite_rewards, mean_baseline, normalised
-from rl_detector.agents.policies import Policy
+from rl_detector.agents.advantages import finite_rewards
+from rl_detector.agents.archive import Archive
+from rl_detector.agents.choices import Slots
+from rl_detector.agents.critic import COMPONENTS, MISFIT_POWER, Critic, Points, Taylor, Variances
+from rl_detector.agents.trust_region import TrustRegion
 from rl_detector.errors import ConfigError
-from rl_detector.space import Design, DesignSpace, Encoding, FloatArray
+from rl_detector.space import Design, DesignSpace, Encoding, FloatArray, IntArray
+
+TRICKS = (
+    *("antithetic", "posterior", "conditional", "sigma", "shape"),  # of the policy
+    *("evidence", "errors", "bowl", "quadratic", "remainder", "landscape", "batch"),  # of the critic
+)
+"""What can be switched off with `without`, see PolicyGradient."""
+
+UPDATE_SHARE = 32
+"""The critic is fitted anew when this fraction of what it holds is new: that bounds the agent's own time."""
+
+Value = Callable[[FloatArray], FloatArray]
 
 
 class PolicyGradient:
-    """Stochastic gradient ascent on E[R] over a Gaussian x categorical policy.
-
-    The gradient is divided by the Fisher information (natural gradient, Amari 1998), so a step is a share of sigma and
-    of the probabilities, whatever the units: plain SGD then reaches 90 % of the gain with as many designs as Adam at
-    the better of two rates (.02, .05) on noisy quadratics and with 60 % as many where there are choices; only on a
-    curved valley was Adam ahead. Batches of 16 to 64 designs work with the defaults.
+    """Natural actor-critic whose critic is fitted to all evaluations so far.
 
     Attributes:
         space: the designs that can be proposed.
-        policy: pi(a | xi); it starts at mu = the start design, and with its choices slightly likelier than the others,
-            so that the mode is the start until results say otherwise while every choice is tried from the first batch.
 
     Args:
-        sigma: initial spread in units of half the box, also the largest (a spread that grows on noise loses its way).
+        sigma: initial and largest spread in units of half the box. Under noise the widest spread at which the critic
+            still fits tells most about the optimum.
         sigma_minimum: the spread shrinks no further, so the search never stops.
-        learning_rate: natural-gradient step of mu (in sigma) and of the choice probabilities (in p).
-        sigma_rate: natural-gradient step of log sigma; 0 keeps it constant.
-        exploration: probability shared out among all choices of a slot, so that none dies on a noisy batch.
-        device: where torch computes; the policy is small, the CPU is usually fastest.
+        exploration: probability shared out among all choices of a slot, so that none dies.
+        posterior_share: share of the proposals whose choices are the best of a draw from the critic's posterior
+            (Thompson 1933); the others come from the categoricals.
+        memory: evaluations that the critic is fitted to; 0: only the newest batch.
+        without: tricks to do without, for ablations. antithetic: proposals come in pairs mu +- delta, whose difference
+            is free of all even terms; evidence: strengths of the critic's components follow the data; bowl, quadratic,
+            remainder, landscape, batch: components of the critic; posterior: Thompson choices; conditional: the mean of the numbers
+            follows the choices; sigma: spread where an evaluation tells most; shape: full covariance from the Hessian;
+            errors: weights from the stated errors of the rewards.
     """
 
     def __init__(
@@ -54,114 +71,274 @@ class PolicyGradient:
         seed: int,
         start: Design | None = None,
         *,
-        sigma: float = 0.2,
-        sigma_minimum: float = 0.02,
-        learning_rate: float = 0.5,
-        sigma_rate: float = 0.1,
-        exploration: float = 0.1,
-        device: str = "cpu",
+        sigma: float = 0.5,
+        sigma_minimum: float = 0.002,
+        exploration: float = 0.2,
+        posterior_share: float = 0.5,
+        memory: int = 1000,
+        without: Sequence[str] = (),
     ) -> None:
-        if not (0 < sigma_minimum <= sigma and 0 < exploration <= 1 and learning_rate > 0 and sigma_rate >= 0):
-            raise ConfigError(
-                "policy_gradient needs 0 < sigma_minimum <= sigma, 0 < exploration <= 1, learning_rate > 0 and "
-                f"sigma_rate >= 0, got {sigma_minimum=}, {sigma=}, {exploration=}, {learning_rate=}, {sigma_rate=}"
-            )
+        _check(sigma, sigma_minimum, exploration, posterior_share, memory, without)
         self.space = space
-        try:
-            self.policy = _initial_policy(space, start, sigma, device)
-        except (RuntimeError, AssertionError) as error:
-            raise ConfigError(f"policy_gradient cannot use device={device!r}: {str(error).splitlines()[0]}") from error
+        self._tricks = frozenset(TRICKS) - frozenset(without)
+        self._sigma, self._sigma_minimum = sigma, sigma_minimum
+        self._exploration, self._share = exploration, posterior_share * ("posterior" in self._tricks)
         self._rng = np.random.default_rng(seed)
-        self._log_sigma_bounds = math.log(sigma_minimum), math.log(sigma)
-        self._exploration = exploration
-        self._gradient_norm = 0.0
-        groups = [
-            {"params": [self.policy.mu, self.policy.logits], "lr": learning_rate},
-            {"params": [self.policy.log_sigma], "lr": sigma_rate},
-        ]
-        self._optimiser = torch.optim.SGD(groups, maximize=True)
+        self._slots = Slots(space.choices)
+        width = len(space.continuous)
+        first = space.encode(start) if start is not None else _centre(space)
+        self._mean, self._choices = first.continuous.copy(), first.discrete.copy()
+        self._scale = np.eye(width) * sigma
+        self._logits = np.zeros(self._slots.width)
+        self._archive = Archive(width, len(space.discrete), memory)
+        kept = tuple(name for name in COMPONENTS if name == "linear" or name in self._tricks)
+        columns = max(width + self._slots.width - len(space.discrete), 1)
+        self._variances = Variances.initial(width, columns, kept)
+        self._fit: _Fit | None = None
+        self._new = 0
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
-        """(1) a_i ~ pi(a | s, xi). One-shot problems have one observation s, so pi does not depend on it."""
-        return self.policy.sample(self._rng, n)
+        """(1) a_i ~ pi(a | s, xi): choices first, then numbers around the mean for these choices."""
+        discrete = self._slots.sample(self._probabilities(), self._rng, n)
+        if self._fit is not None and len(self.space.discrete):
+            drawn = self._rng.permutation(n)[: round(self._share * n)]
+            discrete[drawn] = self._posterior_choices(len(drawn), discrete[drawn])
+        deviations = self._deviations(n) @ self._scale.T
+        return Encoding(self._means(discrete) + deviations, discrete)
+
+    def _deviations(self, n: int) -> FloatArray:
+        """Standard normal numbers [n, c], in pairs e, -e."""
+        width = len(self._mean)
+        if "antithetic" not in self._tricks:
+            return self._rng.standard_normal((n, width))
+        half = self._rng.standard_normal(((n + 1) // 2, width))
+        return np.stack([half, -half], axis=1).reshape(2 * len(half), width)[:n]
+
+    def _probabilities(self) -> FloatArray:
+        """pi of every choice of every slot in a row: softmax of the logits, mixed with equal probabilities."""
+        return self._slots.softmax(self._logits) * (1 - self._exploration) + self._exploration * self._slots.equal
+
+    def _means(self, discrete: IntArray) -> FloatArray:
+        """Mean of the numbers for each row of choices [n, k], [n, c]."""
+        if self._fit is None or "conditional" not in self._tricks:
+            return np.broadcast_to(self._mean, (len(discrete), len(self._mean)))
+        unique, inverse = np.unique(discrete, axis=0, return_inverse=True)
+        means = np.array([self._fit.mean(self._slots.columns(row[None])[0]) for row in unique])
+        result: FloatArray = means.reshape(len(unique), len(self._mean))[inverse.reshape(-1)]
+        return result
+
+    def _posterior_choices(self, n: int, starts: IntArray) -> IntArray:
+        """Best choices of n draws from the critic's posterior, each found by single changes from a start."""
+        if self._fit is None or not n:
+            return starts
+        draws = self._fit.critic.draw(self._rng, n, self._fit.w)
+        found = [self._slots.ascend(self._fit.value(draw), row) for draw, row in zip(draws, starts, strict=True)]
+        return np.array(found, dtype=np.int64).reshape(starts.shape)
 
     def tell(self, batch: Batch) -> None:
-        """(3) and (4): one step of gradient ascent; (2), the evaluation, came in between.
-
-        log pi sees the actions as they were sampled: the density of clipped ones would be wrong at the bounds.
-        """
+        """(3) and (4): fit the critic, one natural-gradient step of the policy; (2), the evaluation, came in between."""
         rewards = finite_rewards(batch)
+        if batch.revised is not None:
+            self._archive.revise(batch.revised)
         if not len(rewards):
             return
-        advantages = normalised(mean_baseline(rewards))  # (3)
-        weights = torch.as_tensor(advantages, device=self.policy.mu.device)
-        objective = (weights * self.policy.log_prob(batch.actions)).mean()  # (4)
-        self._optimiser.zero_grad()
-        objective.backward()  # type: ignore[no-untyped-call]
-        self._gradient_norm = math.sqrt(sum(float((_gradient(p) ** 2).sum()) for p in self.policy.parameters()))
-        for parameter, information in self.policy.fisher_information():
-            parameter.grad = _gradient(parameter) / information
-        self._optimiser.step()
-        self._stay_in_bounds()
+        self._archive.append(batch.actions, rewards, batch.errors, self._mean, self._scale)
+        self._new += len(rewards)
+        if self._new >= max(len(self._archive) / UPDATE_SHARE, 2) and np.ptp(self._archive.rewards) > 0:
+            self._update()
+            self._new = 0
 
-    @torch.no_grad()
-    def _stay_in_bounds(self) -> None:
-        """Project xi after a step.
+    def _update(self) -> None:
+        """Fit the critic around the present policy, then move the policy to where the critic is largest."""
+        points, y = self._points()
+        critic = Critic(self._variances, "evidence" in self._tricks)
+        critic.fit(points, y, steps=3 if len(y) <= 3 * self._new else 1)
+        fit = _Fit(critic, self._mean, self._scale, self._slots.columns(self._choices[None])[0])
+        if len(self._choices):
+            self._choices = self._best_choices(fit)
+            fit = _Fit(critic, self._mean, self._scale, self._slots.columns(self._choices[None])[0])
+            self._update_logits(fit)
+        self._mean = fit.mean(fit.w)
+        if len(self._mean):
+            self._update_scale(fit)
+        self._fit = fit
 
-        mu stays in the box: beyond it all designs are clipped to the same bound, the reward is flat and nothing would
-        bring mu back. Every choice keeps the probability exploration / choices (less the normalisation).
+    def _points(self) -> tuple[Points, FloatArray]:
+        """The archive in whitened coordinates, and standardised rewards."""
+        archive = self._archive
+        z = np.linalg.solve(self._scale, (archive.continuous - self._mean).T).T
+        far = np.sqrt((z**2).mean(axis=1)) if z.shape[1] else np.zeros(len(z))
+        z = z * np.minimum(1, 6 / np.maximum(far, 1e-9))[:, None]
+        noise = archive.relative_variances() if "errors" in self._tricks else np.ones(len(z))
+        x, scale = (archive.continuous - self._mean) / self._sigma, self._scale / self._sigma
+        points = Points(x, scale, z, self._slots.columns(archive.discrete), noise, archive.batch, len(self.space.discrete))
+        return points, _standardised(archive.rewards, points, self._variances)
+
+    def _best_choices(self, fit: _Fit) -> IntArray:
+        """The critic's best choices, found by single changes from the present, the best evaluated and random ones."""
+        best = np.argsort(-self._archive.rewards)[:5]
+        strangers = np.random.default_rng(self._archive.told).integers(0, self.space.choices, (16, len(self._choices)))
+        starts = np.concatenate([self._choices[None], self._archive.discrete[best], strangers])
+        value = fit.value(fit.taylor)
+        ends = np.unique([self._slots.ascend(value, row) for row in starts], axis=0)
+        result: IntArray = ends[value(self._slots.columns(ends)).argmax()]
+        return result
+
+    def _update_logits(self, fit: _Fit) -> None:
+        """Natural gradient of the logits: the advantage of every choice, the others at their best."""
+        changed = self._slots.neighbours(self._choices)
+        value = fit.value(fit.taylor)
+        advantages = value(self._slots.columns(changed)) - value(fit.w[None])
+        logits = self._logits + np.clip(0.5 * advantages, -1, 1)
+        self._logits = np.maximum(logits - self._slots.largest(logits), -8)
+
+    def _update_scale(self, fit: _Fit) -> None:
+        """Reshape the covariance by the Hessian, and scale it to where one evaluation tells most."""
+        hessian = fit.hessian
+        rate = 1 - math.exp(-0.02 * self._new)
+        mean_curvature = np.diag(hessian).mean()
+        shape = hessian - np.eye(len(hessian)) * mean_curvature if "shape" in self._tricks else np.zeros_like(hessian)
+        values, vectors = np.linalg.eigh(shape)
+        stretched = self._scale @ (vectors * np.exp(rate * np.clip(values, -0.5, 0.5))) @ vectors.T
+        common = rate * np.clip(math.log(self._most_telling(fit)), -1, 1) if "sigma" in self._tricks else 0.0
+        values, vectors = np.linalg.eigh(stretched @ stretched.T * math.exp(2 * common))
+        spread = np.clip(np.sqrt(np.maximum(values, 0)), self._sigma_minimum, self._sigma)
+        self._scale = (vectors * spread) @ vectors.T
+
+    def _most_telling(self, fit: _Fit) -> float:
+        """Factor k by which sigma should change so that one evaluation tells most about the optimum.
+
+        The information on the position of the optimum is k^2 / (noise + misfit k^6), where misfit is the variance of
+        what is not quadratic; it is largest at k = (noise / (2 misfit))^(1/6).
         """
-        self.policy.mu.clamp_(-1, 1)
-        self.policy.log_sigma.clamp_(*self._log_sigma_bounds)
-        floor = self._exploration / self.policy.exists.sum(dim=-1, keepdim=True)
-        self.policy.logits.copy_(torch.maximum(self.policy.log_probabilities.exp(), floor).log())
+        variances = fit.critic.variances
+        misfit = variances.misfit + fit.critic.smooth_variance(3 * self._new)
+        return float((variances.noise / (2 * misfit)) ** (1 / 6))
 
     def recommend(self, observation: FloatArray) -> Encoding:
-        """The mode of the policy: mu and the likeliest choices."""
-        return self.policy.mode()
+        """The mean of the numbers for the best choices, in the box."""
+        return Encoding(np.clip(self._mean, -1, 1), self._choices.copy())
 
-    @torch.no_grad()
     def metrics(self) -> Mapping[str, float]:
         """What to plot.
 
-        sigma: mean of the sigma_i, in units of half the box (0 without continuous parameters).
-        sigma_minimum: the smallest of them.
-        entropy_continuous, entropy_choices: entropies of the two parts of the policy in nats.
-        choice_probability: probability of the likeliest choice, mean over the slots (1 without choices).
-        gradient_norm: Euclidean norm of the latest gradient of (4) by xi, before the Fisher information divides it.
+        sigma: mean standard deviation of the numbers, in units of half the box.
+        entropy: of the choices, in nats.
+        remembered: evaluations that the critic holds.
+        noise, misfit: variances of the critic's noise and misfit, relative to that of the rewards.
         """
-        sigma, probability = self.policy.log_sigma.exp(), self.policy.log_probabilities.exp()
-        return {
-            "sigma": float(sigma.mean()) if len(sigma) else 0.0,
-            "sigma_minimum": float(sigma.min()) if len(sigma) else 0.0,
-            "entropy_continuous": float(self.policy.gaussian_entropy()),
-            "entropy_choices": float(self.policy.categorical_entropy()),
-            "choice_probability": float(probability.amax(dim=-1).mean()) if len(probability) else 1.0,
-            "gradient_norm": self._gradient_norm,
-        }
+        sigma = float(np.sqrt((self._scale**2).sum(axis=1)).mean()) if len(self._mean) else 0.0
+        entropy = self._slots.entropy(self._probabilities())
+        variances = {"noise": self._variances.noise, "misfit": self._variances.misfit}
+        return {"sigma": sigma, "entropy": entropy, "remembered": float(len(self._archive)), **variances}
 
     def state_dict(self) -> dict[str, Any]:
-        """xi, the random generator and the latest gradient norm; SGD without momentum has no state."""
-        xi = {name: value.detach().cpu().clone() for name, value in self.policy.state_dict().items()}
-        return {"policy": xi, "rng": self._rng.bit_generator.state, "gradient_norm": self._gradient_norm}
+        """Policy, archive, strengths of the critic, the latest fit, and the random generator."""
+        arrays = {"mean": self._mean, "scale": self._scale, "choices": self._choices, "logits": self._logits}
+        return {
+            **{name: torch.from_numpy(array.copy()) for name, array in arrays.items()},
+            "archive": self._archive.state_dict(),
+            "variances": asdict(self._variances),
+            "fit": None if self._fit is None else self._fit.state_dict(),
+            "new": self._new,
+            "rng": self._rng.bit_generator.state,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state_dict`."""
-        self.policy.load_state_dict(state["policy"])
+        for name in ("mean", "scale", "choices", "logits"):
+            setattr(self, f"_{name}", state[name].numpy().copy())
+        self._archive.load_state_dict(state["archive"])
+        self._variances = Variances(**{**state["variances"], "components": dict(state["variances"]["components"])})
+        self._fit = None if state["fit"] is None else _Fit.restored(self._variances, state["fit"])
+        self._new = state["new"]
         self._rng.bit_generator.state = state["rng"]
-        self._gradient_norm = state["gradient_norm"]
 
 
-def _initial_policy(space: DesignSpace, start: Design | None, sigma: float, device: str) -> Policy:
-    """Centred on the start design (None: the centre of the box), whose choices are e^0.2 times likelier than others."""
-    if start is None:
-        return Policy(np.zeros(len(space.continuous)), sigma, space.choices, device)
-    encoding = space.encode(start)
-    policy = Policy(encoding.continuous, sigma, space.choices, device)
-    with torch.no_grad():
-        policy.logits[np.arange(len(encoding.discrete)), encoding.discrete] = 0.2
-    return policy
+class _Fit:
+    """The critic around the policy that it was fitted for.
+
+    Attributes:
+        critic: what was fitted.
+        w: columns of the best choices, [m].
+        taylor: the critic's gradient and Hessian there.
+        hessian: its part in the numbers, [c, c].
+    """
+
+    def __init__(self, critic: Critic, mean: FloatArray, scale: FloatArray, w: FloatArray) -> None:
+        self.critic, self.w = critic, w
+        self._start, self._scale = mean, scale
+        self.taylor = critic.taylor(w)
+        self.hessian = self.taylor.hessian[: len(mean), : len(mean)]
+        self._region = TrustRegion(self.hessian, max(1.0, math.sqrt(len(mean)) / 4)) if len(mean) else None
+        self._damping = self._region.damping(self._slopes(self.taylor, w[None])[0]) if self._region else 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the critic was fitted to, and around what."""
+        arrays = {**self.critic.data(), "mean": self._start, "scale": self._scale, "best": self.w}
+        return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+
+    @staticmethod
+    def restored(variances: Variances, state: Mapping[str, torch.Tensor]) -> _Fit:
+        """The fit from its `state_dict`; the variances are those after the fit."""
+        arrays = {name: tensor.numpy().copy() for name, tensor in state.items()}
+        mean, scale, best = (arrays.pop(name) for name in ("mean", "scale", "best"))
+        return _Fit(Critic.refitted(variances, arrays), mean, scale, best)
+
+    def _slopes(self, taylor: Taylor, w: FloatArray) -> FloatArray:
+        """Gradient in the numbers at the old mean for choices w [n, m], [n, c]."""
+        c = len(self._start)
+        slopes: FloatArray = taylor.gradient[:c] + w @ taylor.hessian[c:, :c]
+        return slopes
+
+    def mean(self, w: FloatArray) -> FloatArray:
+        """The new mean of the numbers for choices w [m]: the critic's maximum in the trust region, in the box, [c]."""
+        if self._region is None:
+            return self._start
+        step = self._region.step(self._slopes(self.taylor, w[None])[0])
+        result: FloatArray = np.clip(self._start + self._scale @ step, -1, 1)
+        return result
+
+    def value(self, taylor: Taylor) -> Value:
+        """Value of choices w [n, m] with the best numbers for each: w -> [n]."""
+        c = len(self._start)
+
+        def best(w: FloatArray) -> FloatArray:
+            pairs = ((w @ taylor.hessian[c:, c:]) * w).sum(axis=1) / 2
+            values = w @ taylor.gradient[c:] + pairs + self.critic.smooth_at(w)
+            if self._region is not None:
+                values = values + self._region.gain(self._slopes(taylor, w), self._damping)
+            result: FloatArray = values
+            return result
+
+        return best
 
 
-def _gradient(parameter: torch.nn.Parameter) -> torch.Tensor:
-    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+def _check(
+    sigma: float, minimum: float, exploration: float, share: float, memory: int, without: Sequence[str]
+) -> None:
+    sound = 0 < minimum <= sigma and 0 < exploration <= 1 and 0 <= share <= 1 and memory >= 0
+    if not sound:
+        raise ConfigError(
+            "policy_gradient needs 0 < sigma_minimum <= sigma, 0 < exploration <= 1, 0 <= posterior_share <= 1 and "
+            f"memory >= 0, got {minimum}, {sigma}, {exploration}, {share}, {memory}"
+        )
+    unknown = [trick for trick in without if trick not in TRICKS]
+    if unknown:
+        raise ConfigError(f"policy_gradient has no trick {unknown[0]!r} to do without: known are {', '.join(TRICKS)}")
+
+
+def _centre(space: DesignSpace) -> Encoding:
+    return Encoding(np.zeros(len(space.continuous)), np.zeros(len(space.discrete), dtype=np.int64))
+
+
+def _standardised(rewards: FloatArray, points: Points, variances: Variances) -> FloatArray:
+    """Rewards less their mean over their standard deviation, both weighted by nearness, not below -3, [designs].
+
+    One very bad design says no more about where the best is than a bad one.
+    """
+    weights = 1 / (points.noise + np.minimum(points.distances**MISFIT_POWER, 1e6) * variances.misfit / variances.noise)
+    mean = np.average(rewards, weights=weights)
+    deviation = math.sqrt(np.average((rewards - mean) ** 2, weights=weights))
+    result: FloatArray = np.maximum((rewards - mean) / (deviation + 1e-300), -3)
+    return result

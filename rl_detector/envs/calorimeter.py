@@ -15,14 +15,15 @@ import numpy as np
 
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.parameters import Categorical, Continuous
+from rl_detector.physics.materials import material
 from rl_detector.problem import DesignProblem
-from rl_detector.terms import Component, Constraint, Cost, Readout
 from rl_detector.reach.resolution import MINIMUM_EVENTS, ResolutionReach
+from rl_detector.settings import check_settings
 from rl_detector.simulators.fast_stack import FastStackSimulator
 from rl_detector.simulators.geant4 import Geant4Simulator
-from rl_detector.settings import check_settings
 from rl_detector.simulators.stack import Beam, Primaries, Stack, StackSimulator
 from rl_detector.space import Design, DesignSpace, FloatArray, Repeated
+from rl_detector.terms import Component, Constraint, Cost, Features, Readout
 
 ABSORBERS = ("Pb", "Fe")
 SCINTILLATORS = ("PbWO4", "polystyrene")
@@ -127,6 +128,59 @@ def components(layout: Design) -> list[Component]:
             result.append(Component(label, name, position, thickness))
         position += thickness
     return result
+
+
+def view(layout: Design) -> FloatArray:
+    """Where a design is, for a reconstruction shared by designs: 8 numbers of order 1 per scintillator, [8 layers].
+
+    Depth in front of it and thickness of it and of its absorber, each in radiation and in interaction lengths
+    (logarithms), its `sampling_weights` (logarithm), and whether it is PbWO4.
+    """
+    built, numbers, front = stack(layout), [], np.zeros(2)
+    weights = sampling_weights(layout)
+    parts = [material(name) for name in built.materials]
+    per_cm = np.array([[1 / part.radiation_length, 1 / part.interaction_length] for part in parts])
+    lengths = np.array(built.thicknesses)[:, None] * per_cm
+    for index, weight in enumerate(weights):
+        absorber, scintillator = lengths[2 * index], lengths[2 * index + 1]
+        front = front + absorber
+        depths = np.log1p(np.concatenate([front, scintillator, absorber]) * _UNITS) * _SPANS
+        numbers += [
+            *depths,
+            np.log(weight) / 1.5,
+            built.materials[2 * index + 1] == "PbWO4",
+        ]
+        front = front + scintillator
+    return np.array(numbers, dtype=np.float64)
+
+
+_UNITS = np.array([1.0, 2.0] * 3)
+_SPANS = np.array([1 / 1.5, 1.0] * 3)
+"""Logarithms of depths that span about 1 between the designs of the space."""
+
+LARGEST_WEIGHT = 200.0
+"""Bound of `sampling_weights`, where there is hardly any scintillator."""
+
+
+def sampling_weights(layout: Design) -> FloatArray:
+    """Energy lost in absorber and scintillator over that in the scintillator for a minimum-ionising particle, [layers].
+
+    One over the sampling fraction: the signal times it is the classical estimate of the energy that a layer absorbs.
+    """
+    built = stack(layout)
+    lost = np.array([material(n).mip_loss * t for n, t in zip(built.materials, built.thicknesses, strict=True)])
+    weights: FloatArray = np.minimum(1 + lost[0::2] / (lost[1::2] + 0.01), LARGEST_WEIGHT)
+    return weights
+
+
+def event_features(layout: Design, signals: FloatArray) -> FloatArray:
+    """What a linear fit may use of each event: 1, u, sqrt(u), sqrt(sum u) with u = signal * weight / 10 GeV.
+
+    Those of `shower_features`, with every layer calibrated so that coefficients of different designs are alike.
+    """
+    calibrated = signals * sampling_weights(layout) / 10
+    total = calibrated.sum(axis=1, keepdims=True)
+    return np.concatenate([np.ones_like(total), calibrated, np.sqrt(calibrated), np.sqrt(total)], axis=1)
 
 
 @dataclass(frozen=True)
@@ -254,6 +308,7 @@ def calorimeter(
         layout=components,
         metric="mean (E_rec - E)^2 / (E + 1 GeV) [GeV]",
         minimum_events=MINIMUM_EVENTS,
+        features=Features(view, event_features),
     )
     return replace(problem, reach=ResolutionReach(_reference(layers, photon_fraction, energy_low, energy_high)))
 

@@ -36,6 +36,31 @@ class ResolutionReach:
 
     reference: float
 
+    @property
+    def target(self) -> str:
+        """The energy of the primary in GeV."""
+        return "energy"
+
+    @property
+    def logarithmic(self) -> bool:
+        """reach = ln(reference / metric)."""
+        return True
+
+    @property
+    def needs_variance(self) -> bool:
+        """The losses are squared residuals."""
+        return False
+
+    def weights(self, target: FloatArray) -> FloatArray:
+        """1 / (E + 1 GeV)."""
+        weights: FloatArray = 1 / (target + 1)
+        return weights
+
+    def losses(self, predicted: FloatArray, variance: FloatArray | None, target: FloatArray) -> FloatArray:
+        """(E_rec - E)^2 / (E + 1 GeV) with E_rec >= 0."""
+        losses: FloatArray = (np.clip(predicted, 0, None) - target) ** 2 / (target + 1)
+        return losses
+
     def measure(self, readout: Readout) -> Measurement:
         """Reach of one readout with truth `energy` [events] in GeV and signals [events, layers] in GeV."""
         return self.measure_batch([readout])[0]

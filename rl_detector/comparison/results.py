@@ -1,0 +1,196 @@
+"""From the records of the runs to results.json: gains on a common grid, events to targets, what failed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rl_detector.checkpoint import write_atomically
+from rl_detector.comparison.plan import ComparedProblem, Comparison, Task
+from rl_detector.comparison.runner import stored_record
+from rl_detector.comparison.statistics import at_events, events_to_target
+from rl_detector.comparison.task import DONE, held_out_rewards
+from rl_detector.errors import RunFolderError
+from rl_detector.launch import versions
+from rl_detector.space import FloatArray
+
+POINTS = 60
+"""Most points of a stored curve, at events in geometric progression."""
+
+FRESH = 1
+"""Number of the held-out events on which the best design is judged; designs are chosen on those of number 0."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run, ready for tables and figures.
+
+    Attributes:
+        problem, agent, seed: which one.
+        state, reason: done, timeout or failed, and why.
+        budget, events: what it might spend and spent.
+        gains: at the events of the problem's grid, [points]; the latest holds after the end; empty if there is none.
+        targets: events to every target; None where it was not reached.
+        milliseconds_per_design: of the agent's own computing time; 0 where it proposed nothing.
+        failed_trials: evaluations that failed.
+        best_assignment: whether all choices are those of the best design; None where that is not known.
+    """
+
+    problem: str
+    agent: str
+    seed: int
+    state: str
+    reason: str
+    budget: int
+    events: int
+    gains: list[float]
+    targets: list[float | None]
+    milliseconds_per_design: float
+    failed_trials: int
+    best_assignment: bool | None = None
+
+
+@dataclass(frozen=True)
+class Results:
+    """All that tables and figures need.
+
+    Attributes:
+        agents, problems: labels in order, of the agents those that have runs and the reference.
+        reference: label of the agent that the others are compared with.
+        targets: gains whose events are counted.
+        names: label of an agent -> its name; settings of one algorithm are not each other's peers.
+        grids: label of a problem -> events of its curves.
+        bests: label of a problem -> what gain 1 is, where the best design is not known.
+        runs: all that have a record.
+        versions: of the packages.
+    """
+
+    agents: list[str]
+    problems: list[str]
+    reference: str
+    targets: list[float]
+    names: dict[str, str]
+    grids: dict[str, list[int]]
+    bests: dict[str, Any]
+    runs: list[Run]
+    versions: dict[str, str]
+
+    def of(self, problem: str, agent: str) -> list[Run]:
+        """Runs of an agent on a problem."""
+        return [run for run in self.runs if (run.problem, run.agent) == (problem, agent)]
+
+    def gains(self, problem: str, agent: str, events: float = math.inf) -> FloatArray:
+        """Gains of the runs that have a curve at these events (infinite: at the end), [runs]."""
+        curves = [run.gains for run in self.of(problem, agent) if run.gains]
+        grid = np.array(self.grids[problem], dtype=np.float64)
+        return np.array([at_events(grid, np.array(curve), np.array([events]))[0] for curve in curves])
+
+    def events_to(self, problem: str, agent: str, target: float) -> float:
+        """Median over runs of the events to a target; infinite if half of the runs did not reach it, NaN without runs.
+
+        Runs that failed count as not having reached it.
+        """
+        index = self.targets.index(target)
+        found = [run.targets[index] if run.targets else None for run in self.of(problem, agent)]
+        return float(np.median([math.inf if events is None else events for events in found])) if found else math.nan
+
+
+def collect(comparison: Comparison, folder: Path) -> Results:
+    """Results of all tasks that have a record with a result or a failure."""
+    runs: list[Run] = []
+    grids: dict[str, list[int]] = {}
+    bests: dict[str, Any] = {}
+    for problem in comparison.problems:
+        tasks = [task for task in comparison.tasks() if task.problem == problem]
+        records = [(task, record) for task in tasks if "state" in (record := stored_record(folder, task))]
+        grids[problem.label] = _grid(problem)
+        best = _best(problem, [record for _, record in records])
+        bests |= {problem.label: best} if best else {}
+        grid = np.array(grids[problem.label], dtype=np.float64)
+        runs += [_run(task, record, best, grid, comparison.targets) for task, record in records]
+    names = {agent.label: agent.agent["name"] for agent in comparison.agents}
+    there = {comparison.reference, *(run.agent for run in runs)}
+    agents = [label for label in comparison.agent_labels if label in there]
+    lists = agents, comparison.problem_labels, comparison.reference, list(comparison.targets)
+    return Results(*lists, names, grids, bests, runs, versions())
+
+
+def _grid(problem: ComparedProblem) -> list[int]:
+    """Events at which curves are stored: the ends of batches in about geometric progression."""
+    batch = problem.events_per_design * problem.designs_per_batch
+    points = np.geomspace(min(batch, problem.events), problem.events, POINTS)
+    whole = np.minimum(np.ceil(points / batch) * batch, problem.events)
+    return [int(events) for events in np.unique(whole)]
+
+
+def _best(problem: ComparedProblem, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Reward of the best known design and of the start on fresh events; empty where the truth is known."""
+    judged = [record for record in records if record.get("rewards")]
+    if not judged:
+        return {}
+    design, built = problem.best, problem.build()
+    if design is None:
+        found = [pair for record in judged for pair in zip(record["rewards"], record["designs"], strict=True)]
+        design = max(found, key=lambda pair: pair[0])[1]
+    start = built.start or design
+    rewards = held_out_rewards(built, [start, design], 4 * problem.held_out_events, FRESH)
+    return {"design": design, "reward": rewards[1], "start_reward": rewards[0]}
+
+
+def _run(
+    task: Task, record: Mapping[str, Any], best: Mapping[str, Any], grid: FloatArray, targets: Sequence[float]
+) -> Run:
+    events, gains = np.array(record.get("events", []), dtype=np.float64), _gains(record, best)
+    reached = [events_to_target(events, gains, target) for target in targets] if len(gains) else []
+    problem, agent = task.problem.label, task.agent.label
+    return Run(
+        *(problem, agent, task.seed, record["state"], record.get("reason", ""), task.budget.events),
+        events=int(events[-1]) if len(events) else 0,
+        gains=[round(gain, 5) for gain in at_events(events, gains, grid).tolist()] if len(gains) else [],
+        targets=[None if math.isinf(found) else found for found in reached],
+        milliseconds_per_design=round(record.get("milliseconds_per_design", 0.0), 4),
+        failed_trials=record.get("failed_trials", 0),
+        best_assignment=record.get("best_assignment"),
+    )
+
+
+def _gains(record: Mapping[str, Any], best: Mapping[str, Any]) -> FloatArray:
+    """Gain after every update; from rewards (reward - start's) / (best known - start's)."""
+    if not record.get("rewards") or not best:
+        return np.array(record.get("gains", []), dtype=np.float64)
+    rewards = np.array(record["rewards"], dtype=np.float64)
+    gains: FloatArray = (rewards - record["start_reward"]) / (best["reward"] - best["start_reward"])
+    return gains
+
+
+def write_results(results: Results, folder: Path) -> None:
+    """Write results.json, one run per line."""
+    data = asdict(results)
+    lines = ",\n".join(json.dumps(run) for run in data.pop("runs"))
+    head = json.dumps(data)[:-1]
+    write_atomically(folder / "results.json", f'{head},\n"runs": [\n{lines}\n]}}\n'.encode())
+
+
+def read_results(folder: Path) -> Results:
+    """Read results.json.
+
+    Raises:
+        RunFolderError: there is none, or it is not what `compare` wrote.
+    """
+    path = folder / "results.json"
+    try:
+        data = json.loads(path.read_bytes())
+        return Results(**{**data, "runs": [Run(**run) for run in data["runs"]]})
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunFolderError(f"{path} holds no results of a comparison ({error}): run it without --tables") from error
+
+
+def unfinished(results: Results) -> list[Run]:
+    """Runs that did not end by themselves."""
+    return [run for run in results.runs if run.state != DONE]
