@@ -42,10 +42,11 @@ def agent_class(name: str) -> Any:
             warnings.simplefilter("ignore", DeprecationWarning)  # of other libraries, about each other
             return getattr(import_module(module), cls)
     except ModuleNotFoundError as error:
-        if error.name not in _PEERS:
+        library = (error.name or "").partition(".")[0]
+        if library not in _PEERS:
             raise
         raise ConfigError(
-            f"the agent {name} needs the library {error.name}, which is not installed: pip install 'rl_detector[peers]'"
+            f"the agent {name} needs the library {library}, which is not installed: pip install 'rl_detector[peers]'"
         ) from error
 
 

@@ -7,6 +7,7 @@ Processes for Machine Learning, 2006, eq. 5.9).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,10 @@ COMPONENTS = ("linear", "bowl", "quadratic", "remainder", "landscape", "batch")
 
 MISFIT_POWER = 3
 """Variance of what the model lacks, against the squared distance from the centre: that of a cubic function."""
+
+AVERAGED = 0.25
+"""Share of the policy's variance over which the smooth components are averaged for the update. The optimum of an
+average over all of it is pulled away from steep sides; with no average at all the update follows every ripple."""
 
 _FASTEST = 4.0
 """Largest factor of a variance in one step towards the evidence."""
@@ -145,6 +150,12 @@ class Critic:
         noise = self._noise(points.noise, distances)
         self._fit = {"points": points, "y": y, "factor": factor, "alpha": alpha, "noise": noise}
 
+    @property
+    def points(self) -> Points:
+        """What it was fitted to."""
+        points: Points = self._fit["points"]
+        return points
+
     def data(self) -> dict[str, NDArray[Any]]:
         """What it was fitted to, as arrays."""
         points = self._fit["points"]
@@ -186,7 +197,7 @@ class Critic:
         now.misfit = float(np.clip(now.misfit * misfit_factor, 1e-7, 10))
 
     def taylor(self, w: FloatArray) -> Taylor:
-        """Gradient and Hessian averaged over z ~ N(0, 1), around the choices w [m]."""
+        """Gradient and Hessian around the mean and the choices w [m]."""
         return self._taylor(self._fit["alpha"][None], w)[0]
 
     def _taylor(self, alphas: FloatArray, w: FloatArray) -> list[Taylor]:
@@ -212,20 +223,23 @@ class Critic:
         ]
 
     def smooth_at(self, w: FloatArray) -> FloatArray:
-        """Remainder and landscape averaged over z ~ N(0, 1) at choices w [candidates, m], [candidates]."""
+        """Remainder and landscape around the mean at choices w [candidates, m], [candidates]."""
         alpha = self._fit["alpha"]
         values = [process.values(alpha, w) for process in self._processes()]
         return np.sum(values, axis=0) if values else np.zeros(len(w))
 
-    def smooth_variance(self, newest: int) -> float:
-        """Variance of fitted remainder and landscape over the newest designs."""
+    def nonquadratic_variance(self, newest: int, w: FloatArray) -> float:
+        """Variance of what is not quadratic in the smooth components, over the newest numbers with choices w [m]."""
         points, v, alpha = self._fit["points"], self.variances.components, self._fit["alpha"]
-        fitted = np.zeros(min(newest, len(alpha)))
+        widths = {"remainder": float(points.size), "landscape": float((points.scale**2).sum())}
+        total = 0.0
         for name, position in (("remainder", points.z), ("landscape", points.x)):
             if v.get(name):
-                at = np.concatenate([position, points.w], axis=1)
-                fitted += v[name] * _similarity(at[-newest:], at, points.length_squared) @ alpha
-        return float(fitted.var())
+                recent = np.concatenate([position[-newest:], np.tile(w, (len(position[-newest:]), 1))], axis=1)
+                everywhere = np.concatenate([position, points.w], axis=1)
+                fitted = v[name] * _similarity(recent, everywhere, points.length_squared) @ alpha
+                total += float(fitted.var()) * _nonquadratic_share(widths[name] / points.length_squared)
+        return total
 
     def draw(self, rng: np.random.Generator, n: int, w: FloatArray) -> list[Taylor]:
         """n draws of gradient and Hessian from the posterior (Matheron's rule: Wilson et al. 2020, eq. 6).
@@ -248,6 +262,15 @@ class Critic:
 
 def _factor(gain: float, loss: float) -> float:
     return float(np.clip(gain / max(loss, 1e-12), 1 / _FASTEST, _FASTEST))
+
+
+def _nonquadratic_share(width: float) -> float:
+    """Share of the variance of a smooth process beyond second order, over a Gaussian of summed variance / length^2.
+
+    The orders of exp(-|x - x'|^2 / (2 l^2)) share its variance nearly like a Poisson distribution of mean `width`.
+    """
+    varying = -math.expm1(-width)
+    return max(1 - math.exp(-width) * (width + width**2 / 2) / varying, 0.0) if varying > 1e-9 else 0.0
 
 
 def _inverse(matrix: FloatArray) -> FloatArray:
@@ -317,7 +340,7 @@ def _moments(points: Points, alphas: FloatArray, v: Mapping[str, float]) -> tupl
 
 @dataclass(frozen=True)
 class _Process:
-    """A smooth component seen from the policy z ~ N(0, 1).
+    """A smooth component seen from the policy, averaged over z ~ N(0, AVERAGED).
 
     Attributes:
         position: of the designs, less the policy's mean, along axes of the policy: [designs, c].
@@ -335,8 +358,8 @@ class _Process:
     length_squared: float
 
     def _near(self) -> FloatArray:
-        """E_z exp(-|position(z) - position_i|^2 / (2 l^2)), [designs]."""
-        width = self.length_squared + self.spread**2
+        """Average of exp(-|position(z) - position_i|^2 / (2 l^2)), [designs]."""
+        width = self.length_squared + AVERAGED * self.spread**2
         factor = np.sqrt(self.length_squared / width).prod()
         average: FloatArray = factor * np.exp(-(self.position**2 / (2 * width)).sum(axis=1))
         return average

@@ -38,6 +38,10 @@ TRICKS = (
 )
 """What can be switched off with `without`, see PolicyGradient."""
 
+BIAS = 1.5
+"""Squared bias of the slope at the centre over the variance of what is not quadratic, that of a cubic
+term: z^3 = He_3 + 3 z has the slope 3, and He_3 / sqrt(6) the variance 1."""
+
 UPDATE_SHARE = 32
 """The critic is fitted anew when this fraction of what it holds is new: that bounds the agent's own time."""
 
@@ -200,20 +204,23 @@ class PolicyGradient:
         shape = hessian - np.eye(len(hessian)) * mean_curvature if "shape" in self._tricks else np.zeros_like(hessian)
         values, vectors = np.linalg.eigh(shape)
         stretched = self._scale @ (vectors * np.exp(rate * np.clip(values, -0.5, 0.5))) @ vectors.T
-        common = rate * np.clip(math.log(self._most_telling(fit)), -1, 1) if "sigma" in self._tricks else 0.0
+        common = rate * np.clip(math.log(self._best_bandwidth(fit)), -1, 1) if "sigma" in self._tricks else 0.0
         values, vectors = np.linalg.eigh(stretched @ stretched.T * math.exp(2 * common))
         spread = np.clip(np.sqrt(np.maximum(values, 0)), self._sigma_minimum, self._sigma)
         self._scale = (vectors * spread) @ vectors.T
 
-    def _most_telling(self, fit: _Fit) -> float:
-        """Factor k by which sigma should change so that one evaluation tells most about the optimum.
+    def _best_bandwidth(self, fit: _Fit) -> float:
+        """Factor k by which sigma should change so that the optimum is found most exactly.
 
-        The information on the position of the optimum is k^2 / (noise + misfit k^6), where misfit is the variance of
-        what is not quadratic; it is largest at k = (noise / (2 misfit))^(1/6).
+        The slope at the centre, seen over a width k, has the variance noise p / (N k^2) from N evaluations near by and
+        p slopes, and the squared bias misfit k^4 from what is not quadratic, which no number of evaluations averages
+        out. The sum is smallest at k = (p noise / (2 N misfit))^(1/6): the choice of a bandwidth in local regression
+        (Fan and Gijbels 1996, section 3.2.3).
         """
-        variances = fit.critic.variances
-        misfit = variances.misfit + fit.critic.smooth_variance(3 * self._new)
-        return float((variances.noise / (2 * misfit)) ** (1 / 6))
+        variances, points = fit.critic.variances, fit.critic.points
+        misfit = BIAS * (variances.misfit + fit.critic.nonquadratic_variance(3 * self._new, fit.w))
+        near = (1 / (1 + points.distances**MISFIT_POWER)).sum()
+        return float((points.u.shape[1] * variances.noise / (2 * near * misfit)) ** (1 / 6))
 
     def recommend(self, observation: FloatArray) -> Encoding:
         """The mean of the numbers for the best choices, in the box."""

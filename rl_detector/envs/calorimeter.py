@@ -6,7 +6,8 @@ six binary materials, 1-20 GeV photons and pions, limits on length and price.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,7 @@ from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.parameters import Categorical, Continuous
 from rl_detector.physics.materials import material
 from rl_detector.problem import DesignProblem
+from rl_detector.reach.mutual_information import MutualInformationReach
 from rl_detector.reach.resolution import MINIMUM_EVENTS, ResolutionReach
 from rl_detector.settings import check_settings
 from rl_detector.simulators.fast_stack import FastStackSimulator
@@ -273,6 +275,7 @@ def calorimeter(
     energy_high: float = 20.0,
     cost_weight: float = 0.05,
     penalty_weight: float = 5.0,
+    reach: str = "resolution",
 ) -> DesignProblem:
     """The calorimeter as a design problem.
 
@@ -286,7 +289,10 @@ def calorimeter(
         energy_low, energy_high: uniform spectrum of kinetic energies in GeV.
         cost_weight: reach that spending the whole price limit must buy.
         penalty_weight: reach per relative violation of a limit.
+        reach: "resolution" or "mutual_information" (of energy and signals, see MutualInformationReach).
     """
+    if reach not in REACHES:
+        raise ConfigError(f"unknown reach {reach!r} of the calorimeter: known are {', '.join(REACHES)}")
     if layers < 1:
         raise ConfigError(f"a calorimeter needs at least 1 layer, got {layers}")
     beam = Beam({"gamma": photon_fraction, "pi+": 1 - photon_fraction}, energy_low, energy_high)
@@ -310,14 +316,42 @@ def calorimeter(
         minimum_events=MINIMUM_EVENTS,
         features=Features(view, event_features),
     )
-    return replace(problem, reach=ResolutionReach(_reference(layers, photon_fraction, energy_low, energy_high)))
+    beamline = (layers, photon_fraction, energy_low, energy_high)
+    if reach == "resolution":
+        return replace(problem, reach=ResolutionReach(_reference(*beamline)))
+    information = MutualInformationReach("energy", _entropy(energy_low, energy_high), _information(*beamline))
+    return replace(problem, reach=information, metric="minus the information on the energy [bits]")
+
+
+REACHES = ("resolution", "mutual_information")
 
 
 @lru_cache
 def _reference(layers: int, photon_fraction: float, energy_low: float, energy_high: float) -> float:
     """Metric of the first baseline in the fast simulator, in GeV."""
+    beamline = (layers, photon_fraction, energy_low, energy_high)
+    return float(np.mean([ResolutionReach(1.0).measure(readout).metric for readout in _references(*beamline)]))
+
+
+@lru_cache
+def _information(layers: int, photon_fraction: float, energy_low: float, energy_high: float) -> float:
+    """Information of the first baseline in the fast simulator, in bits."""
+    reach = MutualInformationReach("energy", _entropy(energy_low, energy_high))
+    beamline = (layers, photon_fraction, energy_low, energy_high)
+    return float(np.mean([reach.measure(readout).diagnostics["bits"] for readout in _references(*beamline)]))
+
+
+def _references(layers: int, photon_fraction: float, energy_low: float, energy_high: float) -> Iterator[Readout]:
+    """Samples of the first baseline in the fast simulator."""
     beam = Beam({"gamma": photon_fraction, "pi+": 1 - photon_fraction}, energy_low, energy_high)
     start = next(iter(baselines(layers).values()))
-    simulator, reach = CalorimeterSimulator(FastStackSimulator(), beam), ResolutionReach(1.0)
-    seeds = range(REFERENCE_SEED, REFERENCE_SEED + REFERENCE_SAMPLES)
-    return float(np.mean([reach.measure(simulator.simulate(start, REFERENCE_EVENTS, seed)).metric for seed in seeds]))
+    simulator = CalorimeterSimulator(FastStackSimulator(), beam)
+    for seed in range(REFERENCE_SEED, REFERENCE_SEED + REFERENCE_SAMPLES):
+        yield simulator.simulate(start, REFERENCE_EVENTS, seed)
+
+
+def _entropy(energy_low: float, energy_high: float) -> float:
+    """Entropy of the uniform spectrum in bits, for energies in GeV."""
+    if energy_low >= energy_high:
+        raise ConfigError("a beam of one energy has no information to give: reach=mutual_information needs a spectrum")
+    return math.log2(energy_high - energy_low)

@@ -35,14 +35,17 @@ STARTS: dict[str, Design] = {
 }
 
 LIGHT: dict[str, dict[str, Any]] = {
-    "bayesian": {"most_points": 40, "raw_samples": 16, "restarts": 1, "iterations": 3, "samples": 8},
+    "bayesian": {"startup": 8, "most_points": 24, "raw_samples": 16, "restarts": 1, "iterations": 2, "samples": 8},
     "turbo": {"most_points": 50, "candidates": 100},
     "sac": {"hidden": 32, "gradient_steps": 1},
     "l_gso": {"training_steps": 50},
 }
 """Settings that save time where an agent's own are slow; all others are tested with their defaults."""
 
-BATCHES = {"bayesian": 6, "turbo": 10}
+SIZES = {"bayesian": 4}
+"""Designs per batch of slow agents where the number does not matter; all others have 16."""
+
+BATCHES = {"bayesian": 3, "turbo": 8}
 """Batches within which slow agents, which need few, have to improve; all others have 20."""
 
 Make = Callable[[DesignSpace, int, Design | None], Agent]
@@ -92,27 +95,27 @@ def saved(agent: Agent) -> Any:
     return torch.load(buffer, weights_only=True)
 
 
-def check_resume(make: Make, space: DesignSpace, start: Design) -> None:
+def check_resume(make: Make, space: DesignSpace, start: Design, n: int = 9) -> None:
     """An agent saved between ask and tell, and one that went on meanwhile, propose bit-identical designs."""
     agent, rngs = make(space, 5, start), [np.random.default_rng(8) for _ in range(2)]
     for _ in range(4):
-        step(agent, 9, rngs[0])
-    pending = agent.ask(NOTHING, 7)
+        step(agent, n, rngs[0])
+    pending = agent.ask(NOTHING, n - 2)
     state = saved(agent)
     rngs[1].bit_generator.state = rngs[0].bit_generator.state
     resumed = make(space, 5, start)
     resumed.load_state_dict(state)
     for one, rng in zip((agent, resumed), rngs, strict=True):
-        one.tell(Batch(pending, reward(pending), np.zeros(7)))
-        step(one, 9, rng)
+        one.tell(Batch(pending, reward(pending), np.zeros(n - 2)))
+        step(one, n, rng)
     for _ in range(3):
-        assert_same(step(agent, 9, rngs[0]), step(resumed, 9, rngs[1]))
+        assert_same(step(agent, n, rngs[0]), step(resumed, n, rngs[1]))
     assert_same(agent.recommend(NOTHING), resumed.recommend(NOTHING))
     assert agent.metrics() == resumed.metrics()
 
 
-def test_resume_is_bit_identical(make: Make, kind: str) -> None:
-    check_resume(make, SPACES[kind], STARTS[kind])
+def test_resume_is_bit_identical(make: Make, name: str, kind: str) -> None:
+    check_resume(make, SPACES[kind], STARTS[kind], SIZES.get(name, 9))
 
 
 class Forgetful(PolicyGradient):
@@ -147,12 +150,12 @@ def test_a_saved_state_does_not_change_when_the_agent_goes_on(make: Make) -> Non
     assert_same(late.ask(NOTHING, 5), expected.ask(NOTHING, 5))
 
 
-def test_the_seed_decides(make: Make, kind: str) -> None:
+def test_the_seed_decides(make: Make, name: str, kind: str) -> None:
     def proposals(seed: int) -> Encoding:
         agent, rng = make(SPACES[kind], seed, STARTS[kind]), np.random.default_rng(3)
         for _ in range(3):
-            step(agent, 16, rng)
-        return agent.ask(NOTHING, 16)
+            step(agent, SIZES.get(name, 16), rng)
+        return agent.ask(NOTHING, SIZES.get(name, 16))
 
     assert_same(proposals(1), proposals(1))
     assert any((a != b).any() for a, b in zip(proposals(1), proposals(2), strict=True))
@@ -201,7 +204,7 @@ def test_recommend_draws_no_random_numbers(make: Make) -> None:
 
 @pytest.mark.parametrize("share", [0.5, 0.7])
 def test_improves_on_a_noisy_start(make: Make, name: str, kind: str, share: float) -> None:
-    """320 designs (96 or 160 of slow agents) with noise 0.1 close more than half of the gap; so do 450 of which 30 %
+    """320 designs (48 or 128 of slow agents) with noise 0.1 close more than half of the gap; so do 450 of which 30 %
     failed."""
     space, start, rng = SPACES[kind], STARTS[kind], np.random.default_rng(4)
     agent = make(space, 0, start)
