@@ -7,7 +7,6 @@ Processes for Machine Learning, 2006, eq. 5.9).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, lapack  # type: ignore[import-untyped]
 
-from rl_detector.space import FloatArray, IntArray
+from rl_detector.agents.components import (
+    KERNELS,
+    Points,
+    SmoothProcess,
+    draw_hessians,
+    draw_smooth,
+    nonquadratic_share,
+    quadratic_values,
+    similarity,
+)
+from rl_detector.space import FloatArray
 
 COMPONENTS = ("linear", "bowl", "quadratic", "remainder", "landscape", "batch")
 """Terms of the model, see `Critic`."""
@@ -24,59 +33,8 @@ COMPONENTS = ("linear", "bowl", "quadratic", "remainder", "landscape", "batch")
 MISFIT_POWER = 3
 """Variance of what the model lacks, against the squared distance from the centre: that of a cubic function."""
 
-AVERAGED = 0.25
-"""Share of the policy's variance over which the smooth components are averaged for the update. The optimum of an
-average over all of it is pulled away from steep sides; with no average at all the update follows every ripple."""
-
 _FASTEST = 4.0
 """Largest factor of a variance in one step towards the evidence."""
-
-
-@dataclass(frozen=True)
-class Points:
-    """Evaluated designs in the coordinates of the policy.
-
-    Attributes:
-        x: continuous part less the policy's mean, in units of the initial spread: [designs, c].
-        scale: symmetric root of the policy's covariance in the same units, [c, c].
-        z: continuous part, whitened by the policy: [designs, c].
-        w: choices, one-hot less 1 / choices, of all slots in a row: [designs, m].
-        noise: relative variances of the rewards, about 1: [designs].
-        batch: number of the batch that each was evaluated in: [designs].
-        slots: number of discrete slots.
-    """
-
-    x: FloatArray
-    scale: FloatArray
-    z: FloatArray
-    w: FloatArray
-    noise: FloatArray
-    batch: IntArray
-    slots: int
-
-    @property
-    def u(self) -> FloatArray:
-        """Both parts, [designs, c + m]."""
-        return np.concatenate([self.z, self.w], axis=1)
-
-    @property
-    def size(self) -> int:
-        """Number c of continuous coordinates."""
-        return self.z.shape[1]
-
-    @property
-    def length_squared(self) -> float:
-        """Squared length scale of remainder and landscape: that of a policy's extent, in as many coordinates."""
-        return float(self.size + self.slots)
-
-    @property
-    def distances(self) -> FloatArray:
-        """Mean squared whitened coordinate, [designs]; 1 is the policy's own."""
-        return (self.z**2).mean(axis=1) if self.size else np.zeros(len(self.z))
-
-    def bowl(self) -> FloatArray:
-        """(|z|^2 - c) / sqrt(2 c), of mean 0 and variance 1 under the policy, [designs]."""
-        return ((self.z**2).sum(axis=1) - self.size) / np.sqrt(2 * max(self.size, 1))
 
 
 @dataclass
@@ -121,14 +79,13 @@ class Taylor:
 
 @dataclass
 class Critic:
-    """reward = 1 + linear(u) + bowl(|z|^2) + quadratic(u, pairs included) + remainder(u) + landscape(x, w) + batch
-        + noise + misfit.
+    """reward = 1 + linear(u) + bowl(|z|^2) + quadratic(u) + remainder(u) + landscape(x, w) + batch + noise + misfit.
 
-    linear and quadratic have independent normal weights, bowl is one common curvature, remainder is a process with a
-    squared-exponential covariance, for everything that is smooth but not quadratic. landscape is the same at the scale of the first policy:
-    what was learned there is remembered while the policy shrinks and wanders. batch is what the designs of one batch share, because they
-    share their events. Noise has the relative variances
-    of the stated errors; misfit grows with the cube of the squared distance, so old, far evaluations count less.
+    linear and quadratic (pairs included) have independent normal weights, bowl is one common curvature. remainder is a
+    process with a squared-exponential covariance, for all that is smooth but not quadratic; landscape is the same at
+    the scale of the first policy: what was learned there is remembered while the policy shrinks and wanders. batch is
+    what designs of one batch share, because they share their events. Noise has the relative variances of the stated
+    errors; misfit grows with the cube of the squared distance, so far evaluations count less.
 
     Attributes:
         variances: the strengths, kept from fit to fit.
@@ -141,7 +98,7 @@ class Critic:
 
     def fit(self, points: Points, y: FloatArray, steps: int = 1) -> None:
         """Fit standardised rewards y [designs], with `steps` steps of the variances towards the evidence first."""
-        kernels = {name: _KERNELS[name](points, points) for name in self.variances.components}
+        kernels = {name: KERNELS[name](points, points) for name in self.variances.components}
         distances = np.minimum(points.distances**MISFIT_POWER, 1e6)
         for _ in range(steps if self.evidence else 0):
             self._follow_evidence(kernels, y, points.noise, distances)
@@ -208,7 +165,7 @@ class Critic:
                 process.add(g, h, alpha, w)
         return [Taylor(g, h) for g, h in zip(gradient, hessian, strict=True)]
 
-    def _processes(self) -> list[_Process]:
+    def _processes(self) -> list[SmoothProcess]:
         """The smooth components, as seen from the policy."""
         points, v = self._fit["points"], self.variances.components
         own, size = np.eye(points.size), points.size
@@ -217,7 +174,7 @@ class Critic:
             spread, axes = np.linalg.eigh(points.scale)
             coordinates["landscape"] = (points.x @ axes, spread, axes)
         return [
-            _Process(*coordinates[name], points.w, v[name], points.length_squared)
+            SmoothProcess(*coordinates[name], points.w, v[name], points.length_squared)
             for name in coordinates
             if v.get(name)
         ]
@@ -237,8 +194,8 @@ class Critic:
             if v.get(name):
                 recent = np.concatenate([position[-newest:], np.tile(w, (len(position[-newest:]), 1))], axis=1)
                 everywhere = np.concatenate([position, points.w], axis=1)
-                fitted = v[name] * _similarity(recent, everywhere, points.length_squared) @ alpha
-                total += float(fitted.var()) * _nonquadratic_share(widths[name] / points.length_squared)
+                fitted = v[name] * similarity(recent, everywhere, points.length_squared) @ alpha
+                total += float(fitted.var()) * nonquadratic_share(widths[name] / points.length_squared)
         return total
 
     def draw(self, rng: np.random.Generator, n: int, w: FloatArray) -> list[Taylor]:
@@ -249,28 +206,19 @@ class Critic:
         points, fit, v = self._fit["points"], self._fit, self.variances.components
         u = points.u
         linear = rng.standard_normal((n, u.shape[1])) * np.sqrt(v.get("linear", 0.0))
-        quadratic = _symmetric(rng, n, points, v.get("quadratic", 0.0), v.get("bowl", 0.0))
-        values = u @ linear.T + rng.standard_normal(n) + _quadratic_values(points, quadratic)
+        quadratic = draw_hessians(rng, n, points, v.get("quadratic", 0.0), v.get("bowl", 0.0))
+        values = u @ linear.T + rng.standard_normal(n) + quadratic_values(points, quadratic)
         offsets = rng.standard_normal((int(points.batch.max()) + 1, n)) * np.sqrt(v.get("batch", 0.0))
-        values += offsets[points.batch] + _random_smooth(rng, n, points, points.z, v.get("remainder", 0.0))
-        values += _random_smooth(rng, n, points, points.x, v.get("landscape", 0.0))
+        values += offsets[points.batch] + draw_smooth(rng, n, points, points.z, v.get("remainder", 0.0))
+        values += draw_smooth(rng, n, points, points.x, v.get("landscape", 0.0))
         noise = rng.standard_normal((len(u), n)) * np.sqrt(fit["noise"])[:, None]
         corrections = cho_solve(fit["factor"], fit["y"][:, None] - values - noise)
         gradient, hessian = _moments(points, corrections.T, v)
         return [Taylor(*pair) for pair in zip(gradient + linear, hessian + quadratic, strict=True)]
 
 
-def _factor(gain: float, loss: float) -> float:
-    return float(np.clip(gain / max(loss, 1e-12), 1 / _FASTEST, _FASTEST))
-
-
-def _nonquadratic_share(width: float) -> float:
-    """Share of the variance of a smooth process beyond second order, over a Gaussian of summed variance / length^2.
-
-    The orders of exp(-|x - x'|^2 / (2 l^2)) share its variance nearly like a Poisson distribution of mean `width`.
-    """
-    varying = -math.expm1(-width)
-    return max(1 - math.exp(-width) * (width + width**2 / 2) / varying, 0.0) if varying > 1e-9 else 0.0
+def _factor(gain: Any, loss: Any) -> float:
+    return float(np.clip(float(gain) / max(float(loss), 1e-12), 1 / _FASTEST, _FASTEST))
 
 
 def _inverse(matrix: FloatArray) -> FloatArray:
@@ -279,51 +227,6 @@ def _inverse(matrix: FloatArray) -> FloatArray:
     lower, _ = lapack.dpotri(factor, lower=1)
     inverse: FloatArray = np.tril(lower) + np.tril(lower, -1).T
     return inverse
-
-
-def _linear(a: Points, b: Points) -> FloatArray:
-    return a.z @ b.z.T + a.w @ b.w.T
-
-
-def _bowl(a: Points, b: Points) -> FloatArray:
-    return np.outer(a.bowl(), b.bowl())
-
-
-def _quadratic(a: Points, b: Points) -> FloatArray:
-    """sum_{i<j} u_i u_j u'_i u'_j + sum_i (z_i^2 - 1)(z'_i^2 - 1) / 2."""
-    ua, ub = a.u, b.u
-    pairs = ((ua @ ub.T) ** 2 - (ua**2) @ (ub**2).T) / 2
-    result: FloatArray = pairs + (a.z**2 - 1) @ (b.z**2 - 1).T / 2
-    return result
-
-
-def _remainder(a: Points, b: Points) -> FloatArray:
-    return _similarity(a.u, b.u, b.length_squared)
-
-
-def _batch(a: Points, b: Points) -> FloatArray:
-    return (a.batch[:, None] == b.batch).astype(np.float64)
-
-
-def _landscape(a: Points, b: Points) -> FloatArray:
-    return _similarity(np.concatenate([a.x, a.w], axis=1), np.concatenate([b.x, b.w], axis=1), b.length_squared)
-
-
-_KERNELS = {
-    "linear": _linear,
-    "bowl": _bowl,
-    "quadratic": _quadratic,
-    "remainder": _remainder,
-    "landscape": _landscape,
-    "batch": _batch,
-}
-
-
-def _similarity(a: FloatArray, b: FloatArray, length_squared: float) -> FloatArray:
-    """exp(-|a - b|^2 / (2 length^2)), [rows of a, rows of b]."""
-    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
-    result: FloatArray = np.exp(-np.maximum(squares, 0) / (2 * length_squared))
-    return result
 
 
 def _moments(points: Points, alphas: FloatArray, v: Mapping[str, float]) -> tuple[FloatArray, FloatArray]:
@@ -336,73 +239,3 @@ def _moments(points: Points, alphas: FloatArray, v: Mapping[str, float]) -> tupl
     curvature += v.get("bowl", 0.0) * (alphas @ points.bowl())[:, None] * np.sqrt(2 / max(c, 1))
     hessian[:, np.arange(c), np.arange(c)] = curvature
     return v.get("linear", 0.0) * alphas @ u, hessian
-
-
-@dataclass(frozen=True)
-class _Process:
-    """A smooth component seen from the policy, averaged over z ~ N(0, AVERAGED).
-
-    Attributes:
-        position: of the designs, less the policy's mean, along axes of the policy: [designs, c].
-        spread: of the policy along these axes, [c].
-        axes: directions of the axes in z, in columns: [c, c].
-        w: choices of the designs, [designs, m].
-        variance, length_squared: of the process.
-    """
-
-    position: FloatArray
-    spread: FloatArray
-    axes: FloatArray
-    w: FloatArray
-    variance: float
-    length_squared: float
-
-    def _near(self) -> FloatArray:
-        """Average of exp(-|position(z) - position_i|^2 / (2 l^2)), [designs]."""
-        width = self.length_squared + AVERAGED * self.spread**2
-        factor = np.sqrt(self.length_squared / width).prod()
-        average: FloatArray = factor * np.exp(-(self.position**2 / (2 * width)).sum(axis=1))
-        return average
-
-    def values(self, alpha: FloatArray, w: FloatArray) -> FloatArray:
-        """Average over the policy at choices w [candidates, m], [candidates]."""
-        result: FloatArray = _similarity(w, self.w, self.length_squared) @ (self.variance * alpha * self._near())
-        return result
-
-    def add(self, gradient: FloatArray, hessian: FloatArray, alpha: FloatArray, w: FloatArray) -> None:
-        """Add the derivatives of that average with respect to the mean of z, at choices w [m], in place."""
-        c, slope = len(self.spread), self.spread / (self.length_squared + self.spread**2)
-        near = self.variance * alpha * self._near() * _similarity(w[None], self.w, self.length_squared)[0]
-        pulls = self.position * slope
-        gradient[:c] += self.axes @ (pulls.T @ near)
-        curved = (pulls.T * near) @ pulls - np.diag(slope * self.spread) * near.sum()
-        hessian[:c, :c] += self.axes @ curved @ self.axes.T
-
-
-def _symmetric(rng: np.random.Generator, n: int, points: Points, pairs: float, bowl: float) -> FloatArray:
-    """n Hessians drawn from the prior, [n, c + m, c + m]."""
-    c, columns = points.size, points.z.shape[1] + points.w.shape[1]
-    upper = np.triu(rng.standard_normal((n, columns, columns)), 1) * np.sqrt(pairs)
-    drawn = upper + upper.transpose(0, 2, 1)
-    common = rng.standard_normal((n, 1)) * np.sqrt(2 * bowl / max(c, 1))
-    drawn[:, np.arange(c), np.arange(c)] = rng.standard_normal((n, c)) * np.sqrt(2 * pairs) + common
-    return drawn
-
-
-def _quadratic_values(points: Points, hessians: FloatArray) -> FloatArray:
-    """u . H . u / 2 less its mean over the policy's z, [designs, n]."""
-    u, c = points.u, points.size
-    diagonal = hessians[:, np.arange(c), np.arange(c)].sum(axis=1)
-    return np.stack([((u @ h) * u).sum(axis=1) for h in hessians], axis=1) / 2 - diagonal / 2
-
-
-def _random_smooth(
-    rng: np.random.Generator, n: int, points: Points, position: FloatArray, variance: float, waves: int = 128
-) -> FloatArray:
-    """n draws of a smooth component at the designs, [designs, n] (random Fourier features: Rahimi and Recht 2007)."""
-    u = np.concatenate([position, points.w], axis=1)
-    frequencies = rng.standard_normal((u.shape[1], waves)) / np.sqrt(points.length_squared)
-    phases = rng.uniform(0, 2 * np.pi, waves)
-    amplitudes = rng.standard_normal((waves, n)) * np.sqrt(2 * variance / waves)
-    drawn: FloatArray = np.cos(u @ frequencies + phases) @ amplitudes
-    return drawn

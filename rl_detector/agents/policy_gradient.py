@@ -27,7 +27,8 @@ from rl_detector.agent import Batch
 from rl_detector.agents.advantages import finite_rewards
 from rl_detector.agents.archive import Archive
 from rl_detector.agents.choices import Slots
-from rl_detector.agents.critic import COMPONENTS, MISFIT_POWER, Critic, Points, Taylor, Variances
+from rl_detector.agents.components import Points
+from rl_detector.agents.critic import COMPONENTS, MISFIT_POWER, Critic, Taylor, Variances
 from rl_detector.agents.trust_region import TrustRegion
 from rl_detector.errors import ConfigError
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray, IntArray
@@ -61,12 +62,13 @@ class PolicyGradient:
         exploration: probability shared out among all choices of a slot, so that none dies.
         posterior_share: share of the proposals whose choices are the best of a draw from the critic's posterior
             (Thompson 1933); the others come from the categoricals.
-        memory: evaluations that the critic is fitted to; 0: only the newest batch.
+        memory: evaluations that the critic is fitted to; 0: only the newest batch; None: 1000, or ten per coordinate
+            where that is more.
         without: tricks to do without, for ablations. antithetic: proposals come in pairs mu +- delta, whose difference
-            is free of all even terms; evidence: strengths of the critic's components follow the data; bowl, quadratic,
-            remainder, landscape, batch: components of the critic; posterior: Thompson choices; conditional: the mean of the numbers
-            follows the choices; sigma: spread where an evaluation tells most; shape: full covariance from the Hessian;
-            errors: weights from the stated errors of the rewards.
+            is free of all even terms; posterior: Thompson choices; conditional: the mean of the numbers follows the
+            choices; sigma: the spread with the most exact optimum; shape: full covariance from the Hessian; evidence:
+            strengths of the critic's components follow the data; errors: weights from the stated errors of the
+            rewards; bowl, quadratic, remainder, landscape, batch: components of the critic.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class PolicyGradient:
         sigma_minimum: float = 0.002,
         exploration: float = 0.2,
         posterior_share: float = 0.5,
-        memory: int = 1000,
+        memory: int | None = None,
         without: Sequence[str] = (),
     ) -> None:
         _check(sigma, sigma_minimum, exploration, posterior_share, memory, without)
@@ -94,9 +96,9 @@ class PolicyGradient:
         self._mean, self._choices = first.continuous.copy(), first.discrete.copy()
         self._scale = np.eye(width) * sigma
         self._logits = np.zeros(self._slots.width)
-        self._archive = Archive(width, len(space.discrete), memory)
-        kept = tuple(name for name in COMPONENTS if name == "linear" or name in self._tricks)
         columns = max(width + self._slots.width - len(space.discrete), 1)
+        self._archive = Archive(width, len(space.discrete), max(1000, 10 * columns) if memory is None else memory)
+        kept = tuple(name for name in COMPONENTS if name == "linear" or name in self._tricks)
         self._variances = Variances.initial(width, columns, kept)
         self._fit: _Fit | None = None
         self._new = 0
@@ -140,7 +142,7 @@ class PolicyGradient:
         return np.array(found, dtype=np.int64).reshape(starts.shape)
 
     def tell(self, batch: Batch) -> None:
-        """(3) and (4): fit the critic, one natural-gradient step of the policy; (2), the evaluation, came in between."""
+        """(3) and (4): fit the critic, one natural-gradient step of the policy; (2), the evaluation, came before."""
         rewards = finite_rewards(batch)
         if batch.revised is not None:
             self._archive.revise(batch.revised)
@@ -173,9 +175,11 @@ class PolicyGradient:
         z = np.linalg.solve(self._scale, (archive.continuous - self._mean).T).T
         far = np.sqrt((z**2).mean(axis=1)) if z.shape[1] else np.zeros(len(z))
         z = z * np.minimum(1, 6 / np.maximum(far, 1e-9))[:, None]
-        noise = archive.relative_variances() if "errors" in self._tricks else np.ones(len(z))
+        noise = archive.relative_variances() if "errors" in self._tricks else np.full(len(z), 1.0)
         x, scale = (archive.continuous - self._mean) / self._sigma, self._scale / self._sigma
-        points = Points(x, scale, z, self._slots.columns(archive.discrete), noise, archive.batch, len(self.space.discrete))
+        points = Points(
+            x, scale, z, self._slots.columns(archive.discrete), noise, archive.batch, len(self.space.discrete)
+        )
         return points, _standardised(archive.rewards, points, self._variances)
 
     def _best_choices(self, fit: _Fit) -> IntArray:
@@ -282,14 +286,14 @@ class _Fit:
 
     def state_dict(self) -> dict[str, Any]:
         """What the critic was fitted to, and around what."""
-        arrays = {**self.critic.data(), "mean": self._start, "scale": self._scale, "best": self.w}
+        arrays = {**self.critic.data(), "policy_mean": self._start, "policy_scale": self._scale, "choices": self.w}
         return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
     @staticmethod
     def restored(variances: Variances, state: Mapping[str, torch.Tensor]) -> _Fit:
         """The fit from its `state_dict`; the variances are those after the fit."""
         arrays = {name: tensor.numpy().copy() for name, tensor in state.items()}
-        mean, scale, best = (arrays.pop(name) for name in ("mean", "scale", "best"))
+        mean, scale, best = (arrays.pop(name) for name in ("policy_mean", "policy_scale", "choices"))
         return _Fit(Critic.refitted(variances, arrays), mean, scale, best)
 
     def _slopes(self, taylor: Taylor, w: FloatArray) -> FloatArray:
@@ -322,9 +326,9 @@ class _Fit:
 
 
 def _check(
-    sigma: float, minimum: float, exploration: float, share: float, memory: int, without: Sequence[str]
+    sigma: float, minimum: float, exploration: float, share: float, memory: int | None, without: Sequence[str]
 ) -> None:
-    sound = 0 < minimum <= sigma and 0 < exploration <= 1 and 0 <= share <= 1 and memory >= 0
+    sound = 0 < minimum <= sigma and 0 < exploration <= 1 and 0 <= share <= 1 and (memory or 0) >= 0
     if not sound:
         raise ConfigError(
             "policy_gradient needs 0 < sigma_minimum <= sigma, 0 < exploration <= 1, 0 <= posterior_share <= 1 and "

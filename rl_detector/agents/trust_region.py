@@ -28,7 +28,7 @@ class TrustRegion:
     def damping(self, gradient: FloatArray) -> float:
         """The multiplier m >= 0 for which (m - H)^-1 b is the best step; above the largest eigenvalue of H."""
         b = self._vectors.T @ gradient
-        largest = self._values.max()
+        largest = float(self._values.max())
         if largest < -1e-9 and np.linalg.norm(b / -self._values) <= self._radius:
             return 0.0
         low = max(largest, 0.0) + 1e-9
@@ -37,7 +37,7 @@ class TrustRegion:
             middle = (low + high) / 2
             too_long = np.linalg.norm(b / (middle - self._values)) > self._radius
             low, high = (middle, high) if too_long else (low, middle)
-        return high
+        return float(high)
 
     def gain(self, gradients: FloatArray, damping: float) -> FloatArray:
         """What the best steps gain for gradients [n, c] with a common multiplier, [n]: b (m - H)^-1 b / 2."""

@@ -1,0 +1,194 @@
+"""The components of the critic: what kinds of functions of a design its reward is made of.
+
+Each is a Gaussian process given by its covariance between designs, in the whitened coordinates of the policy.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from rl_detector.space import FloatArray, IntArray
+
+AVERAGED = 0.25
+"""Share of the policy's variance over which the smooth components are averaged for the update. The optimum of an
+average over all of it is pulled away from steep sides; with no average at all the update follows every ripple."""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Evaluated designs in the coordinates of the policy.
+
+    Attributes:
+        x: continuous part less the policy's mean, in units of the initial spread: [designs, c].
+        scale: symmetric root of the policy's covariance in the same units, [c, c].
+        z: continuous part, whitened by the policy: [designs, c].
+        w: choices, one-hot less 1 / choices, of all slots in a row: [designs, m].
+        noise: relative variances of the rewards, about 1: [designs].
+        batch: number of the batch that each was evaluated in: [designs].
+        slots: number of discrete slots.
+    """
+
+    x: FloatArray
+    scale: FloatArray
+    z: FloatArray
+    w: FloatArray
+    noise: FloatArray
+    batch: IntArray
+    slots: int
+
+    @property
+    def u(self) -> FloatArray:
+        """Both parts, [designs, c + m]."""
+        return np.concatenate([self.z, self.w], axis=1)
+
+    @property
+    def size(self) -> int:
+        """Number c of continuous coordinates."""
+        return int(self.z.shape[1])
+
+    @property
+    def length_squared(self) -> float:
+        """Squared length scale of remainder and landscape: that of a policy's extent, in as many coordinates."""
+        return float(self.size + self.slots)
+
+    @property
+    def distances(self) -> FloatArray:
+        """Mean squared whitened coordinate, [designs]; 1 is the policy's own."""
+        distances: FloatArray = (self.z**2).mean(axis=1) if self.size else np.zeros(len(self.z))
+        return distances
+
+    def bowl(self) -> FloatArray:
+        """(|z|^2 - c) / sqrt(2 c), of mean 0 and variance 1 under the policy, [designs]."""
+        bowl: FloatArray = ((self.z**2).sum(axis=1) - self.size) / np.sqrt(2 * max(self.size, 1))
+        return bowl
+
+
+def _linear(a: Points, b: Points) -> FloatArray:
+    product: FloatArray = a.z @ b.z.T + a.w @ b.w.T
+    return product
+
+
+def _bowl(a: Points, b: Points) -> FloatArray:
+    return np.asarray(np.outer(a.bowl(), b.bowl()), dtype=np.float64)
+
+
+def _quadratic(a: Points, b: Points) -> FloatArray:
+    """sum_{i<j} u_i u_j u'_i u'_j + sum_i (z_i^2 - 1)(z'_i^2 - 1) / 2."""
+    ua, ub = a.u, b.u
+    pairs = ((ua @ ub.T) ** 2 - (ua**2) @ (ub**2).T) / 2
+    result: FloatArray = pairs + (a.z**2 - 1) @ (b.z**2 - 1).T / 2
+    return result
+
+
+def _remainder(a: Points, b: Points) -> FloatArray:
+    return similarity(a.u, b.u, b.length_squared)
+
+
+def _batch(a: Points, b: Points) -> FloatArray:
+    same: FloatArray = (a.batch[:, None] == b.batch).astype(np.float64)
+    return same
+
+
+def _landscape(a: Points, b: Points) -> FloatArray:
+    return similarity(np.concatenate([a.x, a.w], axis=1), np.concatenate([b.x, b.w], axis=1), b.length_squared)
+
+
+def similarity(a: FloatArray, b: FloatArray, length_squared: float) -> FloatArray:
+    """exp(-|a - b|^2 / (2 length^2)), [rows of a, rows of b]."""
+    squares = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
+    result: FloatArray = np.exp(-np.maximum(squares, 0) / (2 * length_squared))
+    return result
+
+
+KERNELS = {
+    "linear": _linear,
+    "bowl": _bowl,
+    "quadratic": _quadratic,
+    "remainder": _remainder,
+    "landscape": _landscape,
+    "batch": _batch,
+}
+"""Name of a component -> covariances of designs, (a, b) -> [designs of a, designs of b]."""
+
+
+@dataclass(frozen=True)
+class SmoothProcess:
+    """A smooth component seen from the policy, averaged over z ~ N(0, AVERAGED).
+
+    Attributes:
+        position: of the designs, less the policy's mean, along axes of the policy: [designs, c].
+        spread: of the policy along these axes, [c].
+        axes: directions of the axes in z, in columns: [c, c].
+        w: choices of the designs, [designs, m].
+        variance, length_squared: of the process.
+    """
+
+    position: FloatArray
+    spread: FloatArray
+    axes: FloatArray
+    w: FloatArray
+    variance: float
+    length_squared: float
+
+    def _near(self) -> FloatArray:
+        """Average of exp(-|position(z) - position_i|^2 / (2 l^2)), [designs]."""
+        width = self.length_squared + AVERAGED * self.spread**2
+        factor = np.sqrt(self.length_squared / width).prod()
+        average: FloatArray = factor * np.exp(-(self.position**2 / (2 * width)).sum(axis=1))
+        return average
+
+    def values(self, alpha: FloatArray, w: FloatArray) -> FloatArray:
+        """Average over the policy at choices w [candidates, m], [candidates]."""
+        result: FloatArray = similarity(w, self.w, self.length_squared) @ (self.variance * alpha * self._near())
+        return result
+
+    def add(self, gradient: FloatArray, hessian: FloatArray, alpha: FloatArray, w: FloatArray) -> None:
+        """Add the derivatives of that average with respect to the mean of z, at choices w [m], in place."""
+        c, slope = len(self.spread), self.spread / (self.length_squared + self.spread**2)
+        near = self.variance * alpha * self._near() * similarity(w[None], self.w, self.length_squared)[0]
+        pulls = self.position * slope
+        gradient[:c] += self.axes @ (pulls.T @ near)
+        curved = (pulls.T * near) @ pulls - np.diag(slope * self.spread) * near.sum()
+        hessian[:c, :c] += self.axes @ curved @ self.axes.T
+
+
+def nonquadratic_share(width: float) -> float:
+    """Share of the variance of a smooth process beyond second order, over a Gaussian of summed variance / length^2.
+
+    The orders of exp(-|x - x'|^2 / (2 l^2)) share its variance nearly like a Poisson distribution of mean `width`.
+    """
+    varying = -math.expm1(-width)
+    return max(1 - math.exp(-width) * (width + width**2 / 2) / varying, 0.0) if varying > 1e-9 else 0.0
+
+
+def draw_hessians(rng: np.random.Generator, n: int, points: Points, pairs: float, bowl: float) -> FloatArray:
+    """n Hessians drawn from the prior, [n, c + m, c + m]."""
+    c, columns = points.size, points.z.shape[1] + points.w.shape[1]
+    upper = np.triu(rng.standard_normal((n, columns, columns)), 1) * np.sqrt(pairs)
+    drawn = upper + upper.transpose(0, 2, 1)
+    common = rng.standard_normal((n, 1)) * np.sqrt(2 * bowl / max(c, 1))
+    drawn[:, np.arange(c), np.arange(c)] = rng.standard_normal((n, c)) * np.sqrt(2 * pairs) + common
+    return np.asarray(drawn, dtype=np.float64)
+
+
+def quadratic_values(points: Points, hessians: FloatArray) -> FloatArray:
+    """u . H . u / 2 less its mean over the policy's z, [designs, n]."""
+    u, c = points.u, points.size
+    diagonal = hessians[:, np.arange(c), np.arange(c)].sum(axis=1)
+    values: FloatArray = np.stack([((u @ h) * u).sum(axis=1) for h in hessians], axis=1) / 2 - diagonal / 2
+    return values
+
+
+def draw_smooth(
+    rng: np.random.Generator, n: int, points: Points, position: FloatArray, variance: float, waves: int = 128
+) -> FloatArray:
+    """n draws of a smooth component at the designs, [designs, n] (random Fourier features: Rahimi and Recht 2007)."""
+    u = np.concatenate([position, points.w], axis=1)
+    frequencies = rng.standard_normal((u.shape[1], waves)) / np.sqrt(points.length_squared)
+    phases = rng.uniform(0, 2 * np.pi, waves)
+    amplitudes = rng.standard_normal((waves, n)) * np.sqrt(2 * variance / waves)
+    drawn: FloatArray = np.cos(u @ frequencies + phases) @ amplitudes
+    return drawn
