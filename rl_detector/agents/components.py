@@ -22,7 +22,7 @@ class Points:
     """Evaluated designs in the coordinates of the policy.
 
     Attributes:
-        x: continuous part less the policy's mean, in units of the initial spread: [designs, c].
+        x: continuous part less the policy's mean, in units of half the initial spread: [designs, c].
         scale: symmetric root of the policy's covariance in the same units, [c, c].
         z: continuous part, whitened by the policy: [designs, c].
         w: choices, one-hot less 1 / choices, of all slots in a row: [designs, m].

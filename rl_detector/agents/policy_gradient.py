@@ -175,8 +175,11 @@ class PolicyGradient:
         z = np.linalg.solve(self._scale, (archive.continuous - self._mean).T).T
         far = np.sqrt((z**2).mean(axis=1)) if z.shape[1] else np.zeros(len(z))
         z = z * np.minimum(1, 6 / np.maximum(far, 1e-9))[:, None]
-        noise = archive.relative_variances() if "errors" in self._tricks else np.full(len(z), 1.0)
-        x, scale = (archive.continuous - self._mean) / self._sigma, self._scale / self._sigma
+        noise: FloatArray = np.ones(len(z))
+        if "errors" in self._tricks:
+            noise = archive.relative_variances()
+        unit = self._sigma / 2
+        x, scale = (archive.continuous - self._mean) / unit, self._scale / unit
         points = Points(
             x, scale, z, self._slots.columns(archive.discrete), noise, archive.batch, len(self.space.discrete)
         )
