@@ -29,6 +29,7 @@ from rl_detector.agents.archive import Archive
 from rl_detector.agents.choices import Slots
 from rl_detector.agents.components import Points
 from rl_detector.agents.critic import COMPONENTS, MISFIT_POWER, Critic, Taylor, Variances
+from rl_detector.agents.threads import one_thread
 from rl_detector.agents.trust_region import TrustRegion
 from rl_detector.errors import ConfigError
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray, IntArray
@@ -105,6 +106,10 @@ class PolicyGradient:
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
         """(1) a_i ~ pi(a | s, xi): choices first, then numbers around the mean for these choices."""
+        with one_thread():
+            return self._proposals(n)
+
+    def _proposals(self, n: int) -> Encoding:
         discrete = self._slots.sample(self._probabilities(), self._rng, n)
         if self._fit is not None and len(self.space.discrete):
             drawn = self._rng.permutation(n)[: round(self._share * n)]
@@ -151,7 +156,8 @@ class PolicyGradient:
         self._archive.append(batch.actions, rewards, batch.errors, self._mean, self._scale)
         self._new += len(rewards)
         if self._new >= max(len(self._archive) / UPDATE_SHARE, 2) and np.ptp(self._archive.rewards) > 0:
-            self._update()
+            with one_thread():
+                self._update()
             self._new = 0
 
     def _update(self) -> None:
@@ -172,7 +178,7 @@ class PolicyGradient:
     def _points(self) -> tuple[Points, FloatArray]:
         """The archive in whitened coordinates, and standardised rewards."""
         archive = self._archive
-        z = np.linalg.solve(self._scale, (archive.continuous - self._mean).T).T
+        z = np.ascontiguousarray(np.linalg.solve(self._scale, (archive.continuous - self._mean).T).T, dtype=np.float64)
         far = np.sqrt((z**2).mean(axis=1)) if z.shape[1] else np.zeros(len(z))
         z = z * np.minimum(1, 6 / np.maximum(far, 1e-9))[:, None]
         noise: FloatArray = np.ones(len(z))
@@ -264,7 +270,8 @@ class PolicyGradient:
             setattr(self, f"_{name}", state[name].numpy().copy())
         self._archive.load_state_dict(state["archive"])
         self._variances = Variances(**{**state["variances"], "components": dict(state["variances"]["components"])})
-        self._fit = None if state["fit"] is None else _Fit.restored(self._variances, state["fit"])
+        with one_thread():
+            self._fit = None if state["fit"] is None else _Fit.restored(self._variances, state["fit"])
         self._new = state["new"]
         self._rng.bit_generator.state = state["rng"]
 

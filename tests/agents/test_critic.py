@@ -1,0 +1,434 @@
+"""The critic against closed forms, dense linear algebra and synthetic data of known noise."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from rl_detector.agents.choices import Slots
+from rl_detector.agents.components import KERNELS, Points, draw_smooth, quadratic_values
+from rl_detector.agents.covariances import FullPolicy
+from rl_detector.agents.critic import COMPONENTS, MISFIT_POWER, Critic, Taylor, Variances
+from rl_detector.space import Encoding, FloatArray
+
+DENSE = {"linear": 0.4, "bowl": 0.3, "quadratic": 0.1}
+STRENGTHS = {**DENSE, "batch": 0.2}
+SMOOTH = ("remainder", "landscape")
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def make_points(
+    rng: np.random.Generator, n: int, c: int, choices: tuple[int, ...] = (), noise: FloatArray | None = None
+) -> Points:
+    """n designs around a policy of any covariance, in batches of 4."""
+    root = rng.standard_normal((c, c))
+    values, vectors = np.linalg.eigh(root @ root.T + 0.1 * np.eye(c)) if c else (np.zeros(0), root)
+    scale = (vectors * np.sqrt(values)) @ vectors.T
+    z = rng.standard_normal((n, c))
+    discrete = np.array([rng.integers(0, m, n) for m in choices], dtype=np.int64).reshape(len(choices), n).T
+    relative = np.ones(n) if noise is None else noise
+    return Points(z @ scale.T, scale, z, Slots(choices).columns(discrete), relative, np.arange(n) // 4, len(choices))
+
+
+def symmetric(rng: np.random.Generator, c: int) -> FloatArray:
+    root = rng.standard_normal((c, c))
+    return root + root.T
+
+
+def columns_of(points: Points) -> int:
+    return points.size + points.w.shape[1]
+
+
+def fitted(points: Points, y: FloatArray, without: tuple[str, ...] = (), steps: int = 60) -> Critic:
+    """The critic with strengths that the evidence has chosen."""
+    names = tuple(name for name in COMPONENTS if name not in without)
+    critic = Critic(Variances.initial(points.size, columns_of(points), names))
+    critic.fit(points, y, steps)
+    return critic
+
+
+def critic_of(strengths: dict[str, float], noise: float, misfit: float = 0.0) -> Critic:
+    """The critic with given strengths."""
+    return Critic(Variances(dict(strengths), noise, misfit), evidence=False)
+
+
+def total(critic: Critic, components: tuple[str, ...], points: Points) -> float:
+    """Prior variance of the rewards that these components explain."""
+    v = critic.variances.components
+    return float(sum(v[name] * np.diag(KERNELS[name](points, points)).mean() for name in components))
+
+
+@pytest.mark.parametrize("c", [1, 3, 6])
+def test_exact_gradient_and_hessian_of_a_quadratic(c: int) -> None:
+    """b . x + x . B . x / 2 for x = L z, without noise: L' b and L' B L."""
+    rng = np.random.default_rng(c)
+    points = make_points(rng, 80, c)
+    b, curvature = rng.standard_normal(c), symmetric(rng, c)
+    y = 0.7 + points.x @ b + ((points.x @ curvature) * points.x).sum(axis=1) / 2
+    critic = critic_of({"linear": 1.0, "bowl": 1.0, "quadratic": 1.0}, 1e-9)
+    critic.fit(points, y)
+    taylor = critic.taylor(np.zeros(0))
+    np.testing.assert_allclose(taylor.gradient, points.scale @ b, atol=1e-5)
+    np.testing.assert_allclose(taylor.hessian, points.scale @ curvature @ points.scale, atol=1e-5)
+
+
+def test_a_quadratic_is_found_with_all_components_and_the_evidence() -> None:
+    """The smooth components must not claim it: within 1 % of the largest, at the least noise there is."""
+    rng = np.random.default_rng(10)
+    points = make_points(rng, 120, 3)
+    b, curvature = rng.standard_normal(3), symmetric(rng, 3)
+    y = points.x @ b + ((points.x @ curvature) * points.x).sum(axis=1) / 2
+    scale = y.std()
+    taylor = fitted(points, (y - y.mean()) / scale).taylor(np.zeros(0))
+    b, curvature = points.scale @ b / scale, points.scale @ curvature @ points.scale / scale
+    np.testing.assert_allclose(taylor.gradient, b, atol=0.01 * np.abs(b).max())
+    np.testing.assert_allclose(taylor.hessian, curvature, atol=0.01 * np.abs(curvature).max())
+
+
+def prediction(critic: Critic, points: Points, y: FloatArray, new: Points) -> FloatArray:
+    """Posterior mean at new designs, from the kernels, dense."""
+    v = critic.variances
+    kernel, cross = np.ones((len(y), len(y))), np.ones((len(new.noise), len(y)))
+    for name, variance in v.components.items():
+        kernel += variance * KERNELS[name](points, points)
+        cross += variance * KERNELS[name](new, points)
+    kernel += np.diag(v.noise * points.noise + v.misfit * points.distances**MISFIT_POWER)
+    result: FloatArray = cross @ np.linalg.solve(kernel, y)
+    return result
+
+
+@pytest.mark.parametrize(("c", "choices"), [(3, ()), (2, (3, 2)), (0, (3, 2))])
+def test_the_expansion_is_the_critic_itself(c: int, choices: tuple[int, ...]) -> None:
+    """Without smooth components const + g . u + u . H . u / 2 holds at every design, misfit and stated errors too."""
+    rng = np.random.default_rng(11)
+    points, new = (make_points(rng, 30, c, choices, rng.uniform(0.3, 3, 30)) for _ in range(2))
+    y = rng.standard_normal(30)
+    critic = critic_of({"linear": 0.5, "bowl": 0.2, "quadratic": 0.1}, 0.3, 0.02)
+    critic.fit(points, y)
+    expected = prediction(critic, points, y, new)
+    taylor = critic.taylor(np.zeros(points.w.shape[1]))
+    values = new.u @ taylor.gradient + quadratic_values(new, taylor.hessian[None])[:, 0]
+    np.testing.assert_allclose(values - values.mean(), expected - expected.mean(), atol=1e-6)
+    assert np.ptp(expected) > 0.1
+
+
+def average_over_policy(critic: Critic, points: Points, y: FloatArray, discrete: int) -> float:
+    """Of the posterior mean of the smooth components, over z ~ N(0, 1/4) by quadrature, for one number and a slot."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(30)
+    w = np.tile(Slots((3,)).columns(np.array([[discrete]])), (30, 1))
+    z = nodes[:, None] / 2
+    new = Points(z @ points.scale.T, points.scale, z, w, np.ones(30), np.zeros(30, dtype=np.int64), 1)
+    v = critic.variances
+    kernel = np.ones((len(y), len(y))) + v.noise * np.eye(len(y))
+    kernel += sum(v.components[name] * KERNELS[name](points, points) for name in v.components)
+    alpha = np.linalg.solve(kernel, y)
+    values = sum(v.components[name] * KERNELS[name](new, points) @ alpha for name in SMOOTH)
+    return float(weights @ values / weights.sum())
+
+
+def test_smooth_values_at_choices() -> None:
+    rng = np.random.default_rng(12)
+    points, y = make_points(rng, 30, 1, (3,)), rng.standard_normal(30)
+    critic = critic_of(dict.fromkeys(COMPONENTS, 0.3), 0.2)
+    critic.fit(points, y)
+    expected = [average_over_policy(critic, points, y, discrete) for discrete in range(3)]
+    np.testing.assert_allclose(critic.smooth_at(Slots((3,)).columns(np.array([[0], [1], [2]]))), expected, atol=1e-6)
+    assert np.ptp(expected) > 0.01
+
+
+def test_without_smooth_components_there_is_nothing_smooth() -> None:
+    rng = np.random.default_rng(13)
+    points = make_points(rng, 20, 2, (3,))
+    critic = critic_of({"linear": 0.5}, 0.2)
+    critic.fit(points, rng.standard_normal(20))
+    np.testing.assert_array_equal(critic.smooth_at(points.w), np.zeros(20))
+    assert critic.nonquadratic_variance(5, points.w[0]) == 0
+
+
+def features(points: Points) -> tuple[FloatArray, FloatArray]:
+    """Of linear, bowl and quadratic terms: [designs, f], and the strengths that they have in `STRENGTHS`, [f]."""
+    u, c = points.u, points.size
+    above = np.triu_indices(u.shape[1], 1)
+    bowl = ((points.z**2).sum(axis=1) - c) / math.sqrt(2 * c)
+    parts = [u, u[:, above[0]] * u[:, above[1]], (points.z**2 - 1) / math.sqrt(2), bowl[:, None]]
+    strengths = [STRENGTHS[name] for name in ("linear", "quadratic", "quadratic", "bowl")]
+    return np.concatenate(parts, axis=1), np.repeat(strengths, [part.shape[1] for part in parts])
+
+
+def flat(taylor: Taylor, size: int) -> FloatArray:
+    """Gradient, Hessian above its diagonal, and its diagonal for the numbers."""
+    above = np.triu_indices(len(taylor.gradient), 1)
+    return np.concatenate([taylor.gradient, taylor.hessian[above], np.diag(taylor.hessian)[:size]])
+
+
+def posterior(
+    points: Points, y: FloatArray, strengths: dict[str, float], noise: float = 0.2
+) -> tuple[FloatArray, FloatArray]:
+    """Mean and covariance of `flat` of gradient and Hessian by dense linear algebra, with a misfit of 0.01."""
+    phi, prior = features(points)
+    covariance = np.ones((len(y), len(y))) + (phi * prior) @ phi.T
+    covariance += sum(strengths[name] * KERNELS[name](points, points) for name in strengths if name not in DENSE)
+    covariance += np.diag(noise * points.noise + 0.01 * points.distances**MISFIT_POWER)
+    gain = np.linalg.solve(covariance, phi * prior).T
+    mean, spread = gain @ y, np.diag(prior) - gain @ (phi * prior)
+    size, c = len(prior) - 1, points.size
+    to_flat = np.eye(size, size + 1)
+    to_flat[-c:] *= math.sqrt(2)  # a weight of (z^2 - 1) / sqrt(2) is a second derivative over sqrt(2)
+    to_flat[-c:, -1] = math.sqrt(2 / c)
+    return to_flat @ mean, to_flat @ spread @ to_flat.T
+
+
+def check_draws(draws: FloatArray, mean: FloatArray, covariance: FloatArray) -> None:
+    """Mean and second moments within 5 standard errors."""
+    error = np.sqrt(np.diag(covariance) / len(draws))
+    np.testing.assert_array_less(np.abs(draws.mean(axis=0) - mean), 5 * error)
+    off = draws - mean
+    products = off[:, :, None] * off[:, None]
+    errors = products.std(axis=0) / math.sqrt(len(draws))
+    np.testing.assert_array_less(np.abs(products.mean(axis=0) - covariance), 5 * errors)
+
+
+def test_posterior_draws_of_linear_and_quadratic_weights() -> None:
+    """20 designs for 20 weights: prior, data, stated errors, batches and misfit all matter."""
+    rng = np.random.default_rng(14)
+    points, y = make_points(rng, 20, 2, (3,), rng.uniform(0.3, 3, 20)), rng.standard_normal(20)
+    critic = critic_of(STRENGTHS, 0.2, 0.01)
+    critic.fit(points, y)
+    w = points.w[0]
+    mean, covariance = posterior(points, y, STRENGTHS)
+    np.testing.assert_allclose(flat(critic.taylor(w), 2), mean, atol=1e-6)
+    draws = np.array([flat(taylor, 2) for taylor in critic.draw(rng, 6000, w)])
+    check_draws(draws, mean, covariance)
+    prior = posterior(points, y, STRENGTHS, noise=1e9)[1]
+    assert np.trace(covariance) < 0.8 * np.trace(prior)  # the data matter
+
+
+def test_posterior_draws_beside_smooth_components() -> None:
+    """Their doubt widens that of the weights; 2000 separate draws, for each has random frequencies of its own."""
+    rng = np.random.default_rng(15)
+    points, y = make_points(rng, 12, 1, (3,)), rng.standard_normal(12)
+    strengths = {**STRENGTHS, "remainder": 0.5, "landscape": 0.3}
+    critic = critic_of(strengths, 0.2, 0.01)
+    critic.fit(points, y)
+    w = points.w[0]
+    mean, covariance = posterior(points, y, strengths)
+    draws = np.array([flat(critic.draw(rng, 1, w)[0], 1) for _ in range(2000)])
+    check_draws(draws, mean, covariance)
+    narrower = posterior(points, y, STRENGTHS)[1]
+    assert np.diag(covariance).sum() > 1.05 * np.diag(narrower).sum()
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.5])
+def test_the_evidence_finds_the_noise_and_what_is_not_there(noise: float) -> None:
+    """300 designs of a linear reward: the noise within 4 standard errors noise sqrt(2 / (300 - weights)).
+
+    Everything else together may keep a tenth of it.
+    """
+    rng = np.random.default_rng(16)
+    points = make_points(rng, 300, 4)
+    y = points.z @ np.array([0.5, -0.5, 0.3, 0.0]) + math.sqrt(noise) * rng.standard_normal(300)
+    critic = fitted(points, y)
+    assert abs(critic.variances.noise - noise) < 4 * noise * math.sqrt(2 / (300 - 5))
+    assert total(critic, ("bowl", "quadratic", "remainder", "landscape", "batch"), points) < 0.1 * noise
+    assert total(critic, ("linear",), points) == pytest.approx(0.59, rel=0.3)
+
+
+@pytest.mark.parametrize("name", ["linear", "bowl", "quadratic", "remainder", "batch"])
+def test_the_evidence_finds_the_component_that_is_there(name: str) -> None:
+    """Drawn from that component with variance 1 and noise 0.05: it is found, and explains most."""
+    rng = np.random.default_rng(17)
+    points = make_points(rng, 200, 2)
+    kernel = KERNELS[name](points, points)
+    strength = 1 / np.diag(kernel).mean()
+    y = np.linalg.cholesky(strength * kernel + 0.05 * np.eye(200)) @ rng.standard_normal(200)
+    critic = fitted(points, y, without=("landscape",))
+    others = tuple(other for other in critic.variances.components if other != name)
+    assert total(critic, (name,), points) > 4 * total(critic, others, points)
+    assert abs(critic.variances.noise - 0.05) < 5 * 0.05 * math.sqrt(2 / 100)
+
+
+def log_evidence(critic: Critic, variances: Variances, points: Points, y: FloatArray) -> float:
+    """Logarithm of the density of the rewards, but for a constant."""
+    covariance = np.ones((len(y), len(y))) + np.diag(variances.noise * points.noise + 1e-8)
+    covariance += np.diag(variances.misfit * points.distances**MISFIT_POWER)
+    covariance += sum(v * KERNELS[name](points, points) for name, v in variances.components.items())
+    return float(-y @ np.linalg.solve(covariance, y) / 2 - np.linalg.slogdet(covariance)[1] / 2)
+
+
+def test_strengths_have_the_largest_evidence() -> None:
+    """Doubling or halving any of them after 300 steps loses; it was gained from the first guess on."""
+    rng = np.random.default_rng(18)
+    points = make_points(rng, 60, 2, (3,), rng.uniform(0.3, 3, 60))
+    offsets = rng.standard_normal(15)[points.batch]
+    y = points.z[:, 0] + 0.5 * points.z[:, 1] ** 2 + points.w[:, 0] + 0.5 * offsets + 0.3 * rng.standard_normal(60)
+    y = (y - y.mean()) / y.std()
+    first = Variances.initial(2, columns_of(points), COMPONENTS)
+    guess = log_evidence(Critic(first), first, points, y)
+    critic = fitted(points, y, steps=300)
+    best, v = log_evidence(critic, critic.variances, points, y), critic.variances
+    assert best > guess + 2
+    for factor in (0.5, 2.0):
+        for name in v.components:
+            changed = Variances({**v.components, name: v.components[name] * factor}, v.noise, v.misfit)
+            assert log_evidence(critic, changed, points, y) < best + 1e-3
+        for noise, misfit in ((factor, 1.0), (1.0, factor)):
+            changed = Variances(v.components, v.noise * noise, v.misfit * misfit)
+            assert log_evidence(critic, changed, points, y) < best + 1e-3
+
+
+def test_without_the_evidence_strengths_stay() -> None:
+    rng = np.random.default_rng(19)
+    points = make_points(rng, 30, 2, (3,))
+    variances = Variances.initial(2, columns_of(points), COMPONENTS)
+    Critic(variances, evidence=False).fit(points, rng.standard_normal(30), steps=5)
+    assert variances == Variances.initial(2, columns_of(points), COMPONENTS)
+
+
+def test_batches_absorb_what_their_designs_share() -> None:
+    """30 batches of 4 with offsets of variance 1 and noise 0.01: with the component, the slope is as exact as the noise.
+
+    The strength of the offsets is theirs within 4 standard errors sqrt(2 / 30).
+    """
+    rng = np.random.default_rng(20)
+    points = make_points(rng, 120, 3)
+    slope = np.array([0.5, -0.5, 0.2])
+    offsets = rng.standard_normal(30)
+    y = points.z @ slope + offsets[points.batch] + 0.1 * rng.standard_normal(120)
+    errors, found = [], []
+    for without in ((), ("batch",)):
+        critic = fitted(points, y, without)
+        errors.append(np.linalg.norm(critic.taylor(np.zeros(0)).gradient - slope))
+        found.append(critic.variances)
+    assert abs(found[0].components["batch"] - offsets.var()) < 4 * math.sqrt(2 / 30)
+    assert found[0].noise == pytest.approx(0.01, rel=0.6)
+    assert errors[0] < 0.05 and errors[0] < 0.3 * errors[1]
+
+
+def test_stated_errors_weight_the_rewards() -> None:
+    """Half of the designs have a hundred times the variance and the opposite slope: only told errors discount them."""
+    rng = np.random.default_rng(21)
+    noise = np.tile([0.05, 5.0], 30)
+    sign = np.tile([1.0, -1.0], 30)
+    points = make_points(rng, 60, 2, noise=noise)
+    y = sign * points.z[:, 0] + 0.1 * rng.standard_normal(60)
+    blind = make_points(np.random.default_rng(21), 60, 2)
+    slopes = []
+    for known in (points, blind):
+        critic = critic_of({"linear": 1.0}, 0.2)
+        critic.fit(known, y)
+        slopes.append(critic.taylor(np.zeros(0)).gradient[0])
+    assert slopes[0] > 0.9 and abs(slopes[1]) < 0.4
+    weights = 1 / (0.2 * noise)
+    phi = np.column_stack([np.ones(60), points.z])
+    ridge = np.linalg.solve((phi.T * weights) @ phi + np.eye(3), (phi.T * weights) @ y)
+    assert slopes[0] == pytest.approx(ridge[1], rel=1e-5)
+
+
+def test_far_designs_count_less() -> None:
+    """A cubic reward seen to three sigma: misfit lets the slope be that near the centre."""
+    rng = np.random.default_rng(22)
+    near, far = rng.standard_normal((60, 1)), 3 * rng.standard_normal((60, 1))
+    z = np.concatenate([near, far])
+    points = Points(z, np.eye(1), z, np.zeros((120, 0)), np.ones(120), np.zeros(120, dtype=np.int64), 0)
+    y = z[:, 0] - 0.2 * z[:, 0] ** 3
+    slopes = []
+    for misfit in (1.0, 0.0):
+        critic = critic_of({"linear": 1.0}, 0.2, misfit)
+        critic.fit(points, y)
+        slopes.append(critic.taylor(np.zeros(0)).gradient[0])
+    assert slopes[0] > 0.4 and slopes[1] < 0
+
+
+@pytest.mark.parametrize(("c", "choices"), [(3, ()), (2, (3, 2)), (0, (3, 2))])
+def test_refitted_is_bit_identical(c: int, choices: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(23)
+    points = make_points(rng, 30, c, choices, rng.uniform(0.3, 3, 30))
+    critic = fitted(points, rng.standard_normal(30), steps=3)
+    again = Critic.refitted(critic.variances, critic.data())
+    w = points.w[0]
+    for first, second in zip(
+        [critic.taylor(w), *critic.draw(np.random.default_rng(0), 3, w)],
+        [again.taylor(w), *again.draw(np.random.default_rng(0), 3, w)],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(first.gradient, second.gradient)
+        np.testing.assert_array_equal(first.hessian, second.hessian)
+    np.testing.assert_array_equal(critic.smooth_at(points.w), again.smooth_at(points.w))
+    assert critic.nonquadratic_variance(9, w) == again.nonquadratic_variance(9, w)
+
+
+def test_nonquadratic_variance_grows_with_what_is_not_quadratic() -> None:
+    """Next to nothing for a quadratic reward, and much of the variance for a wave of two periods."""
+    rng = np.random.default_rng(24)
+    points = make_points(rng, 150, 1)
+    rewards = {"quadratic": points.z[:, 0] - points.z[:, 0] ** 2, "wave": np.sin(3 * points.z[:, 0])}
+    found = {}
+    for name, y in rewards.items():
+        standardised = (y - y.mean()) / y.std() + 0.1 * rng.standard_normal(150)
+        found[name] = fitted(points, standardised).nonquadratic_variance(150, np.zeros(0))
+    assert found["quadratic"] < 0.01 < 0.05 < found["wave"] < 1
+
+
+def natural_gradient(policy: FullPolicy, actions: Encoding, advantages: FloatArray) -> FloatArray:
+    """F^-1 grad mean(A log pi), in the coordinates of L (1 + T): mean, T + T' and logits in a row."""
+    policy.zero_grad()
+    (torch.from_numpy(advantages) * policy.log_prob(actions)).mean().backward()  # type: ignore[no-untyped-call]
+    steps = [step.numpy() for _, step in policy.natural_gradient()]
+    mean, logits, log_sigma, lower = steps
+    unit = policy.scale_tril().detach().numpy()
+    step = log_sigma[:, None] * unit + np.exp(policy.log_sigma.detach().numpy())[:, None] * lower
+    relative = np.linalg.solve(unit, step)  # dL = L T
+    return np.concatenate([np.linalg.solve(unit, mean), (relative + relative.T).ravel(), logits[0]])
+
+
+def test_the_expansion_is_the_natural_gradient() -> None:
+    """The score-function estimate F^-1 mean(A grad log pi) of the critic's own advantages A has the mean g and H.
+
+    2 numbers with a full covariance L L' and 3 equally likely choices; 60 estimates from 500 samples each, within 5
+    standard errors. In units of the policy, L^-1 dmu = g, T + T' = H for dL = L T, and the logits change by g less its
+    mean.
+    """
+    rng = np.random.default_rng(25)
+    policy = FullPolicy(np.array([0.2, -0.1]), 0.4, (3,))
+    with torch.no_grad():
+        policy.log_sigma.copy_(torch.tensor([-1.0, -0.5]))
+        policy.lower[1, 0] = 0.8
+    factor, slots = policy.scale_tril().detach().numpy(), Slots((3,))
+
+    def seen(actions: Encoding) -> Points:
+        n, x = len(actions.discrete), actions.continuous - np.array([0.2, -0.1])
+        z, w = np.linalg.solve(factor, x.T).T, slots.columns(actions.discrete)
+        return Points(x, factor, z, w, np.ones(n), np.zeros(n, dtype=np.int64), 1)
+
+    points = seen(policy.sample(rng, 40))
+    critic = critic_of(DENSE, 0.1)
+    critic.fit(points, points.z[:, 0] - points.z.prod(axis=1) - points.z[:, 1] ** 2 + points.w[:, 1])
+    taylor = critic.taylor(np.zeros(3))
+    estimates = []
+    for _ in range(60):
+        actions = policy.sample(rng, 500)
+        new = seen(actions)
+        advantages = new.u @ taylor.gradient + quadratic_values(new, taylor.hessian[None])[:, 0]
+        estimates.append(natural_gradient(policy, actions, advantages))
+    mean, error = np.mean(estimates, axis=0), np.std(estimates, axis=0) / math.sqrt(60)
+    g = taylor.gradient
+    expected = np.concatenate([g[:2], taylor.hessian[:2, :2].ravel(), g[2:] - g[2:].mean()])
+    np.testing.assert_array_less(np.abs(mean - expected), 5 * error)
+    assert np.all(error < 0.1) and np.abs(expected).max() > 0.5
+
+
+def test_draws_leave_out_smooth_functions_of_their_own() -> None:
+    """Drawn smooth functions only serve the data: a process that explains all of it leaves the weights near 0."""
+    rng = np.random.default_rng(26)
+    points = make_points(rng, 25, 1)
+    y = draw_smooth(rng, 1, points, points.z, 1.0)[:, 0]
+    critic = critic_of({"linear": 1e-9, "quadratic": 1e-9, "remainder": 1.0}, 1e-3)
+    critic.fit(points, y)
+    assert all(np.abs(taylor.gradient).max() < 1e-3 for taylor in critic.draw(rng, 20, np.zeros(0)))
