@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,3 +70,18 @@ def bowl() -> DesignProblem:
 @pytest.fixture
 def failing_bowl() -> DesignProblem:
     return make_bowl(FailingBowl())
+
+
+LIGHT: dict[str, dict[str, Any]] = {
+    "bayesian": {"startup": 8, "most_points": 16, "raw_samples": 8, "restarts": 1, "iterations": 1, "samples": 4},
+    "turbo": {"most_points": 30, "candidates": 50},
+    "sac": {"hidden": 16, "gradient_steps": 1},
+    "l_gso": {"training_steps": 20},
+    "policy_gradient": {"memory": 200},
+}
+"""Settings that save time where only the contract is tested."""
+
+
+@pytest.fixture
+def light() -> dict[str, dict[str, Any]]:
+    return LIGHT

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -40,8 +41,11 @@ def test_every_registered_environment_keeps_its_contract(name: str) -> None:
 
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize("name", REGISTERED)
-def test_every_agent_keeps_its_contract_on_every_registered_environment(agent: str, name: str) -> None:
-    check_agent(agent_class(agent), load_factory(REGISTERED[name].factory)().space)
+def test_every_agent_keeps_its_contract_on_every_registered_environment(
+    agent: str, name: str, light: dict[str, dict[str, Any]]
+) -> None:
+    make = partial(agent_class(agent), **light.get(agent, {}))
+    check_agent(make, load_factory(REGISTERED[name].factory)().space)
 
 
 @dataclass

@@ -35,12 +35,14 @@ class DyingEvaluator(SerialEvaluator):
             yield group
 
 
-def make_study(problem, folder, agent="policy_gradient", evaluator=None, checkpoint=True, **options) -> Study:
+def make_study(
+    problem, folder, agent="policy_gradient", evaluator=None, checkpoint=True, settings=None, **options
+) -> Study:
     folder.mkdir(exist_ok=True)
     ledger = Ledger(folder / "ledger.sqlite", {"agent": agent})
     file = folder / "checkpoint.pt" if checkpoint else None
     return Study(
-        problem, make_agent(agent, problem.space, 3, problem.start), ledger, BUDGET,
+        problem, make_agent(agent, problem.space, 3, problem.start, **(settings or {})), ledger, BUDGET,
         evaluator=evaluator or SerialEvaluator(5), checkpoint=file, **options,
     )  # fmt: skip
 
@@ -65,9 +67,9 @@ def test_a_study_spends_its_budget_and_improves(bowl, tmp_path):
 
 @pytest.mark.parametrize("agent", AGENTS)
 @pytest.mark.parametrize("common_events", [False, True])
-def test_killed_and_resumed_equals_uninterrupted(bowl, tmp_path, agent, common_events, monkeypatch):
+def test_killed_and_resumed_equals_uninterrupted(bowl, tmp_path, agent, common_events, light, monkeypatch):
     monkeypatch.setattr("rl_detector.study.CHECKPOINT_SECONDS", 0.0)
-    options = {"agent": agent, "common_events": common_events}
+    options = {"agent": agent, "common_events": common_events, "settings": light.get(agent)}
     whole, design = finished(bowl, tmp_path / "whole", **options)
     rng = np.random.default_rng(1)
     for _ in range(6):
@@ -105,9 +107,9 @@ def test_a_ledger_that_lost_its_latest_trials_is_replayed(bowl, tmp_path):
 
 
 @pytest.mark.parametrize("agent", AGENTS)
-def test_a_checkpoint_of_another_run_is_not_believed(bowl, tmp_path, agent):
+def test_a_checkpoint_of_another_run_is_not_believed(bowl, tmp_path, agent, light):
     whole, design = finished(bowl, tmp_path / "run")
-    finished(bowl, tmp_path / "other", agent=agent, common_events=True)
+    finished(bowl, tmp_path / "other", agent=agent, common_events=True, settings=light.get(agent))
     (tmp_path / "other" / "checkpoint.pt").replace(tmp_path / "run" / "checkpoint.pt")
     assert finished(bowl, tmp_path / "run") == (whole, design)
 

@@ -1,8 +1,6 @@
-"""Train on the fast simulator from several seeds, judge in Geant4, compare agents at equal events: writes results.json.
+"""Train on the fast simulator from several seeds and judge in Geant4: writes results.json.
 
-python run.py main       # five seeds of `make train`, each validated in Geant4
-python run.py agents     # policy_gradient, cma_es and random_search at equal events, ten seeds each
-python run.py direct     # training on Geant4 itself with 3000 events, three seeds
+python run.py            # three seeds of `make train`, each validated in Geant4
 """
 
 from __future__ import annotations
@@ -21,7 +19,8 @@ from typing import Any
 FOLDER = Path(__file__).parent
 RUNS = FOLDER / "runs"
 RESULTS = FOLDER / "results.json"
-GEANT4_EVENTS = 2000
+GEANT4_EVENTS = 1000
+SEEDS = 3
 
 
 def rl_detector(*words: str) -> None:
@@ -50,29 +49,10 @@ def judged(seed: int, held_out_seed: int, *words: str) -> tuple[Path, dict[str, 
 
 
 def main_job() -> list[dict[str, Any]]:
-    """Five trainings on the fast simulator; the figures are those of the first."""
-    found = [judged(seed, 1000 + seed, "experiment=calorimeter") for seed in range(5)]
+    """Trainings on the fast simulator; the figures are those of the first."""
+    found = [judged(seed, 1000 + seed, "experiment=calorimeter") for seed in range(SEEDS)]
     shutil.copytree(found[0][0] / "figures", FOLDER / "figures", dirs_exist_ok=True)
     return [result for _, result in found]
-
-
-def agents() -> list[dict[str, Any]]:
-    """Held-out reward in the fast simulator after equal numbers of simulated events."""
-    results = []
-    for agent in ("policy_gradient", "cma_es", "random_search"):
-        for events in (20_000, 200_000):
-            budget = [f"budget.events={events}", "budget.events_per_design=50", "budget.designs_per_batch=20"]
-            rewards = []
-            for seed in range(10):
-                run, _ = train(f"agent={agent}", f"seed={seed}", *budget)
-                rewards.append(json.loads((run / "recommended.json").read_text())["reward"])
-            results.append({"agent": agent, "events": events, "rewards": rewards})
-    return results
-
-
-def direct() -> list[dict[str, Any]]:
-    """Three trainings on Geant4 with 3000 events each."""
-    return [judged(seed, 2000 + seed, "simulator=geant4")[1] for seed in range(3)]
 
 
 def significances(results: list[dict[str, Any]]) -> None:
@@ -102,20 +82,11 @@ def means(results: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    jobs = {"main": main_job, "agents": agents, "direct": direct}
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("job", choices=jobs)
-    job = parser.parse_args().job
-    found = jobs[job]()
-    stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps({**stored, job: found}, indent=1) + "\n")
-    if job != "agents":
-        significances(found)
-        means(found)
-        return
-    for row in found:
-        low, middle, high = statistics.quantiles(row["rewards"], n=4)
-        print(f"{row['agent']:16} {row['events']:7} events: reward {middle:+.3f} [{low:+.3f}, {high:+.3f}]")
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    found = main_job()
+    RESULTS.write_text(json.dumps({"main": found}, indent=1) + "\n")
+    significances(found)
+    means(found)
 
 
 if __name__ == "__main__":

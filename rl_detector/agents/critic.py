@@ -25,13 +25,16 @@ from rl_detector.agents.components import (
     quadratic_values,
     similarity,
 )
-from rl_detector.space import FloatArray
+from rl_detector.space import FloatArray, IntArray
 
 COMPONENTS = ("linear", "bowl", "quadratic", "remainder", "landscape", "batch")
 """Terms of the model, see `Critic`."""
 
 MISFIT_POWER = 3
 """Variance of what the model lacks, against the squared distance from the centre: that of a cubic function."""
+
+EVIDENCE_POINTS = 500
+"""Evaluations, evenly spread over those remembered, from which the strengths of the components are learned."""
 
 _FASTEST = 4.0
 """Largest factor of a variance in one step towards the evidence."""
@@ -100,8 +103,10 @@ class Critic:
         """Fit standardised rewards y [designs], with `steps` steps of the variances towards the evidence first."""
         kernels = {name: KERNELS[name](points, points) for name in self.variances.components}
         distances = np.minimum(points.distances**MISFIT_POWER, 1e6)
+        part = _spread(len(y), EVIDENCE_POINTS)
+        some = {name: kernel[np.ix_(part, part)] for name, kernel in kernels.items()}
         for _ in range(steps if self.evidence else 0):
-            self._follow_evidence(kernels, y, points.noise, distances)
+            self._follow_evidence(some, y[part], points.noise[part], distances[part])
         factor = cho_factor(self._covariance(kernels, points.noise, distances), lower=True)
         alpha = cho_solve(factor, y)
         noise = self._noise(points.noise, distances)
@@ -215,6 +220,12 @@ class Critic:
         corrections = cho_solve(fit["factor"], fit["y"][:, None] - values - noise)
         gradient, hessian = _moments(points, corrections.T, v)
         return [Taylor(*pair) for pair in zip(gradient + linear, hessian + quadratic, strict=True)]
+
+
+def _spread(n: int, most: int) -> IntArray:
+    """At most so many indices, evenly spread over 0..n-1, the newest among them, [indices]."""
+    indices: IntArray = n - 1 - np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64))[::-1]
+    return indices
 
 
 def _factor(gain: Any, loss: Any) -> float:

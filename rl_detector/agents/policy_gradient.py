@@ -63,8 +63,7 @@ class PolicyGradient:
         exploration: probability shared out among all choices of a slot, so that none dies.
         posterior_share: share of the proposals whose choices are the best of a draw from the critic's posterior
             (Thompson 1933); the others come from the categoricals.
-        memory: evaluations that the critic is fitted to; 0: only the newest batch; None: 1000, or ten per coordinate
-            where that is more.
+        memory: evaluations that the critic is fitted to; 0: only the newest batch.
         without: tricks to do without, for ablations. antithetic: proposals come in pairs mu +- delta, whose difference
             is free of all even terms; posterior: Thompson choices; conditional: the mean of the numbers follows the
             choices; sigma: the spread with the most exact optimum; shape: full covariance from the Hessian; evidence:
@@ -82,7 +81,7 @@ class PolicyGradient:
         sigma_minimum: float = 0.002,
         exploration: float = 0.2,
         posterior_share: float = 0.5,
-        memory: int | None = None,
+        memory: int = 2000,
         without: Sequence[str] = (),
     ) -> None:
         _check(sigma, sigma_minimum, exploration, posterior_share, memory, without)
@@ -98,7 +97,7 @@ class PolicyGradient:
         self._scale = np.eye(width) * sigma
         self._logits = np.zeros(self._slots.width)
         columns = max(width + self._slots.width - len(space.discrete), 1)
-        self._archive = Archive(width, len(space.discrete), max(1000, 10 * columns) if memory is None else memory)
+        self._archive = Archive(width, len(space.discrete), memory)
         kept = tuple(name for name in COMPONENTS if name == "linear" or name in self._tricks)
         self._variances = Variances.initial(width, columns, kept)
         self._fit: _Fit | None = None
@@ -336,9 +335,9 @@ class _Fit:
 
 
 def _check(
-    sigma: float, minimum: float, exploration: float, share: float, memory: int | None, without: Sequence[str]
+    sigma: float, minimum: float, exploration: float, share: float, memory: int, without: Sequence[str]
 ) -> None:
-    sound = 0 < minimum <= sigma and 0 < exploration <= 1 and 0 <= share <= 1 and (memory or 0) >= 0
+    sound = 0 < minimum <= sigma and 0 < exploration <= 1 and 0 <= share <= 1 and memory >= 0
     if not sound:
         raise ConfigError(
             "policy_gradient needs 0 < sigma_minimum <= sigma, 0 < exploration <= 1, 0 <= posterior_share <= 1 and "

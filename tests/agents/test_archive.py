@@ -34,9 +34,10 @@ def filled(rng: np.random.Generator, memory: int, batch: int, batches: int) -> I
 
 
 def test_remembers_all_in_order_while_there_is_room() -> None:
-    archive, told = Archive(2, 1, 100), []
-    for archive, actions in filled(np.random.default_rng(0), 100, 10, 10):
-        told.append(actions)
+    archive, rng, told = Archive(2, 1, 100), np.random.default_rng(0), []
+    for _ in range(10):
+        told.append(proposals(rng, 10))
+        tell(archive, told[-1])
     assert len(archive) == archive.told == 100 and archive.batches == 10
     np.testing.assert_array_equal(archive.continuous, np.clip(np.concatenate([a.continuous for a in told]), -1, 1))
     np.testing.assert_array_equal(archive.discrete, np.concatenate([a.discrete for a in told]))

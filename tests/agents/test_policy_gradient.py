@@ -319,6 +319,22 @@ def test_numbers_follow_their_choice() -> None:
     assert apart[0] == pytest.approx(0.3, abs=0.1) and abs(apart[1]) < 0.1
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_choices_are_judged_with_the_numbers_that_suit_them(seed: int) -> None:
+    """At the numbers of the start the other choice is worse by 0.08, but with its own it is better by 0.08."""
+    best, value = np.array([-0.2, 0.2]), np.array([0.0, 0.08])
+
+    def f(actions: Encoding) -> FloatArray:
+        step = np.clip(actions.continuous[..., 0], -1, 1) - best[actions.discrete[..., 0]]
+        result: FloatArray = value[actions.discrete[..., 0]] - step**2
+        return result
+
+    agent = PolicyGradient(space_of(1, 1, 2), seed, {"x0": -0.2, "c0": "choice 0"}, sigma=0.3)
+    learn(agent, f, batches=8, n=16, noise=0.03)
+    assert agent.recommend(NOTHING).discrete.tolist() == [1]
+    assert f(agent.recommend(NOTHING)) > 0.07
+
+
 def told(agent: PolicyGradient, f: Reward, batches: int, judge: Reward | None = None) -> None:
     """Noise-free rewards f; a judge judges all told before anew with every batch."""
     before: list[FloatArray] = []

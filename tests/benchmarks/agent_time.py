@@ -70,10 +70,8 @@ def memory(evaluations: tuple[int, ...]) -> None:
             told += CHUNK
         now, peak = (size / 2**20 for size in tracemalloc.get_traced_memory())
         resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
-        print(
-            f"{told:7} evaluations: {now:.1f} MiB held, {peak:.1f} MiB at most, largest resident set {resident:.0f} MiB, "
-            f"remembered {remembered(agent)}"
-        )
+        sizes = f"{now:.1f} MiB held, {peak:.1f} MiB at most, largest resident set {resident:.0f} MiB"
+        print(f"{told:7} evaluations: {sizes}, remembered {remembered(agent)}")
     tracemalloc.stop()
 
 
