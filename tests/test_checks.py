@@ -31,6 +31,10 @@ SPACE = DesignSpace((Continuous("x", -1.0, 1.0, "m"), Categorical("material", ("
 DESIGNS = [{"x": 0.5, "material": "good"}, {"x": -0.5, "material": "bad"}]
 
 
+CASES = [pytest.param(name, marks=pytest.mark.slow) if name == "bayesian" else name for name in AGENTS]
+"""Every agent; those that take a minute are for `make physics`."""
+
+
 @pytest.mark.parametrize("name", REGISTERED)
 def test_every_registered_environment_keeps_its_contract(name: str) -> None:
     problem = load_factory(REGISTERED[name].factory)()
@@ -39,7 +43,7 @@ def test_every_registered_environment_keeps_its_contract(name: str) -> None:
     check_env(gym.make(REGISTERED[name].id, events=100))
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", CASES)
 @pytest.mark.parametrize("name", REGISTERED)
 def test_every_agent_keeps_its_contract_on_every_registered_environment(
     agent: str, name: str, light: dict[str, dict[str, Any]]

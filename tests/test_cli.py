@@ -131,7 +131,13 @@ def wait_for_trials(process: subprocess.Popen[str], folder: Path, number: int) -
         time.sleep(0.002)
 
 
-LONG = ["budget.events=48000", "budget.events_per_design=20", "budget.designs_per_batch=16", "evaluator.group=4"]
+LONG = [
+    "agent.memory=200",
+    "budget.events=48000",
+    "budget.events_per_design=20",
+    "budget.designs_per_batch=16",
+    "evaluator.group=4",
+]
 
 
 def rows_of(folder: Path) -> list[tuple]:
@@ -294,4 +300,7 @@ def test_a_failing_job_of_several_shows_in_the_exit_code(tmp_path):
 
 @pytest.mark.parametrize("device", ["banana", "cuda:77"])
 def test_a_device_that_is_not_there(tmp_path, device):
-    assert f"cannot use device='{device}'" in run(tmp_path, "train", f"agent.device={device}", expect=2).stderr
+    assert (
+        f"cannot use device='{device}'"
+        in run(tmp_path, "train", "agent=contextual_policy_gradient", f"agent.device={device}", expect=2).stderr
+    )

@@ -16,6 +16,10 @@ from rl_detector.validation import held_out_seed
 BUDGET = Budget(events=2000, events_per_design=10, designs_per_batch=16)
 
 
+CASES = [pytest.param(name, marks=pytest.mark.slow) if name == "bayesian" else name for name in AGENTS]
+"""Every agent; those that take a minute are for `make physics`."""
+
+
 class Killed(BaseException):
     """Stands for a kill: nothing in the package catches it."""
 
@@ -65,7 +69,7 @@ def test_a_study_spends_its_budget_and_improves(bowl, tmp_path):
     assert found.measurement.error < 0.01
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", CASES)
 @pytest.mark.parametrize("common_events", [False, True])
 def test_killed_and_resumed_equals_uninterrupted(bowl, tmp_path, agent, common_events, light, monkeypatch):
     monkeypatch.setattr("rl_detector.study.CHECKPOINT_SECONDS", 0.0)
@@ -106,7 +110,7 @@ def test_a_ledger_that_lost_its_latest_trials_is_replayed(bowl, tmp_path):
     assert finished(bowl, tmp_path / "run") == (whole, design)
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", CASES)
 def test_a_checkpoint_of_another_run_is_not_believed(bowl, tmp_path, agent, light):
     whole, design = finished(bowl, tmp_path / "run")
     finished(bowl, tmp_path / "other", agent=agent, common_events=True, settings=light.get(agent))

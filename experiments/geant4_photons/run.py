@@ -18,17 +18,22 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rl_detector.envs.calorimeter import calorimeter
+from rl_detector.reconstruct.least_squares import leave_one_out, shower_features
 
 FOLDER = Path(__file__).parent
 RUNS = FOLDER / "runs"
 RESULTS = FOLDER / "results.json"
-SCREENING, FINAL = 500, 3000
-"""Geant4 events per design: for all, and for the best ones."""
+SCREENING = 40_000
+"""Events of the fast simulator per design, to choose the best known designs."""
+
+FINAL = 2000
+"""Geant4 events per design."""
 
 FINALISTS = 2
+RIDGE = 0.01
+"""Penalty of the regression in events, for the judgement in Geant4. The problem's own 4 events suit mixed beams:
+the resolution of photons in crystal is so good that at 2000 events its bias alone is twice the metric."""
 
 
 def rl_detector(*words: str) -> Path:
@@ -69,34 +74,46 @@ def known() -> dict[str, Any]:
 
 
 def judge(stored: dict[str, Any]) -> dict[str, Any]:
-    """Metric in Geant4 of every design, and of the best known and the trained ones with more events."""
-    problem = calorimeter(simulator="geant4", photon_fraction=1.0)
-    everything = {**stored["known"], **stored["train"]}
-    first = measured(problem, {name: row["design"] for name, row in everything.items()}, SCREENING, 11)
-    best = sorted(stored["known"], key=lambda name: first[name]["metric"])[:FINALISTS]
-    chosen = {name: everything[name]["design"] for name in [*best, *stored["train"]]}
-    final = measured(problem, chosen, FINAL, 12)
-    reference = min(best, key=lambda name: final[name]["metric"])
-    for name in stored["train"]:
-        final[name]["ratio"], final[name]["ratio_error"] = ratio(final[name], final[reference])
-    for row in (*first.values(), *final.values()):
-        del row["losses"]
-    return {"screening": first, "final": final, "reference": reference}
+    """Metric in Geant4 of the trained designs and of those that are best in the fast simulator with many events."""
+    fast = calorimeter(photon_fraction=1.0)
+    screening = {
+        name: fast.evaluate(row["design"], SCREENING, 11).measurement.metric
+        for name, row in {**stored["known"], **stored["train"]}.items()
+    }
+    best = sorted(stored["known"], key=lambda name: screening[name])[:FINALISTS]
+    chosen = {name: {**stored["known"], **stored["train"]}[name]["design"] for name in [*best, *stored["train"]]}
+    losses = measured(chosen)
+    reference = min(best, key=lambda name: losses[name].mean())
+    final = {}
+    for name, terms in losses.items():
+        value, error = ratio(terms, losses[reference])
+        row = {
+            "metric": terms.mean(),
+            "error": terms.std(ddof=1) / math.sqrt(FINAL),
+            "ratio": value,
+            "ratio_error": error,
+        }
+        final[name] = {key: float(number) for key, number in row.items()}
+    return {"screening": screening, "final": final, "reference": reference}
 
 
-def measured(problem: Any, designs: dict[str, Any], events: int, seed: int) -> dict[str, Any]:
-    rows = {}
+def measured(designs: dict[str, Any]) -> dict[str, Any]:
+    """Per-event terms (E_rec - E)^2 / (E + 1 GeV) in Geant4, name -> [events], each from a fit to the others."""
+    simulator = calorimeter(simulator="geant4", photon_fraction=1.0).simulator
+    found = {}
     for name, design in designs.items():
-        evaluation = problem.evaluate(design, events, seed)
-        m = evaluation.measurement
-        rows[name] = {"metric": m.metric, "error": m.metric_error, "costs": dict(evaluation.costs), "losses": m.losses}
-        print(f"{name:45} {events} events: {m.metric:.6f} +- {m.metric_error:.6f}", flush=True)
-    return rows
+        readout = simulator.simulate(design, FINAL, 12)
+        energy = readout.truth["energy"]
+        weights = 1 / (energy + 1)
+        features = shower_features(readout.signals[None])
+        predicted = leave_one_out(features, energy[None], weights[None], RIDGE)[0]
+        found[name] = weights * (predicted - energy) ** 2
+        print(f"{name:45} {FINAL} events: {found[name].mean():.6f}", flush=True)
+    return found
 
 
-def ratio(row: dict[str, Any], reference: dict[str, Any]) -> tuple[float, float]:
+def ratio(a: Any, b: Any) -> tuple[float, float]:
     """Ratio of metrics, with its standard error from paired events: delta method for a ratio of means."""
-    a, b = np.asarray(row["losses"]), np.asarray(reference["losses"])
     value = a.mean() / b.mean()
     return float(value), float((a - value * b).std(ddof=1) / b.mean() / math.sqrt(len(a)))
 
@@ -110,8 +127,8 @@ def main() -> None:
     RESULTS.write_text(json.dumps({**stored, job: found}, indent=1) + "\n")
     if job == "judge":
         for name, row in found["final"].items():
-            over = f"  over the best known {row['ratio']:.3f} +- {row['ratio_error']:.3f}" if "ratio" in row else ""
-            print(f"{name:45} {row['metric']:.6f} +- {row['error']:.6f}{over}")
+            over = f"over the best known {row['ratio']:.3f} +- {row['ratio_error']:.3f}"
+            print(f"{name:45} {row['metric']:.6f} +- {row['error']:.6f}  {over}")
 
 
 if __name__ == "__main__":

@@ -146,7 +146,11 @@ class SmoothProcess:
         return result
 
     def add(self, gradient: FloatArray, hessian: FloatArray, alpha: FloatArray, w: FloatArray) -> None:
-        """Add the derivatives of that average with respect to the mean of z, at choices w [m], in place."""
+        """Add derivatives with respect to the mean of z, at choices w [m], in place.
+
+        They are those of that average, damped by (l^2 + AVERAGED s^2) / (l^2 + s^2) along an axis of spread s, that is
+        with the slopes of an average over all of the policy: a wide policy trusts them less.
+        """
         c, slope = len(self.spread), self.spread / (self.length_squared + self.spread**2)
         near = self.variance * alpha * self._near() * similarity(w[None], self.w, self.length_squared)[0]
         pulls = self.position * slope

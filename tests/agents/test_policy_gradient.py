@@ -144,11 +144,11 @@ def test_the_memory_is_bounded(settings: dict[str, Any]) -> None:
     """3000 evaluations in batches of 300."""
     agent = PolicyGradient(space_of(3, 1), 0, **settings)
     learn(agent, batches=10, n=300)
-    assert agent.metrics()["remembered"] == max(settings.get("memory", 1000), 300)
+    assert agent.metrics()["remembered"] == max(settings.get("memory", 2000), 300)
     tensors = [
         t for part in ("archive", "fit") for t in agent.state_dict()[part].values() if isinstance(t, torch.Tensor)
     ]
-    assert max(len(tensor) for tensor in tensors) <= max(settings.get("memory", 1000), 300)
+    assert max(len(tensor) for tensor in tensors) <= max(settings.get("memory", 2000), 300)
     assert_sound(agent)
 
 
