@@ -22,6 +22,7 @@ physics: $(VENV)/.installed-dev
 benchmarks: $(VENV)/.installed-dev
 	$(BIN)/python tests/benchmarks/fast_throughput.py
 	$(BIN)/python tests/benchmarks/study_overhead.py
+	$(BIN)/python tests/benchmarks/agent_time.py
 	$(BIN)/python tests/benchmarks/geant4_overhead.py
 
 lint: $(VENV)/.installed-dev

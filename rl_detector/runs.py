@@ -128,6 +128,7 @@ class RunFolder:
         try:
             stored = OmegaConf.to_container(OmegaConf.load(self.config), resolve=False)
             known = {key: value for key, value in stored.items() if key != "run"} if isinstance(stored, dict) else {}
+            known = {"judge": {"name": "none"}, **known}  # runs from before there were judges have none
             merged = OmegaConf.merge(OmegaConf.structured(Config), known)
             config = OmegaConf.to_container(merged, resolve=False, throw_on_missing=True)
         except Exception as error:  # whatever damaged or hostile YAML leads to; nothing in it is executed

@@ -169,8 +169,8 @@ def test_killed_ten_times_and_resumed_gives_the_same_ledger(tmp_path):
 
 
 def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path):
-    process = start(tmp_path, "train", *LONG, "held_out.events=200")
-    wait_for_trials(process, tmp_path, 200)
+    process = start(tmp_path, "train", *LONG, "agent.memory=800", "held_out.events=200")
+    wait_for_trials(process, tmp_path, 100)
     process.send_signal(signal.SIGINT)
     _, message = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -268,7 +268,9 @@ class PolicyGradient:
         for name in ("mean", "scale", "choices", "logits"):
             setattr(self, f"_{name}", state[name].numpy().copy())
         self._archive.load_state_dict(state["archive"])
-        self._variances = Variances(**{**state["variances"], "components": dict(state["variances"]["components"])})
+        stored = state["variances"]
+        components = {name: stored["components"][name] for name in COMPONENTS if name in stored["components"]}
+        self._variances = Variances(components, stored["noise"], stored["misfit"])
         with one_thread():
             self._fit = None if state["fit"] is None else _Fit.restored(self._variances, state["fit"])
         self._new = state["new"]
