@@ -114,7 +114,11 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "rl_detector", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, cwd=folder, text=True, env=environment, **pipes)
+    # a shell that puts the tests in the background ignores Ctrl-C for all that they start
+    return subprocess.Popen(
+        command, cwd=folder, text=True, env=environment, **pipes,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
 
 
 def wait_for_trials(process: subprocess.Popen[str], folder: Path, number: int) -> None:
