@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from rl_detector.errors import SimulationError
-from rl_detector.space import Encoding, FloatArray
+from rl_detector.space import Encoding, FloatArray, IntArray
 
 NEWEST_SHARE = 4
 """One in so many of the memory's places is for the newest evaluations, wherever they lie."""
@@ -18,6 +18,9 @@ ARRAYS = ("continuous", "discrete", "rewards", "errors", "index", "batch")
 
 class Archive:
     """Evaluated proposals in the order told; when the memory is full, those farthest from the policy are forgotten.
+
+    They are forgotten first where most evaluations share their choices: what is known of other choices would be lost
+    for good, while the policy evaluates its own again and again.
 
     Attributes:
         continuous: designs, clipped to the box, [n, c].
@@ -63,6 +66,8 @@ class Archive:
         distances = (np.linalg.solve(scale, (self.continuous - mean).T) ** 2).sum(axis=0)
         distances[-newest:] = -1
         order = np.lexsort((-self.index, distances))  # of equally near ones the newest stay
+        ranks = np.where(distances[order] < 0, -1, ranks_within(self.discrete[order]))
+        order = order[np.argsort(ranks, kind="stable")]
         self._keep(np.sort(order[: max(self._memory, newest)]))
 
     def _keep(self, rows: Any) -> None:
@@ -97,3 +102,12 @@ class Archive:
         self.told, self.batches = state["told"], state["batches"]
         for name in ARRAYS:
             setattr(self, name, state[name].numpy().copy())
+
+
+def ranks_within(rows: IntArray) -> IntArray:
+    """How many equal rows come before each row [n, k], [n]."""
+    _, groups = np.unique(rows, axis=0, return_inverse=True)
+    order, sizes = np.argsort(groups.reshape(-1), kind="stable"), np.bincount(groups.reshape(-1))
+    ranks = np.empty(len(rows), dtype=np.int64)
+    ranks[order] = np.arange(len(rows)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return ranks

@@ -83,6 +83,20 @@ def _quadratic(a: Points, b: Points) -> FloatArray:
     return result
 
 
+def _coupled(a: Points, b: Points) -> FloatArray:
+    """sum_i z_i z'_i times sum_{j<k} w_j w_k w'_j w'_k."""
+    pairs = ((a.w @ b.w.T) ** 2 - (a.w**2) @ (b.w**2).T) / 2
+    result: FloatArray = (a.z @ b.z.T) * pairs
+    return result
+
+
+def pairs_of(w: FloatArray) -> FloatArray:
+    """Products w_j w_k of choices [n, m] for j < k, [n, m (m - 1) / 2]."""
+    first, second = np.triu_indices(w.shape[1], 1)
+    products: FloatArray = w[:, first] * w[:, second]
+    return products
+
+
 def _remainder(a: Points, b: Points) -> FloatArray:
     return similarity(a.u, b.u, b.length_squared)
 
@@ -107,6 +121,7 @@ KERNELS = {
     "linear": _linear,
     "bowl": _bowl,
     "quadratic": _quadratic,
+    "coupled": _coupled,
     "remainder": _remainder,
     "landscape": _landscape,
     "batch": _batch,
@@ -143,6 +158,13 @@ class SmoothProcess:
     def values(self, alpha: FloatArray, w: FloatArray) -> FloatArray:
         """Average over the policy at choices w [candidates, m], [candidates]."""
         result: FloatArray = similarity(w, self.w, self.length_squared) @ (self.variance * alpha * self._near())
+        return result
+
+    def slopes(self, alpha: FloatArray, w: FloatArray) -> FloatArray:
+        """The gradient that `add` adds, at choices w [candidates, m], [candidates, c]."""
+        pulls = self.position * self.spread / (self.length_squared + self.spread**2)
+        near = similarity(w, self.w, self.length_squared) * (self.variance * alpha * self._near())
+        result: FloatArray = near @ pulls @ self.axes.T
         return result
 
     def add(self, gradient: FloatArray, hessian: FloatArray, alpha: FloatArray, w: FloatArray) -> None:
@@ -183,6 +205,13 @@ def quadratic_values(points: Points, hessians: FloatArray) -> FloatArray:
     u, c = points.u, points.size
     diagonal = hessians[:, np.arange(c), np.arange(c)].sum(axis=1)
     values: FloatArray = np.stack([((u @ h) * u).sum(axis=1) for h in hessians], axis=1) / 2 - diagonal / 2
+    return values
+
+
+def coupling_values(points: Points, couplings: FloatArray) -> FloatArray:
+    """sum_i z_i sum_{j<k} C_ijk w_j w_k at the designs for n couplings [n, c, m (m - 1) / 2], [designs, n]."""
+    pairs = pairs_of(points.w)
+    values: FloatArray = np.stack([((pairs @ c.T) * points.z).sum(axis=1) for c in couplings], axis=1)
     return values
 
 

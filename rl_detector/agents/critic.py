@@ -19,15 +19,17 @@ from rl_detector.agents.components import (
     KERNELS,
     Points,
     SmoothProcess,
+    coupling_values,
     draw_hessians,
     draw_smooth,
     nonquadratic_share,
+    pairs_of,
     quadratic_values,
     similarity,
 )
 from rl_detector.space import FloatArray, IntArray
 
-COMPONENTS = ("linear", "bowl", "quadratic", "remainder", "landscape", "batch")
+COMPONENTS = ("linear", "bowl", "quadratic", "coupled", "remainder", "landscape", "batch")
 """Terms of the model, see `Critic`."""
 
 MISFIT_POWER = 3
@@ -35,6 +37,9 @@ MISFIT_POWER = 3
 
 EVIDENCE_POINTS = 500
 """Evaluations, evenly spread over those remembered, from which the strengths of the components are learned."""
+
+LARGEST_COUPLING = 20_000
+"""Most weights of the coupled component; where there would be more the critic does without it."""
 
 _FASTEST = 4.0
 """Largest factor of a variance in one step towards the evidence."""
@@ -55,40 +60,59 @@ class Variances:
     misfit: float = 0.02
 
     @staticmethod
-    def initial(size: int, columns: int, names: tuple[str, ...]) -> Variances:
-        """Prior variances for c continuous coordinates and `columns` = c + m coordinates in all."""
-        guesses = {"linear": 0.5 / columns, "bowl": 0.1, "quadratic": 0.2 / columns**2, "remainder": 0.05}
-        guesses |= {"landscape": 0.05, "batch": 0.05}
-        kept = {name: guesses[name] for name in names if name != "bowl" or size > 0}
-        return Variances(kept)
+    def initial(size: int, slots: int, width: int, names: tuple[str, ...]) -> Variances:
+        """Prior variances for c continuous coordinates, and slots with `width` choices together."""
+        free = max(size + width - slots, 1)
+        guesses = {"linear": 0.5 / free, "bowl": 0.1, "quadratic": 0.2 / free**2, "coupled": 0.02 / free**2}
+        guesses |= {"remainder": 0.05, "landscape": 0.05, "batch": 0.05}
+        couplings = size * width * (width - 1) // 2 if slots > 1 else 0
+        possible = {"bowl": size > 0, "coupled": 0 < couplings <= LARGEST_COUPLING}
+        return Variances({name: guesses[name] for name in names if possible.get(name, True)})
 
 
 @dataclass(frozen=True)
 class Taylor:
     """Gradient and Hessian of the critic, averaged over the Gaussian policy at given choices.
 
-    E_z[critic] = const + g . u + u . H . u / 2 for u = (shift of the mean in z, choices w); for compatible features g
-    and H are the natural gradient of sum_i A_i log pi(a_i) with the critic's advantages (Kakade 2001; Peters and
-    Schaal 2008).
+    E_z[critic] = const + g . u + u . H . u / 2 + sum_i z_i sum_{j<k} C_ijk w_j w_k for u = (shift z of the mean,
+    choices w); for compatible features g and H are the natural gradient of sum_i A_i log pi(a_i) with the critic's
+    advantages (Kakade 2001; Peters and Schaal 2008).
 
     Attributes:
         gradient: g, [c + m].
         hessian: H, [c + m, c + m].
+        coupling: C, [c, m (m - 1) / 2]; [c, 0] where the critic has no coupled component.
     """
 
     gradient: FloatArray
     hessian: FloatArray
+    coupling: FloatArray
+
+    def slopes(self, w: FloatArray) -> FloatArray:
+        """Gradient in z at z = 0 for choices w [n, m], [n, c]."""
+        c = len(self.coupling)
+        slopes: FloatArray = self.gradient[:c] + w @ self.hessian[c:, :c]
+        return slopes + pairs_of(w) @ self.coupling.T if self.coupling.size else slopes
+
+    def values(self, w: FloatArray) -> FloatArray:
+        """What choices w [n, m] are worth at z = 0, [n]."""
+        c = len(self.coupling)
+        values: FloatArray = w @ self.gradient[c:] + ((w @ self.hessian[c:, c:]) * w).sum(axis=1) / 2
+        return values
 
 
 @dataclass
 class Critic:
-    """reward = 1 + linear(u) + bowl(|z|^2) + quadratic(u) + remainder(u) + landscape(x, w) + batch + noise + misfit.
+    """reward = 1 + linear(u) + bowl(|z|^2) + quadratic(u) + coupled(z, w) + remainder(u) + landscape(x, w) + batch
+    + noise + misfit.
 
-    linear and quadratic (pairs included) have independent normal weights, bowl is one common curvature. remainder is a
-    process with a squared-exponential covariance, for all that is smooth but not quadratic; landscape is the same at
-    the scale of the first policy: what was learned there is remembered while the policy shrinks and wanders. batch is
-    what designs of one batch share, because they share their events. Noise has the relative variances of the stated
-    errors; misfit grows with the cube of the squared distance, so far evaluations count less.
+    linear and quadratic (pairs included) have independent normal weights, bowl is one common curvature. coupled has
+    a weight for each number with each pair of choices: the best thickness of a layer depends on its own material
+    and on that of the layer before it. remainder is a process with a squared-exponential covariance, for all that
+    is smooth but not quadratic; landscape is the same at the scale of the first policy: what was learned there is
+    remembered while the policy shrinks and wanders. batch is what designs of one batch share, because they share
+    their events. Noise has the relative variances of the stated errors; misfit grows with the cube of the squared
+    distance, so far evaluations count less.
 
     Attributes:
         variances: the strengths, kept from fit to fit.
@@ -168,7 +192,15 @@ class Critic:
         for process in self._processes() if points.size else ():
             for g, h, alpha in zip(gradient, hessian, alphas, strict=True):
                 process.add(g, h, alpha, w)
-        return [Taylor(g, h) for g, h in zip(gradient, hessian, strict=True)]
+        return [Taylor(*parts) for parts in zip(gradient, hessian, self._couplings(alphas), strict=True)]
+
+    def _couplings(self, alphas: FloatArray) -> FloatArray:
+        """Weights of the coupled component for weights alpha [n, designs], [n, c, m (m - 1) / 2 or 0]."""
+        points, variance = self._fit["points"], self.variances.components.get("coupled")
+        if variance is None:
+            return np.zeros((len(alphas), points.size, 0))
+        pairs = pairs_of(points.w)
+        return np.stack([variance * (points.z.T * alpha) @ pairs for alpha in alphas])
 
     def _processes(self) -> list[SmoothProcess]:
         """The smooth components, as seen from the policy."""
@@ -190,6 +222,12 @@ class Critic:
         values = [process.values(alpha, w) for process in self._processes()]
         return np.sum(values, axis=0) if values else np.zeros(len(w))
 
+    def smooth_slopes_at(self, w: FloatArray) -> FloatArray:
+        """Gradient in z of remainder and landscape at choices w [candidates, m], [candidates, c]."""
+        alpha = self._fit["alpha"]
+        slopes = [process.slopes(alpha, w) for process in self._processes()]
+        return np.sum(slopes, axis=0) if slopes else np.zeros((len(w), self.points.size))
+
     def nonquadratic_variance(self, newest: int, w: FloatArray) -> float:
         """Variance of what is not quadratic in the smooth components, over the newest numbers with choices w [m]."""
         points, v, alpha = self._fit["points"], self.variances.components, self._fit["alpha"]
@@ -204,7 +242,7 @@ class Critic:
         return total
 
     def draw(self, rng: np.random.Generator, n: int, w: FloatArray) -> list[Taylor]:
-        """n draws of gradient and Hessian from the posterior (Matheron's rule: Wilson et al. 2020, eq. 6).
+        """n draws of gradient, Hessian and coupling from the posterior (Matheron's rule: Wilson et al. 2020, eq. 6).
 
         Remainder and landscape are drawn with random Fourier features for the data, and left out of the result.
         """
@@ -216,10 +254,14 @@ class Critic:
         offsets = rng.standard_normal((int(points.batch.max()) + 1, n)) * np.sqrt(v.get("batch", 0.0))
         values += offsets[points.batch] + draw_smooth(rng, n, points, points.z, v.get("remainder", 0.0))
         values += draw_smooth(rng, n, points, points.x, v.get("landscape", 0.0))
+        pairs = points.w.shape[1] * (points.w.shape[1] - 1) // 2 if "coupled" in v else 0
+        coupled = rng.standard_normal((n, points.size, pairs)) * np.sqrt(v.get("coupled", 0.0))
+        values += coupling_values(points, coupled) if pairs else 0.0
         noise = rng.standard_normal((len(u), n)) * np.sqrt(fit["noise"])[:, None]
-        corrections = cho_solve(fit["factor"], fit["y"][:, None] - values - noise)
-        gradient, hessian = _moments(points, corrections.T, v)
-        return [Taylor(*pair) for pair in zip(gradient + linear, hessian + quadratic, strict=True)]
+        corrections = cho_solve(fit["factor"], fit["y"][:, None] - values - noise).T
+        gradient, hessian = _moments(points, corrections, v)
+        parts = gradient + linear, hessian + quadratic, self._couplings(corrections) + coupled
+        return [Taylor(*drawn) for drawn in zip(*parts, strict=True)]
 
 
 def _spread(n: int, most: int) -> IntArray:

@@ -16,7 +16,7 @@ what saves simulated events.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -28,15 +28,15 @@ from rl_detector.agents.advantages import finite_rewards
 from rl_detector.agents.archive import Archive
 from rl_detector.agents.choices import Slots
 from rl_detector.agents.components import Points
-from rl_detector.agents.critic import COMPONENTS, MISFIT_POWER, Critic, Taylor, Variances
+from rl_detector.agents.critic import COMPONENTS, MISFIT_POWER, Critic, Variances
+from rl_detector.agents.improvement import Improvement
 from rl_detector.agents.threads import one_thread
-from rl_detector.agents.trust_region import TrustRegion
 from rl_detector.errors import ConfigError
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray, IntArray
 
 TRICKS = (
-    *("antithetic", "posterior", "conditional", "sigma", "shape"),  # of the policy
-    *("evidence", "errors", "bowl", "quadratic", "remainder", "landscape", "batch"),  # of the critic
+    *("antithetic", "posterior", "conditional", "caution", "box", "sigma", "shape"),  # of the policy
+    *("evidence", "errors", "bowl", "quadratic", "coupled", "remainder", "landscape", "batch"),  # of the critic
 )
 """What can be switched off with `without`, see PolicyGradient."""
 
@@ -44,10 +44,11 @@ BIAS = 1.5
 """Squared bias of the slope at the centre over the variance of what is not quadratic, that of a cubic
 term: z^3 = He_3 + 3 z has the slope 3, and He_3 / sqrt(6) the variance 1."""
 
+WINSORISINGS = 10
+"""Rounds in which the scale of the rewards forgets very bad ones."""
+
 UPDATE_SHARE = 32
 """The critic is fitted anew when this fraction of what it holds is new: that bounds the agent's own time."""
-
-Value = Callable[[FloatArray], FloatArray]
 
 
 class PolicyGradient:
@@ -96,11 +97,10 @@ class PolicyGradient:
         self._mean, self._choices = first.continuous.copy(), first.discrete.copy()
         self._scale = np.eye(width) * sigma
         self._logits = np.zeros(self._slots.width)
-        columns = max(width + self._slots.width - len(space.discrete), 1)
         self._archive = Archive(width, len(space.discrete), memory)
         kept = tuple(name for name in COMPONENTS if name == "linear" or name in self._tricks)
-        self._variances = Variances.initial(width, columns, kept)
-        self._fit: _Fit | None = None
+        self._variances = Variances.initial(width, len(space.discrete), self._slots.width, kept)
+        self._fit: Improvement | None = None
         self._new = 0
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
@@ -141,8 +141,8 @@ class PolicyGradient:
         """Best choices of n draws from the critic's posterior, each found by single changes from a start."""
         if self._fit is None or not n:
             return starts
-        draws = self._fit.critic.draw(self._rng, n, self._fit.w)
-        found = [self._slots.ascend(self._fit.value(draw), row) for draw, row in zip(draws, starts, strict=True)]
+        values = self._fit.drawn_values(self._rng, n)
+        found = [self._slots.ascend(value, row) for value, row in zip(values, starts, strict=True)]
         return np.array(found, dtype=np.int64).reshape(starts.shape)
 
     def tell(self, batch: Batch) -> None:
@@ -161,18 +161,35 @@ class PolicyGradient:
 
     def _update(self) -> None:
         """Fit the critic around the present policy, then move the policy to where the critic is largest."""
-        points, y = self._points()
         critic = Critic(self._variances, "evidence" in self._tricks)
-        critic.fit(points, y, steps=3 if len(y) <= 3 * self._new else 1)
-        fit = _Fit(critic, self._mean, self._scale, self._slots.columns(self._choices[None])[0])
+        fit = self._fitted(critic, steps=3 if len(self._archive) <= 3 * self._new else 1)
         if len(self._choices):
-            self._choices = self._best_choices(fit)
-            fit = _Fit(critic, self._mean, self._scale, self._slots.columns(self._choices[None])[0])
+            fit = self._with_best_choices(fit)
             self._update_logits(fit)
         self._mean = fit.mean(fit.w)
         if len(self._mean):
             self._update_scale(fit)
         self._fit = fit
+
+    def _fitted(self, critic: Critic, steps: int) -> Improvement:
+        """The critic fitted around the present policy, after steps towards the evidence."""
+        critic.fit(*self._points(), steps=steps)
+        return self._improvement(critic)
+
+    def _improvement(self, critic: Critic) -> Improvement:
+        own = self._slots.columns(self._choices[None])[0]
+        return Improvement(critic, self._mean, self._scale, own, "box" in self._tricks)
+
+    def _with_best_choices(self, fit: Improvement) -> Improvement:
+        """The policy with the best choices, at their own numbers, and the critic around it."""
+        before = self._choices
+        self._choices = self._best_choices(fit)
+        if np.array_equal(before, self._choices):
+            return fit
+        if "conditional" not in self._tricks:
+            return self._improvement(fit.critic)
+        self._mean = fit.mean(self._slots.columns(self._choices[None])[0])
+        return self._fitted(fit.critic, steps=0)
 
     def _points(self) -> tuple[Points, FloatArray]:
         """The archive in whitened coordinates, and standardised rewards."""
@@ -190,25 +207,35 @@ class PolicyGradient:
         )
         return points, _standardised(archive.rewards, points, self._variances)
 
-    def _best_choices(self, fit: _Fit) -> IntArray:
-        """The critic's best choices, found by single changes from the present, the best evaluated and random ones."""
-        best = np.argsort(-self._archive.rewards)[:5]
-        strangers = np.random.default_rng(self._archive.told).integers(0, self.space.choices, (16, len(self._choices)))
-        starts = np.concatenate([self._choices[None], self._archive.discrete[best], strangers])
-        value = fit.value(fit.taylor)
-        ends = np.unique([self._slots.ascend(value, row) for row in starts], axis=0)
-        result: IntArray = ends[value(self._slots.columns(ends)).argmax()]
+    def _best_choices(self, fit: Improvement) -> IntArray:
+        """Those evaluated with the best lower confidence bound; without caution, the best that the critic can find.
+
+        A critic is wrong most where it knows least: the largest of thousands of its values would be a mistake.
+        """
+        rng = np.random.default_rng(self._archive.told)
+        if "caution" in self._tricks:
+            value, candidates = fit.cautious_value(rng), np.unique(self._archive.discrete, axis=0)
+        else:
+            value, candidates = fit.value, self._ascents(fit, rng)
+        result: IntArray = candidates[value(self._slots.columns(candidates)).argmax()]
         return result
 
-    def _update_logits(self, fit: _Fit) -> None:
+    def _ascents(self, fit: Improvement, rng: np.random.Generator) -> IntArray:
+        """Ends of single changes from the present choices, the best evaluated and random ones, [ends, slots]."""
+        best = np.argsort(-self._archive.rewards)[:5]
+        strangers = rng.integers(0, self.space.choices, (16, len(self._choices)))
+        starts = np.concatenate([self._choices[None], self._archive.discrete[best], strangers])
+        ends: IntArray = np.unique([self._slots.ascend(fit.value, row) for row in starts], axis=0)
+        return ends
+
+    def _update_logits(self, fit: Improvement) -> None:
         """Natural gradient of the logits: the advantage of every choice, the others at their best."""
         changed = self._slots.neighbours(self._choices)
-        value = fit.value(fit.taylor)
-        advantages = value(self._slots.columns(changed)) - value(fit.w[None])
+        advantages = fit.value(self._slots.columns(changed)) - fit.value(fit.w[None])
         logits = self._logits + np.clip(0.5 * advantages, -1, 1)
         self._logits = np.maximum(logits - self._slots.largest(logits), -8)
 
-    def _update_scale(self, fit: _Fit) -> None:
+    def _update_scale(self, fit: Improvement) -> None:
         """Reshape the covariance by the Hessian, and scale it to where one evaluation tells most."""
         hessian = fit.hessian
         rate = 1 - math.exp(-0.02 * self._new)
@@ -221,7 +248,7 @@ class PolicyGradient:
         spread = np.clip(np.sqrt(np.maximum(values, 0)), self._sigma_minimum, self._sigma)
         self._scale = (vectors * spread) @ vectors.T
 
-    def _best_bandwidth(self, fit: _Fit) -> float:
+    def _best_bandwidth(self, fit: Improvement) -> float:
         """Factor k by which sigma should change so that the optimum is found most exactly.
 
         The slope at the centre, seen over a width k, has the variance noise p / (N k^2) from N evaluations near by and
@@ -272,73 +299,12 @@ class PolicyGradient:
         components = {name: stored["components"][name] for name in COMPONENTS if name in stored["components"]}
         self._variances = Variances(components, stored["noise"], stored["misfit"])
         with one_thread():
-            self._fit = None if state["fit"] is None else _Fit.restored(self._variances, state["fit"])
+            self._fit = None if state["fit"] is None else Improvement.restored(self._variances, state["fit"])
         self._new = state["new"]
         self._rng.bit_generator.state = state["rng"]
 
 
-class _Fit:
-    """The critic around the policy that it was fitted for.
-
-    Attributes:
-        critic: what was fitted.
-        w: columns of the best choices, [m].
-        taylor: the critic's gradient and Hessian there.
-        hessian: its part in the numbers, [c, c].
-    """
-
-    def __init__(self, critic: Critic, mean: FloatArray, scale: FloatArray, w: FloatArray) -> None:
-        self.critic, self.w = critic, w
-        self._start, self._scale = mean, scale
-        self.taylor = critic.taylor(w)
-        self.hessian = self.taylor.hessian[: len(mean), : len(mean)]
-        self._region = TrustRegion(self.hessian, max(1.0, math.sqrt(len(mean)) / 4)) if len(mean) else None
-        self._damping = self._region.damping(self._slopes(self.taylor, w[None])[0]) if self._region else 0.0
-
-    def state_dict(self) -> dict[str, Any]:
-        """What the critic was fitted to, and around what."""
-        arrays = {**self.critic.data(), "policy_mean": self._start, "policy_scale": self._scale, "choices": self.w}
-        return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-
-    @staticmethod
-    def restored(variances: Variances, state: Mapping[str, torch.Tensor]) -> _Fit:
-        """The fit from its `state_dict`; the variances are those after the fit."""
-        arrays = {name: tensor.numpy().copy() for name, tensor in state.items()}
-        mean, scale, best = (arrays.pop(name) for name in ("policy_mean", "policy_scale", "choices"))
-        return _Fit(Critic.refitted(variances, arrays), mean, scale, best)
-
-    def _slopes(self, taylor: Taylor, w: FloatArray) -> FloatArray:
-        """Gradient in the numbers at the old mean for choices w [n, m], [n, c]."""
-        c = len(self._start)
-        slopes: FloatArray = taylor.gradient[:c] + w @ taylor.hessian[c:, :c]
-        return slopes
-
-    def mean(self, w: FloatArray) -> FloatArray:
-        """The new mean of the numbers for choices w [m]: the critic's maximum in the trust region, in the box, [c]."""
-        if self._region is None:
-            return self._start
-        step = self._region.step(self._slopes(self.taylor, w[None])[0])
-        result: FloatArray = np.clip(self._start + self._scale @ step, -1, 1)
-        return result
-
-    def value(self, taylor: Taylor) -> Value:
-        """Value of choices w [n, m] with the best numbers for each: w -> [n]."""
-        c = len(self._start)
-
-        def best(w: FloatArray) -> FloatArray:
-            pairs = ((w @ taylor.hessian[c:, c:]) * w).sum(axis=1) / 2
-            values = w @ taylor.gradient[c:] + pairs + self.critic.smooth_at(w)
-            if self._region is not None:
-                values = values + self._region.gain(self._slopes(taylor, w), self._damping)
-            result: FloatArray = values
-            return result
-
-        return best
-
-
-def _check(
-    sigma: float, minimum: float, exploration: float, share: float, memory: int, without: Sequence[str]
-) -> None:
+def _check(sigma: float, minimum: float, exploration: float, share: float, memory: int, without: Sequence[str]) -> None:
     sound = 0 < minimum <= sigma and 0 < exploration <= 1 and 0 <= share <= 1 and memory >= 0
     if not sound:
         raise ConfigError(
@@ -357,10 +323,14 @@ def _centre(space: DesignSpace) -> Encoding:
 def _standardised(rewards: FloatArray, points: Points, variances: Variances) -> FloatArray:
     """Rewards less their mean over their standard deviation, both weighted by nearness, not below -3, [designs].
 
-    One very bad design says no more about where the best is than a bad one.
+    One very bad design says no more about where the best is than a bad one: it is raised to -3 before the standard
+    deviation is taken again, until nothing changes (winsorising: Tukey 1962).
     """
     weights = 1 / (points.noise + np.minimum(points.distances**MISFIT_POWER, 1e6) * variances.misfit / variances.noise)
-    mean = np.average(rewards, weights=weights)
-    deviation = math.sqrt(np.average((rewards - mean) ** 2, weights=weights))
+    raised = rewards
+    for _ in range(WINSORISINGS):
+        mean = np.average(raised, weights=weights)
+        deviation = math.sqrt(np.average((raised - mean) ** 2, weights=weights))
+        raised = np.maximum(rewards, mean - 3 * deviation)
     result: FloatArray = np.maximum((rewards - mean) / (deviation + 1e-300), -3)
     return result

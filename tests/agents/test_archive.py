@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from rl_detector.agents.archive import ARRAYS, NEWEST_SHARE, Archive
+from rl_detector.agents.archive import ARRAYS, NEWEST_SHARE, Archive, ranks_within
 from rl_detector.errors import SimulationError
 from rl_detector.space import Encoding, FloatArray
 
@@ -56,17 +56,36 @@ def test_the_memory_is_bounded_and_all_arrays_keep_step(batch: int) -> None:
         assert np.all(np.diff(archive.index) > 0)
 
 
+def alike(actions: Encoding) -> Encoding:
+    """The same numbers, all with the first choices."""
+    return Encoding(actions.continuous, np.zeros_like(actions.discrete))
+
+
 def test_the_newest_and_the_nearest_stay() -> None:
     """A memory of 40: the newest 10, and of the others the 30 nearest in the policy's own coordinates."""
     rng, archive, memory = np.random.default_rng(2), Archive(2, 1, 40), 40
-    tell(archive, proposals(rng, 40))
-    extra = proposals(rng, 5)
+    tell(archive, alike(proposals(rng, 40)))
+    extra = alike(proposals(rng, 5))
     everything = np.concatenate([archive.continuous, np.clip(extra.continuous, -1, 1)])
     tell(archive, extra)
     newest = memory // NEWEST_SHARE
     far = np.linalg.norm(np.linalg.inv(SCALE) @ (everything - MEAN).T, axis=0)[:-newest]
     expected = [*np.sort(np.argsort(far)[: memory - newest]), *range(45 - newest, 45)]
     np.testing.assert_array_equal(archive.index, expected)
+
+
+def test_rare_choices_stay() -> None:
+    """One evaluation each of 20 other choices, and far more of the first: these are forgotten."""
+    rng, archive = np.random.default_rng(8), Archive(2, 1, 40)
+    tell(archive, Encoding(0.6 * rng.standard_normal((20, 2)), np.arange(1, 21)[:, None]))
+    for _ in range(10):
+        tell(archive, alike(proposals(rng, 10)))
+    assert set(range(20)) <= set(archive.index.tolist()) and len(archive) == 40
+
+
+def test_ranks_within_equal_rows() -> None:
+    assert ranks_within(np.array([[0, 1], [1, 1], [0, 1], [0, 1], [1, 1]])).tolist() == [0, 0, 1, 2, 1]
+    assert ranks_within(np.zeros((3, 0), dtype=np.int64)).tolist() == [0, 1, 2]
 
 
 def test_the_newest_stay_however_far() -> None:

@@ -121,9 +121,9 @@ def test_designs_that_were_never_asked_count_for_the_latest_context() -> None:
 
 def test_memory_and_pending_are_limited() -> None:
     agent = ContextualPolicyGradient(SPACE, 0, memory=50)
-    for _ in range(40):
+    for _ in range(110):
         agent.ask(observe(0.5), 40)
-    assert len(agent._pending.rewards) == 1024
+    assert len(agent._pending.rewards) == 4096
     train(agent, np.full(4, 0.5), 0)
     assert len(agent._memory.rewards) == 50
 

@@ -42,14 +42,10 @@ def symmetric(rng: np.random.Generator, c: int) -> FloatArray:
     return root + root.T
 
 
-def columns_of(points: Points) -> int:
-    return points.size + points.w.shape[1]
-
-
 def fitted(points: Points, y: FloatArray, without: tuple[str, ...] = (), steps: int = 60) -> Critic:
     """The critic with strengths that the evidence has chosen."""
     names = tuple(name for name in COMPONENTS if name not in without)
-    critic = Critic(Variances.initial(points.size, columns_of(points), names))
+    critic = Critic(Variances.initial(points.size, points.slots, points.w.shape[1], names))
     critic.fit(points, y, steps)
     return critic
 
@@ -270,7 +266,7 @@ def test_strengths_have_the_largest_evidence() -> None:
     offsets = rng.standard_normal(15)[points.batch]
     y = points.z[:, 0] + 0.5 * points.z[:, 1] ** 2 + points.w[:, 0] + 0.5 * offsets + 0.3 * rng.standard_normal(60)
     y = (y - y.mean()) / y.std()
-    first = Variances.initial(2, columns_of(points), COMPONENTS)
+    first = Variances.initial(2, points.slots, points.w.shape[1], COMPONENTS)
     guess = log_evidence(Critic(first), first, points, y)
     critic = fitted(points, y, steps=300)
     best, v = log_evidence(critic, critic.variances, points, y), critic.variances
@@ -287,9 +283,9 @@ def test_strengths_have_the_largest_evidence() -> None:
 def test_without_the_evidence_strengths_stay() -> None:
     rng = np.random.default_rng(19)
     points = make_points(rng, 30, 2, (3,))
-    variances = Variances.initial(2, columns_of(points), COMPONENTS)
+    variances = Variances.initial(2, points.slots, points.w.shape[1], COMPONENTS)
     Critic(variances, evidence=False).fit(points, rng.standard_normal(30), steps=5)
-    assert variances == Variances.initial(2, columns_of(points), COMPONENTS)
+    assert variances == Variances.initial(2, points.slots, points.w.shape[1], COMPONENTS)
 
 
 def test_batches_absorb_what_their_designs_share() -> None:

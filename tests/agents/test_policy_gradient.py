@@ -120,6 +120,10 @@ def test_an_unknown_trick_names_the_known_ones() -> None:
         PolicyGradient(space_of(1, 0), 0, without=["sigma", "magic"])
 
 
+RARELY_NEEDED = ("caution", "box")
+"""Tricks that change nothing where two choices are soon known and the best numbers lie inside of the box."""
+
+
 @pytest.mark.parametrize("trick", [*TRICKS, "all"])
 def test_every_trick_can_be_done_without(trick: str) -> None:
     """It still learns, and proposes other designs than with it; without any of them it may be far less exact."""
@@ -136,7 +140,44 @@ def test_every_trick_can_be_done_without(trick: str) -> None:
         assert agent.recommend(NOTHING).discrete.tolist() == [1, 1]
         assert f(agent.recommend(NOTHING)) > (-0.7 if trick == "all" else 0.9)  # 1 is the best, -1.18 the start
     first, second = (agent.ask(NOTHING, 8).continuous for agent in agents)
-    assert np.abs(first - second).max() > 1e-9
+    assert trick in RARELY_NEEDED or np.abs(first - second).max() > 1e-9
+
+
+def test_steps_in_the_box_do_not_drift_along_its_faces() -> None:
+    """x0 wants out of the box, and a ridge ties x1 to it: its best place is on the face. Clipped steps overshoot."""
+
+    def f(actions: Encoding) -> FloatArray:
+        x = np.clip(actions.continuous, -1, 1)
+        value: FloatArray = 0.5 * x[..., 0] - 8 * (x[..., 1] - x[..., 0] + 1) ** 2  # best at (1, 0)
+        return value
+
+    gaps = np.zeros((2, 5))
+    for row, without in enumerate(([], ["box"])):
+        for seed in range(5):
+            agent = PolicyGradient(space_of(2, 0), seed, without=without)
+            learn(agent, f, batches=20, n=16, noise=0.1)
+            gaps[row, seed] = 0.5 - f(agent.recommend(NOTHING))
+    assert np.median(gaps[0]) < 0.01 and np.median(gaps[1]) > 3 * np.median(gaps[0])
+
+
+def test_the_best_of_choices_coupled_to_numbers_is_found() -> None:
+    """Where the best number depends on two choices together, the coupled component is needed to know what each pair of
+    choices is worth: 3 numbers, 4 binary choices, 2^4 assignments."""
+    best = np.random.default_rng(5).uniform(-0.8, 0.8, (3, 2, 2))
+
+    def f(actions: Encoding) -> FloatArray:
+        x, c = np.clip(actions.continuous, -1, 1), actions.discrete
+        wanted = np.stack([best[i, c[..., i], c[..., i + 1]] for i in range(3)], axis=-1)
+        value: FloatArray = -((x - wanted) ** 2).sum(axis=-1) - 0.15 * (c != [1, 0, 1, 1]).sum(axis=-1)
+        return value
+
+    losses = np.zeros((2, 5))
+    for row, without in enumerate(([], ["coupled"])):
+        for seed in range(5):
+            agent = PolicyGradient(space_of(3, 4, 2), seed, without=without)
+            learn(agent, f, batches=20, n=20, noise=0.1)
+            losses[row, seed] = -f(agent.recommend(NOTHING))
+    assert np.median(losses[0]) < 0.05 and losses[0].mean() < losses[1].mean()
 
 
 @pytest.mark.parametrize("settings", [{}, {"memory": 200}, {"memory": 0}])
@@ -330,7 +371,7 @@ def test_choices_are_judged_with_the_numbers_that_suit_them(seed: int) -> None:
         return result
 
     agent = PolicyGradient(space_of(1, 1, 2), seed, {"x0": -0.2, "c0": "choice 0"}, sigma=0.3)
-    learn(agent, f, batches=8, n=16, noise=0.03)
+    learn(agent, f, batches=12, n=16, noise=0.03)
     assert agent.recommend(NOTHING).discrete.tolist() == [1]
     assert f(agent.recommend(NOTHING)) > 0.07
 
@@ -346,14 +387,15 @@ def told(agent: PolicyGradient, f: Reward, batches: int, judge: Reward | None = 
 
 
 def test_revised_rewards_are_used() -> None:
-    """Every reward is wrong when first told, and only right when judged anew."""
+    """Every reward is wrong when first told, and only right when judged anew; the newest batch stays wrong."""
     wrong = lambda actions: -reward(actions)  # noqa: E731
-    results = []
-    for judge in (reward, None):
-        agent = PolicyGradient(space_of(2, 2), 0)
-        told(agent, wrong, 8, judge)
-        results.append(float(reward(agent.recommend(NOTHING))))
-    assert results[0] > -0.4 and results[1] < -1.3
+    results = np.zeros((2, 5))
+    for row, judge in enumerate((reward, None)):
+        for seed in range(5):
+            agent = PolicyGradient(space_of(2, 2), seed)
+            told(agent, wrong, 8, judge)
+            results[row, seed] = reward(agent.recommend(NOTHING))
+    assert np.median(results[0]) > -0.4 and results[1].max() < -1.3
 
 
 def test_one_revision_turns_the_search_around() -> None:

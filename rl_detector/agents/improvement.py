@@ -1,0 +1,104 @@
+"""The policy that a critic thinks best: the mean of the numbers for any choices, and what the choices are worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+
+import numpy as np
+import torch
+
+from rl_detector.agents.critic import Critic, Taylor, Variances
+from rl_detector.agents.trust_region import TrustRegion
+from rl_detector.space import FloatArray
+
+Value = Callable[[FloatArray], FloatArray]
+"""Columns of choices [n, m] -> what they are worth, [n]."""
+
+ELSEWHERE = 3.0
+"""Radius of the trust region for other choices than the policy's own, over that of its own: they have their best
+numbers elsewhere."""
+
+CAUTION = 2.0
+"""Standard deviations by which the lower confidence bound of the worth of choices lies below its mean."""
+
+DRAWS = 16
+"""Draws from the critic's posterior that tell the standard deviation of the worth of choices."""
+
+
+class Improvement:
+    """The critic around the policy that it was fitted for, and the best step from there.
+
+    Args:
+        critic: fitted around the policy.
+        mean, scale: of the policy's numbers, [c] and [c, c].
+        w: columns of the policy's choices, [m].
+        bounded: whether steps stay in the box; else they are clipped.
+
+    Attributes:
+        taylor: the critic's derivatives there.
+        hessian: their part in the numbers, [c, c].
+    """
+
+    def __init__(self, critic: Critic, mean: FloatArray, scale: FloatArray, w: FloatArray, bounded: bool) -> None:
+        self.critic, self.w = critic, w
+        self._start, self._scale, self._bounded = mean, scale, bounded
+        self.taylor = critic.taylor(w)
+        self.hessian = self.taylor.hessian[: len(mean), : len(mean)]
+        self._radius = max(1.0, math.sqrt(len(mean)) / 4)
+        self._elsewhere = ELSEWHERE * self._radius
+        self._region = TrustRegion(self.hessian, mean, scale, bounded)
+        self._smooth = critic.smooth_slopes_at(w[None])
+        self._best = self._region.solve(self.taylor.slopes(w[None])[0], self._radius)
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """What the critic was fitted to, and around what."""
+        arrays = {**self.critic.data(), "policy_mean": self._start, "policy_scale": self._scale, "choices": self.w}
+        arrays["bounded"] = np.array([self._bounded])
+        return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
+
+    @staticmethod
+    def restored(variances: Variances, state: Mapping[str, torch.Tensor]) -> Improvement:
+        """The same from its `state_dict`; the variances are those after the fit."""
+        arrays = {name: tensor.numpy().copy() for name, tensor in state.items()}
+        mean, scale, best = (arrays.pop(name) for name in ("policy_mean", "policy_scale", "choices"))
+        bounded = bool(arrays.pop("bounded")[0])
+        return Improvement(Critic.refitted(variances, arrays), mean, scale, best, bounded)
+
+    def mean(self, w: FloatArray) -> FloatArray:
+        """The new mean of the numbers for choices w [m]: the critic's maximum in the trust region and the box, [c]."""
+        own = np.array_equal(w, self.w)
+        step = self._best.step if own else self._region.solve(self._slopes(w[None])[0], self._elsewhere).step
+        result: FloatArray = np.clip(self._start + self._scale @ step, -1, 1)
+        return result
+
+    def _slopes(self, w: FloatArray) -> FloatArray:
+        """Gradient of the critic in the numbers for choices w [n, m], [n, c]."""
+        return self.taylor.slopes(w) + self.critic.smooth_slopes_at(w) - self._smooth
+
+    def value(self, w: FloatArray) -> FloatArray:
+        """What choices w [n, m] are worth to the critic with the best numbers for each, [n]."""
+        return self._worth(self.taylor, w, self._slopes(w)) + self.critic.smooth_at(w)
+
+    def _worth(self, taylor: Taylor, w: FloatArray, slopes: FloatArray) -> FloatArray:
+        return taylor.values(w) + self._best.gain(slopes, self._elsewhere)
+
+    def drawn_values(self, rng: np.random.Generator, n: int) -> list[Value]:
+        """The same to n draws from the critic's posterior; of the smooth components they share the mean."""
+        return [partial(self._drawn_value, draw) for draw in self.critic.draw(rng, n, self.w)]
+
+    def _drawn_value(self, draw: Taylor, w: FloatArray) -> FloatArray:
+        slopes = draw.slopes(w) + self.critic.smooth_slopes_at(w)
+        return self._worth(draw, w, slopes) + self.critic.smooth_at(w)
+
+    def cautious_value(self, rng: np.random.Generator) -> Value:
+        """Lower confidence bound of `value`: what is worth much because little is known of it stands back."""
+        draws = self.critic.draw(rng, DRAWS, self.w)
+
+        def bound(w: FloatArray) -> FloatArray:
+            smooth = self.critic.smooth_slopes_at(w)
+            spread: FloatArray = np.std([self._worth(draw, w, draw.slopes(w) + smooth) for draw in draws], axis=0)
+            return self.value(w) - CAUTION * spread
+
+        return bound
