@@ -1,4 +1,4 @@
-"""State files that survive a kill in the middle of writing: temporary file, flush to disk, rename."""
+"""State files that survive a kill or a power cut in the middle of writing, and that lead nowhere else."""
 
 from __future__ import annotations
 
@@ -16,25 +16,53 @@ DIGEST = hashlib.sha256().digest_size
 """Bytes of the checksum in front of a checkpoint."""
 
 
+def refuse_links(*paths: Path) -> None:
+    """Refuse symbolic links inside a run folder, through which somebody else's files would be written.
+
+    Raises:
+        RunFolderError: one of the paths is a symbolic link.
+    """
+    for path in paths:
+        if path.is_symlink():
+            raise RunFolderError(
+                f"{path} is a symbolic link, which a run folder never has: it could lead a write to any file. "
+                "Put the file itself there (the run folder as a whole may be a link)."
+            )
+
+
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace a file as a whole: readers see the old or the new content, never a part.
+    """Replace a file as a whole: readers see the old or the new content, never a part, also after a power cut.
+
+    Temporary file, flush to disk, rename, flush the folder; symbolic links are replaced, not followed.
 
     Raises:
         RunFolderError: the folder is not writable or the disk is full; the old file is intact.
     """
     temporary = path.with_name(f".{path.name}.new")
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # made here and now: never through a link that lies in wait
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        flush_folder(path.parent)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise RunFolderError(
             f"cannot write {path}: {error}. The previous file is intact; make room and resume."
         ) from error
+
+
+def flush_folder(folder: Path) -> None:
+    """Make renames and new files of a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # some network file systems cannot; they keep names safe by themselves
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -47,7 +75,11 @@ def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Read a checkpoint without executing anything in it; None when it is absent or damaged (the ledger suffices)."""
+    """Read a checkpoint without executing anything in it; None when it is absent or damaged (the ledger suffices).
+
+    Raises:
+        RunFolderError: somebody wrote what is no checkpoint, with a right checksum.
+    """
     import torch
 
     try:
@@ -57,5 +89,12 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     digest, payload = data[:DIGEST], data[DIGEST:]
     if hashlib.sha256(payload).digest() != digest:
         return None
-    state = torch.load(io.BytesIO(payload), weights_only=True)
+    try:
+        state = torch.load(io.BytesIO(payload), weights_only=True)
+    except Exception as error:  # whatever a forged file leads to; nothing in it is executed
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise RunFolderError(
+            f"{path} is no checkpoint of ours, and nothing in it was executed ({reason}). Delete it: "
+            "`rl-detector resume` then goes on from the ledger alone."
+        ) from error
     return state if isinstance(state, dict) else None

@@ -2,61 +2,47 @@
 
 from __future__ import annotations
 
-import io
-import json
-import os
 import secrets
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rl_detector.errors import RunFolderError
-from rl_detector.problem import Evaluation
-from rl_detector.space import Encoding
-from rl_detector.terms import Measurement, Readout
-
-SCHEMA_VERSION = 1
-
-_COLUMNS = (
-    "trial INTEGER PRIMARY KEY, batch INTEGER NOT NULL, state TEXT NOT NULL, reason TEXT, events INTEGER NOT NULL, "
-    "seed INTEGER NOT NULL, metric REAL, metric_error REAL, reach REAL, reach_error REAL, reward REAL, "
-    "costs TEXT NOT NULL, violations TEXT NOT NULL, diagnostics TEXT NOT NULL, design TEXT NOT NULL, "
-    "continuous TEXT NOT NULL, discrete TEXT NOT NULL, seconds REAL NOT NULL"
+from rl_detector.ledger_file import SCHEMA_VERSION, LedgerFile
+from rl_detector.ledger_rows import (
+    DAMAGE,
+    LARGEST_READOUT,
+    NAMES,
+    REPRODUCIBLE,
+    Trial,
+    from_bytes,
+    from_row,
+    to_bytes,
+    to_row,
 )
-_NAMES = tuple(column.split()[0] for column in _COLUMNS.split(", "))
-REPRODUCIBLE = tuple(name for name in _NAMES if name != "seconds")
-"""The columns that the same study fills with the same values, whenever and wherever it runs."""
+from rl_detector.salvage import salvaged
+from rl_detector.space import FloatArray
+from rl_detector.terms import Readout
 
-LARGEST_READOUT = 64_000_000
-"""Most bytes of one design's readout that are kept for a judge."""
+NUMBERS = ("trial", "batch", "done", "events", "reward", "reach", "reach_error", "metric", "seconds")
+"""What `Ledger.numbers` gives of every trial."""
 
+_CHUNK = 10_000
 
-@dataclass(frozen=True)
-class Trial:
-    """One row of the ledger.
-
-    Attributes:
-        number: counts the evaluations of a study from 0.
-        batch: number of the batch that proposed it, from 0.
-        action: what the agent asked, not clipped.
-        evaluation: what came of it (per-event losses are not kept; readouts are, where there are any).
-        seconds: computing time.
-    """
-
-    number: int
-    batch: int
-    action: Encoding
-    evaluation: Evaluation
-    seconds: float
+__all__ = ["LARGEST_READOUT", "NUMBERS", "REPRODUCIBLE", "SCHEMA_VERSION", "Ledger", "Trial"]
 
 
 class Ledger:
     """Append-only record of a study; each append is one transaction, so a kill loses at most the group in work.
+
+    A file that was not closed (a kill, a power cut, a copy of a live run) is checked as a whole when it is opened; a
+    writer takes over what can be read of a damaged one and says so, a reader refuses it.
 
     Args:
         path: the SQLite file; made when it does not exist.
@@ -69,176 +55,161 @@ class Ledger:
 
     def __init__(self, path: Path, fingerprint: Mapping[str, Any] | None = None, read_only: bool = False) -> None:
         self.path = path
-        self._read_only_file = read_only
+        self._writer = ""
         try:
-            self._connection = self._read_only() if read_only else sqlite3.connect(path)
-            if not read_only:
-                self._prepare(fingerprint)
-            self._meta = dict(self._connection.execute("SELECT key, value FROM meta"))
-        except sqlite3.Error as error:
+            self._file = self._open(fingerprint, read_only)
+        except (sqlite3.Error, UnicodeError, *DAMAGE) as error:
+            if isinstance(error, RunFolderError):
+                raise
             raise RunFolderError(
-                f"cannot use the ledger {path}: {error}. Either it is no ledger or damaged (restore it from a copy), "
-                "or the folder is not writable or the disk full."
+                f"cannot use the ledger {path}: {error}. Either it is no ledger or damaged (restore it from a copy; "
+                "`rl-detector resume` takes over what can be read), or the folder is not writable or the disk full."
             ) from error
-        self._check(fingerprint)
+        self._connection = self._file.connection
+        self._columns = ", ".join(NAMES if self._file.version == SCHEMA_VERSION else (*NAMES[:-1], "NULL"))
+
+    def _open(self, fingerprint: Mapping[str, Any] | None, read_only: bool) -> LedgerFile:
+        try:
+            return LedgerFile(self.path, read_only, fingerprint)
+        except sqlite3.DatabaseError as damage:
+            if read_only or not salvaged(self.path, damage):
+                raise
+        return LedgerFile(self.path, read_only, fingerprint)
 
     @property
     def identity(self) -> str:
         """Made at random with the file; tells a checkpoint whether it belongs here."""
-        return str(self._meta["identity"])
-
-    def _read_only(self) -> sqlite3.Connection:
-        """Open without writing; on a read-only file system SQLite must be told that nobody else writes."""
-        immutable = "" if os.access(self.path.parent, os.W_OK) else "&immutable=1"
-        return sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=ro{immutable}", uri=True)
-
-    def _prepare(self, fingerprint: Mapping[str, Any] | None) -> None:
-        tables = {name for (name,) in self._connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if tables and not {"meta", "trials"} <= tables:
-            raise sqlite3.DatabaseError(f"it is a database with other tables ({', '.join(sorted(tables))})")
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        with self._connection as connection:
-            connection.execute("CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
-            connection.execute(f"CREATE TABLE IF NOT EXISTS trials ({_COLUMNS})")
-            connection.execute("CREATE TABLE IF NOT EXISTS readouts (trial INTEGER PRIMARY KEY, data BLOB NOT NULL)")
-            connection.execute("CREATE INDEX IF NOT EXISTS by_batch ON trials (batch)")
-            connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
-            connection.execute("INSERT OR IGNORE INTO meta VALUES ('identity', ?)", (secrets.token_hex(16),))
-            if fingerprint is not None:
-                text = json.dumps(fingerprint, sort_keys=True)
-                connection.execute("INSERT OR IGNORE INTO meta VALUES ('fingerprint', ?)", (text,))
-
-    def _check(self, fingerprint: Mapping[str, Any] | None) -> None:
-        found = self._meta.get("schema")
-        if found != str(SCHEMA_VERSION):
-            raise RunFolderError(
-                f"{self.path} has schema {found}, expected {SCHEMA_VERSION}: use the version that made it"
-            )
-        if fingerprint is None:
-            return
-        if differences := _differences(json.loads(self._meta["fingerprint"]), json.loads(json.dumps(fingerprint))):
-            raise RunFolderError(
-                f"{self.path} was made with another configuration: {'; '.join(differences)}. "
-                "Restore these values to go on, or start a new run; the ledger was left as it is."
-            )
+        return str(self._file.meta["identity"])
 
     def append(self, trials: Iterable[Trial]) -> None:
         """Store trials for good, with their readouts where they have some.
 
         Raises:
-            RunFolderError: the disk is full or the file cannot be written; what was stored before is intact.
+            RunFolderError: the disk is full, the file cannot be written or another process writes to it; what was
+                stored before is intact.
         """
-        marks = ", ".join("?" * len(_NAMES))
         stored = list(trials)
-        kept = [(t.number, _to_bytes(t.evaluation.readout)) for t in stored if t.evaluation.readout is not None]
+        kept = [(t.number, to_bytes(t.evaluation.readout)) for t in stored if t.evaluation.readout is not None]
+        statement = f"INSERT INTO trials ({', '.join(NAMES)}) VALUES ({', '.join('?' * len(NAMES))})"
+        with self._transaction() as connection:
+            connection.executemany(statement, [to_row(trial) for trial in stored])
+            connection.executemany("INSERT INTO readouts VALUES (?, ?)", kept)
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Remove failed trials that are to be tried again."""
+        with self._transaction() as connection:
+            connection.executemany("DELETE FROM trials WHERE trial = ? AND state = 'FAILED'", [(n,) for n in numbers])
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        """All or nothing, by one writer: who wrote last goes on, and an earlier one is stopped at its next write."""
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
             with self._connection as connection:
-                connection.executemany(f"INSERT INTO trials VALUES ({marks})", [_to_row(trial) for trial in stored])
-                connection.executemany("INSERT INTO readouts VALUES (?, ?)", kept)
+                self._claim()
+                yield connection
         except sqlite3.Error as error:
             raise RunFolderError(
                 f"cannot write to {self.path}: {error}. Everything stored before is intact; make room or fix the "
                 "permissions, then `rl-detector resume` goes on."
             ) from error
 
-    def forget(self, numbers: Iterable[int]) -> None:
-        """Remove failed trials that are to be tried again."""
-        with self._connection as connection:
-            connection.executemany("DELETE FROM trials WHERE trial = ? AND state = 'FAILED'", [(n,) for n in numbers])
+    def _claim(self) -> None:
+        found = self._connection.execute("SELECT value FROM meta WHERE key = 'writer'").fetchone()
+        if not self._writer:
+            self._writer = secrets.token_hex(8)
+            self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('writer', ?)", (self._writer,))
+        elif found is None or found[0] != self._writer:
+            raise RunFolderError(
+                f"another process has begun to write to {self.path}, and only one may: this one stops. Everything "
+                "stored is intact."
+            )
 
     def trials(self, batch: int | None = None) -> Iterator[Trial]:
         """Trials in the order of their numbers, of one batch or all."""
         where, arguments = ("WHERE batch = ?", (batch,)) if batch is not None else ("", ())
-        query = f"SELECT {', '.join(_NAMES)} FROM trials {where} ORDER BY trial"
-        try:
-            with closing(self._connection.execute(query, arguments)) as cursor:
-                for row in cursor:
-                    yield _from_row(dict(zip(_NAMES, row, strict=True)))
-        except (sqlite3.Error, TypeError, ValueError) as error:
-            raise RunFolderError(f"the ledger {self.path} is damaged ({error}): restore it from a copy") from error
+        for row in self._rows(f"SELECT {self._columns} FROM trials {where} ORDER BY trial", arguments):
+            with self._damage():
+                trial = from_row(row)
+            yield trial
 
-    def has_batch(self, batch: int) -> bool:
-        """Whether there are trials of this batch."""
-        query = "SELECT EXISTS (SELECT 1 FROM trials WHERE batch = ?)"
-        return bool(self._connection.execute(query, (batch,)).fetchone()[0])
+    def best(self, before: int) -> Trial | None:
+        """The first of the trials with the highest reward in batches below a number; reads all of them."""
+        query = "SELECT trial FROM trials WHERE state = 'DONE' AND batch < ? ORDER BY reward DESC, trial LIMIT 1"
+        found = self._one(query, (before,))
+        return None if found is None else self.trial(found[0])
+
+    def trial(self, number: int) -> Trial | None:
+        """The trial of this number, None where there is none."""
+        row = self._one(f"SELECT {self._columns} FROM trials WHERE trial = ?", (number,))
+        with self._damage():
+            return None if row is None else from_row(row)
+
+    def numbers(self) -> Iterator[FloatArray]:
+        """Results of all trials by number as arrays [trials, NUMBERS], some thousand each; what is absent is NaN."""
+        names = ", ".join("state = 'DONE'" if name == "done" else name for name in NUMBERS)
+        rows = self._rows(f"SELECT {names} FROM trials ORDER BY trial")
+        with self._damage():
+            while chunk := list(islice(rows, _CHUNK)):
+                yield np.array(chunk, dtype=np.float64)
+
+    def failures(self, most: int = 100) -> Counter[str]:
+        """The most frequent reasons of failure, shortened, and how many trials had each."""
+        query = (
+            "SELECT COALESCE(SUBSTR(reason, 1, 500), 'unknown') AS why, COUNT(*) FROM trials WHERE state = 'FAILED' "
+            "GROUP BY why ORDER BY COUNT(*) DESC, why LIMIT ?"
+        )
+        return Counter({str(why): number for why, number in self._rows(query, (most,))})
 
     def readouts(self, batch: int | None = None) -> dict[int, Readout]:
         """Number of the trial -> readout, of one batch or all, where they were kept for a judge."""
         where, arguments = ("WHERE batch = ?", (batch,)) if batch is not None else ("", ())
         query = f"SELECT trial, data FROM readouts JOIN trials USING (trial) {where} ORDER BY trial"
+        with self._damage():
+            return {trial: from_bytes(data) for trial, data in self._rows(query, arguments)}
+
+    def _rows(self, query: str, arguments: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        with self._damage():
+            cursor = self._connection.execute(query, arguments)
+            try:
+                yield from cursor
+            finally:
+                with suppress(sqlite3.ProgrammingError):  # the ledger was closed while somebody still read
+                    cursor.close()
+
+    def _one(self, query: str, arguments: tuple[Any, ...] = ()) -> Any:
+        """The first row, None where there is none."""
+        with self._damage():
+            return self._connection.execute(query, arguments).fetchone()
+
+    @contextmanager
+    def _damage(self) -> Iterator[None]:
         try:
-            return {trial: _from_bytes(data) for trial, data in self._connection.execute(query, arguments)}
-        except (sqlite3.Error, TypeError, ValueError, OSError, KeyError) as error:
+            yield
+        except (sqlite3.Error, *DAMAGE) as error:
+            if isinstance(error, RunFolderError):
+                raise
             raise RunFolderError(f"the ledger {self.path} is damaged ({error}): restore it from a copy") from error
 
-    def count(self, state: str | None = None) -> int:
-        """Number of trials, of one state (DONE, FAILED) or all."""
-        where, arguments = ("WHERE state = ?", (state,)) if state is not None else ("", ())
-        return int(self._connection.execute(f"SELECT COUNT(*) FROM trials {where}", arguments).fetchone()[0])
+    def has_batch(self, batch: int) -> bool:
+        """Whether there are trials of this batch."""
+        return bool(self._one("SELECT EXISTS (SELECT 1 FROM trials WHERE batch = ?)", (batch,))[0])
+
+    def count(self, state: str | None = None, before: int | None = None) -> int:
+        """Number of trials, of one state (DONE, FAILED) or all, in all batches or those below a number."""
+        conditions: list[tuple[str, Any]] = [("state = ?", state)] if state is not None else []
+        conditions += [("batch < ?", before)] if before is not None else []
+        where = f"WHERE {' AND '.join(text for text, _ in conditions)}" if conditions else ""
+        return int(self._one(f"SELECT COUNT(*) FROM trials {where}", tuple(value for _, value in conditions))[0])
 
     def events(self) -> int:
         """Simulated events of all trials, the failed ones included."""
-        return int(self._connection.execute("SELECT COALESCE(SUM(events), 0) FROM trials").fetchone()[0])
+        return int(self._one("SELECT COALESCE(SUM(events), 0) FROM trials")[0])
 
     def reproducible_rows(self) -> list[tuple[Any, ...]]:
-        """All rows without computing times: equal for equal studies."""
-        return list(self._connection.execute(f"SELECT {', '.join(REPRODUCIBLE)} FROM trials ORDER BY trial"))
+        """All rows without computing times and order of telling: equal for equal studies."""
+        return list(self._rows(f"SELECT {', '.join(REPRODUCIBLE)} FROM trials ORDER BY trial"))
 
     def close(self) -> None:
         """Close the file and fold SQLite's side files into it, so that readers need none."""
-        if not self._read_only_file:
-            with suppress(sqlite3.Error):  # another process still reads it: the last one to close does it
-                self._connection.execute("PRAGMA journal_mode=DELETE")
-        self._connection.close()
-
-
-def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    names = sorted({*stored, *wanted})
-    changed = [name for name in names if stored.get(name) != wanted.get(name)]
-    return [f"{name} was {stored.get(name)!r}, now {wanted.get(name)!r}" for name in changed]
-
-
-def _to_bytes(readout: Readout) -> bytes:
-    """Signals and truth as an npz archive, exact to the last bit."""
-    buffer = io.BytesIO()
-    arrays = {"signals": readout.signals, **{f"truth.{name}": values for name, values in readout.truth.items()}}
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    if len(buffer.getvalue()) > LARGEST_READOUT:
-        raise RunFolderError(
-            f"the readout of one design has {len(buffer.getvalue())} bytes, a judge may keep {LARGEST_READOUT}: "
-            "use fewer events per design or judge=none"
-        )
-    return buffer.getvalue()
-
-
-def _from_bytes(data: bytes) -> Readout:
-    with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-        truth = {name.removeprefix("truth."): arrays[name] for name in arrays.files if name != "signals"}
-        return Readout(truth, arrays["signals"])
-
-
-def _to_row(trial: Trial) -> tuple[Any, ...]:
-    evaluation, measured = trial.evaluation, trial.evaluation.measurement
-    numbers: tuple[Any, ...] = (None,) * 4
-    if measured is not None:
-        numbers = (measured.metric, measured.metric_error, measured.reach, measured.error)
-    texts = (evaluation.costs, evaluation.violations, measured.diagnostics if measured else {}, evaluation.design)
-    head = (trial.number, trial.batch, "FAILED" if evaluation.failed else "DONE", evaluation.failure)
-    action = (json.dumps(trial.action.continuous.tolist()), json.dumps(trial.action.discrete.tolist()))
-    json_texts = tuple(json.dumps(text) for text in texts)
-    return (*head, evaluation.events, evaluation.seed, *numbers, evaluation.reward, *json_texts, *action, trial.seconds)
-
-
-def _from_row(row: Mapping[str, Any]) -> Trial:
-    measured = None
-    if row["state"] == "DONE":
-        numbers = (row["reach"], row["reach_error"], row["metric"], row["metric_error"])
-        measured = Measurement(*numbers, diagnostics=json.loads(row["diagnostics"]))
-    costs, violations, design = (json.loads(row[name]) for name in ("costs", "violations", "design"))
-    action = Encoding(
-        np.array(json.loads(row["continuous"]), dtype=np.float64), np.array(json.loads(row["discrete"]), dtype=np.int64)
-    )
-    evaluation = Evaluation(
-        design, row["events"], row["seed"], costs, violations, measured, row["reward"], row["reason"]
-    )
-    return Trial(row["trial"], row["batch"], action, evaluation, row["seconds"])
+        self._file.close()

@@ -121,7 +121,7 @@ def reach_against_cost(
 ) -> Figure:
     """Every evaluated design, coloured by when it was evaluated, and the validated ones with error bars."""
     figure = Figure(figsize=(WIDTH, 5.4), layout="constrained")
-    axes = figure.subplots()
+    axes, history = figure.subplots(), history.sample
     index = np.linspace(0, len(history) - 1, min(len(history), MAXIMUM_POINTS)).astype(np.int64)
     good, bad = index[history.allowed[index]], index[~history.allowed[index]]
     cost, reach = history.costs[name], history.reach
@@ -153,7 +153,7 @@ def _cost_scale(axes: Axes, costs: FloatArray) -> None:
 
 def parameters(space: DesignSpace, history: History, marks: Mapping[str, Encoding]) -> Figure:
     """Course of every parameter: mean and standard deviation of the batch, or the share of each choice."""
-    slots = space.slots[:MAXIMUM_SLOTS]
+    slots, history = space.slots[:MAXIMUM_SLOTS], history.sample
     columns = 4 if len(slots) % 4 == 0 else 3
     rows = math.ceil(len(slots) / columns)
     figure = Figure(figsize=(WIDTH, 0.5 + 1.75 * rows), layout="constrained")

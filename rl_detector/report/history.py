@@ -6,17 +6,20 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rl_detector.errors import RunFolderError
-from rl_detector.ledger import Ledger, Trial
+from rl_detector.ledger import NUMBERS, Ledger, Trial
 from rl_detector.space import Design, FloatArray, IntArray
 
 MAXIMUM_GROUPS = 40
 """Most points of a curve; longer studies show the mean of several consecutive batches."""
+
+MAXIMUM_DESIGNS = 10_000
+"""Most designs that are read, evenly spread over the finished trials; results are read of all."""
 
 ROUNDING = 1e-9
 """Violations up to this, in the constraint's unit, are rounding and not shown as violations."""
@@ -40,11 +43,13 @@ class History:
         events: simulated events up to and with each trial, failed ones included, [trials].
         batch: number of the batch, [trials].
         reward, reach, error, metric: results, the error is that of the reach, [trials].
-        costs: name -> amount, [trials].
-        allowed: whether no constraint is violated, [trials].
-        continuous, discrete: what the agent asked, [trials, c] and [trials, k].
+        sampled: indices of the trials whose designs were read: all, or MAXIMUM_DESIGNS evenly spread ones, [sampled].
+        costs: name -> amount, [sampled].
+        allowed: whether no constraint is violated, [sampled].
+        continuous, discrete: what the agent asked, [sampled, c] and [sampled, k].
         best: design of the best reward (optimistic: the best of many noisy ones).
-        failures: reason -> number of failed trials.
+        failures: reason -> number of failed trials, the most frequent reasons.
+        failed: number of failed trials.
         spent, seconds: simulated events and computing time of all trials.
     """
 
@@ -54,12 +59,14 @@ class History:
     reach: FloatArray
     error: FloatArray
     metric: FloatArray
+    sampled: IntArray
     costs: Mapping[str, FloatArray]
     allowed: NDArray[np.bool_]
     continuous: FloatArray
     discrete: IntArray
     best: Design | None
     failures: Counter[str]
+    failed: int
     spent: int
     seconds: float
 
@@ -67,9 +74,11 @@ class History:
         return len(self.events)
 
     @property
-    def failed(self) -> int:
-        """Number of failed trials."""
-        return self.failures.total()
+    def sample(self) -> History:
+        """The history of the sampled trials alone, all arrays [sampled]."""
+        names = ("events", "batch", "reward", "reach", "error", "metric")
+        fields: dict[str, Any] = {name: getattr(self, name)[self.sampled] for name in names}
+        return replace(self, sampled=np.arange(len(self.sampled)), **fields)
 
     @property
     def batches_per_group(self) -> int:
@@ -131,10 +140,10 @@ def read_history(path: Path) -> History:
         RunFolderError: the file is no ledger or damaged.
     """
     if not path.exists():
-        return _history([])
+        return _history(np.zeros((0, len(NUMBERS))), [], None, Counter())
     ledger = Ledger(path, read_only=True)
     try:
-        return _history(list(ledger.trials()))
+        return _read(ledger)
     except RunFolderError:
         raise
     except Exception as error:  # whatever damaged bytes lead to
@@ -143,30 +152,59 @@ def read_history(path: Path) -> History:
         ledger.close()
 
 
-def _history(trials: Sequence[Trial]) -> History:
-    events = np.cumsum([trial.evaluation.events for trial in trials], dtype=np.int64)
-    done = [i for i, trial in enumerate(trials) if not trial.evaluation.failed]
-    kept = [trials[i].evaluation for i in done]
-    numbers = np.array(
-        [(e.reward, m.reach, m.error, m.metric) for e in kept if (m := e.measurement) is not None], dtype=np.float64
-    ).reshape(-1, 4)
-    if not np.isfinite(numbers).all():
+def _read(ledger: Ledger) -> History:
+    """Numbers of all trials, designs of at most MAXIMUM_DESIGNS of them."""
+    numbers = np.concatenate([np.zeros((0, len(NUMBERS))), *ledger.numbers()])
+    done = numbers[numbers[:, NUMBERS.index("done")] == 1]
+    trials = done[:, NUMBERS.index("trial")].astype(np.int64)
+    rewards = done[:, NUMBERS.index("reward")]
+    best = _trial(ledger, trials[int(np.argmax(rewards))]).evaluation.design if len(done) else None
+    return _history(numbers, [_trial(ledger, trials[i]) for i in _sampled(len(done))], best, ledger.failures())
+
+
+def _trial(ledger: Ledger, number: int) -> Trial:
+    trial = ledger.trial(int(number))
+    if trial is None:
+        raise ValueError(f"trial {number} is gone")
+    return trial
+
+
+def _sampled(trials: int) -> IntArray:
+    """Indices, evenly spread, of the finished trials whose designs are read."""
+    return np.unique(np.linspace(0, trials - 1, min(trials, MAXIMUM_DESIGNS)).round().astype(np.int64))
+
+
+def _history(numbers: FloatArray, sample: Sequence[Trial], best: Design | None, failures: Counter[str]) -> History:
+    everything = dict(zip(NUMBERS, numbers.T, strict=True))
+    good = everything["done"] == 1
+    columns = {name: everything[name][good] for name in ("reward", "reach", "reach_error", "metric")}
+    if not all(np.isfinite(values).all() for values in columns.values()):
         raise ValueError("a finished trial has no finite reward, reach or metric")
-    reward, reach, error, metric = numbers.T
+    events = np.cumsum(everything["events"]).astype(np.int64)
+    kept = [trial.evaluation for trial in sample]
     names = list(kept[0].costs) if kept else []
     return History(
-        events=events[done],
-        batch=np.array([trials[i].batch for i in done], dtype=np.int64),
-        reward=reward,
-        reach=reach,
-        error=error,
-        metric=metric,
-        costs={name: np.array([e.costs[name] for e in kept], dtype=np.float64) for name in names},
+        events=events[good],
+        batch=everything["batch"][good].astype(np.int64),
+        reward=columns["reward"],
+        reach=columns["reach"],
+        error=columns["reach_error"],
+        metric=columns["metric"],
+        sampled=_sampled(int(good.sum())),
+        costs={name: _finite([e.costs[name] for e in kept]) for name in names},
         allowed=np.array([not any(value > ROUNDING for value in e.violations.values()) for e in kept], dtype=np.bool_),
-        continuous=np.array([trials[i].action.continuous for i in done], dtype=np.float64),
-        discrete=np.array([trials[i].action.discrete for i in done], dtype=np.int64),
-        best=kept[int(np.argmax(reward))].design if kept else None,
-        failures=Counter(t.evaluation.failure or "unknown" for t in trials if t.evaluation.failed),
+        continuous=_finite([trial.action.continuous for trial in sample]),
+        discrete=np.array([trial.action.discrete for trial in sample], dtype=np.int64),
+        best=best,
+        failures=failures,
+        failed=int((~good).sum()),
         spent=int(events[-1]) if len(events) else 0,
-        seconds=float(sum(trial.seconds for trial in trials)),
+        seconds=float(everything["seconds"].sum()),
     )
+
+
+def _finite(values: Sequence[Any]) -> FloatArray:
+    array = np.array(values, dtype=np.float64)
+    if not np.isfinite(array).all():
+        raise ValueError("a finished trial has a cost or an action that is not finite")
+    return array

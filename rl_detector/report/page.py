@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from rl_detector.checkpoint import write_atomically
+from rl_detector.checkpoint import refuse_links, write_atomically
 from rl_detector.errors import RunFolderError
 from rl_detector.problem import RECOMMENDED, DesignProblem
 from rl_detector.report import figures
+from rl_detector.report.family import costed, front
 from rl_detector.report.layouts import Drawing, layouts
-from rl_detector.report.results import Results, read_results
+from rl_detector.report.results import Results, in_contexts, read_results
 from rl_detector.report.tables import amount, page_context
 from rl_detector.runs import RunFolder
 from rl_detector.space import Design, Encoding
@@ -40,6 +41,7 @@ def write_report(folder: RunFolder) -> dict[str, Path]:
         RunFolderError: a file of the run is damaged, or the folder is not writable.
     """
     results = read_results(folder)
+    refuse_links(folder.figures)
     try:
         folder.figures.mkdir(exist_ok=True)
     except OSError as error:
@@ -53,7 +55,7 @@ def write_report(folder: RunFolder) -> dict[str, Path]:
         shown.append({"title": picture.title, "caption": picture.caption, "data": b64encode(data).decode()})
     context = {
         "title": folder.path.resolve().name,
-        "config": folder.config.read_text(errors="replace"),
+        "config": folder.read_text(folder.config),
         "figures": shown,
     }
     write_atomically(folder.report, _render({**context, **page_context(results)}).encode("utf-8", "replace"))
@@ -77,6 +79,7 @@ def _pictures(results: Results) -> Iterator[Picture]:
             (limit.limit for limit in problem.constraints if limit.name == "length" and limit.unit == "cm"), None
         )
         yield Picture("layouts", "Layouts to scale", _LAYOUTS, lambda: layouts(drawings, limit))
+    yield from _front(results)
     if len(history) == 0:
         return
     caption = _course_caption(results)
@@ -107,6 +110,8 @@ def _course_caption(results: Results) -> str:
         f"designs. Dashed: the design of the best reward so far, an optimistic number, since it is the best of "
         f"{len(history):,} noisy ones (standard error of one: {np.median(history.error):.2f})."
     )
+    if in_contexts(results.config):
+        text += " Batches were proposed for different cost weights; rewards are those at the problem's own."
     if results.config["common_events"] and groups < 3:
         text += " The designs of a batch share their events, whose own fluctuation is not in the dark band."
     if results.rows:
@@ -119,6 +124,20 @@ def _course_caption(results: Results) -> str:
     return text
 
 
+def _front(results: Results) -> Iterator[Picture]:
+    """Designs over the price of cost, where one training served many."""
+    family, problem = results.family, results.problem
+    if name := next(iter(costed(family)), None):
+        unit = next((cost.unit for cost in problem.costs if cost.name == name), "") if problem else ""
+        caption = (
+            "What the agent recommends for each cost weight after one training for all of "
+            f"them, on the same held-out events; bars are standard errors against {results.zero}."
+        )
+        yield Picture(
+            "front", f"Reach and {name} over the cost weight", caption, lambda: front(family, name, unit, results.zero)
+        )
+
+
 def _cost_picture(results: Results, name: str) -> Picture:
     """Reach against the first cost."""
     history, problem = results.history, results.problem
@@ -126,7 +145,7 @@ def _cost_picture(results: Results, name: str) -> Picture:
     unit = next((cost.unit for cost in costs if cost.name == name), "")
     limit = next((limit.limit for limit in limits if limit.name == name), None)
     rows = [row for row in results.rows if name in row.costs]
-    shown = min(len(history), figures.MAXIMUM_POINTS)
+    shown = min(len(history.sampled), figures.MAXIMUM_POINTS)
     caption = (
         f"{shown:,} of {len(history):,} evaluated designs, coloured by the events simulated until then; crosses "
         f"violate a limit; the worst 2 % may lie below. Standard error of one: {np.median(history.error):.2f}. "

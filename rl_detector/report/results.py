@@ -11,7 +11,9 @@ from typing import Any
 
 from rl_detector.config import build_problem
 from rl_detector.errors import RunFolderError
+from rl_detector.family import FamilyMember
 from rl_detector.problem import RECOMMENDED, DesignProblem
+from rl_detector.report.family import NOTE, UNKNOWN_PRICES, at_own_weights
 from rl_detector.report.history import History, read_history
 from rl_detector.runs import RunFolder
 from rl_detector.validation import ValidatedDesign
@@ -30,6 +32,7 @@ class Results:
         rows: recommended design and baselines in the simulator of the training, [] without validation or baselines.
         problem: None where it cannot be built here.
         notes: what is missing, and what to do.
+        family: designs over the price of cost, where one training served many.
     """
 
     config: Mapping[str, Any]
@@ -40,6 +43,7 @@ class Results:
     rows: Sequence[ValidatedDesign]
     problem: DesignProblem | None
     notes: Sequence[str]
+    family: Sequence[FamilyMember] = ()
 
     @property
     def zero(self) -> str:
@@ -63,9 +67,26 @@ def read_results(folder: RunFolder) -> Results:
     rows = rows if any(row.name != RECOMMENDED for row in rows) else []
     recommended = next((row for row in rows if row.name == RECOMMENDED), recommended)
     problem, reason = _problem(config)
+    notes = [reason] if reason else []
+    if in_contexts(config):
+        notes.append(NOTE if problem else UNKNOWN_PRICES)
+        history = at_own_weights(history, folder.ledger, problem) if problem else replace(history, best=None)
     shift = _shift(history, rows)
-    results = Results(config, history.shifted(shift), shift, sections, recommended, rows, problem, [])
-    return replace(results, notes=[*_notes(folder, results), *([reason] if reason else [])])
+    family = _family(folder)
+    results = Results(config, history.shifted(shift), shift, sections, recommended, rows, problem, [], family)
+    return replace(results, notes=[*_notes(folder, results), *notes])
+
+
+def in_contexts(config: Mapping[str, Any]) -> bool:
+    """Whether the cost weight changed from batch to batch."""
+    contexts = config.get("contexts")
+    return isinstance(contexts, Mapping) and contexts.get("cost_weight") is not None
+
+
+def _family(folder: RunFolder) -> list[FamilyMember]:
+    stored = folder.read_json(folder.family, {}).get("members", [])
+    members: list[FamilyMember] = _typed(folder.family, list[FamilyMember], stored)
+    return members
 
 
 def _sections(folder: RunFolder) -> dict[str, list[ValidatedDesign]]:
@@ -102,9 +123,12 @@ def _typed(path: Path, kind: Any, data: Any) -> Any:
 def _problem(config: Mapping[str, Any]) -> tuple[DesignProblem | None, str]:
     """The problem with a simulator that starts no workers: the fast one, else the factory's own."""
     reason = ""
+    env = config["env"]
+    if isinstance(env, Mapping):  # a simulator of the folder's choice might start a program
+        env = {name: value for name, value in env.items() if name != "simulator"}
     for simulator in ({"name": "fast"}, None):
         try:
-            return build_problem(config["env"], simulator), ""
+            return build_problem(env, simulator), ""
         except Exception as error:  # a user's factory may raise anything; the rest of the page does not need it
             reason = reason or f"Layouts and parameters are left out, the problem cannot be built here: {error}"
     return None, reason

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rl_detector.family import FamilyMember
 from rl_detector.problem import RECOMMENDED, DesignProblem
 from rl_detector.report.history import ROUNDING
 from rl_detector.report.results import Results
@@ -29,6 +30,7 @@ def page_context(results: Results) -> dict[str, Any]:
         "comparisons": [_comparison(row, results) for row in results.rows if row.difference is not None],
         "notes": [*results.notes],
         "sections": [_section(name, rows, results) for name, rows in results.sections.items()],
+        "family": [_member(member, results) for member in results.family],
         "design": _design_table(results),
         "zero": results.zero,
         "budget": list(_budget(results).items()),
@@ -135,6 +137,18 @@ def _cells(row: ValidatedDesign, problem: DesignProblem | None) -> dict[str, Any
         "reward": f"{round(row.reward, 3) + 0.0:+.3f}".replace("-", "−"),
         "difference": measured(paired.value, paired.error, "+") if paired else "",
         "significance": f"{paired.significance:+.1f}".replace("-", "−") if paired else "",
+    }
+
+
+def _member(member: FamilyMember, results: Results) -> dict[str, str]:
+    """One line of the designs over the price of cost."""
+    return {
+        "cost_weight": f"{member.cost_weight:.3g}",
+        "reach": measured(member.reach, member.reach_error, "+"),
+        "cost": _costs(member.costs, results.problem),
+        "violations": _violations(member.violations, results.problem),
+        "reward": measured(member.reward, member.reach_error, "+"),
+        "gain": measured(member.gain.value, member.gain.error, "+"),
     }
 
 

@@ -1,0 +1,248 @@
+"""The SQLite file of a ledger: opened without trusting it, checked, migrated from older versions of the package."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from rl_detector.checkpoint import refuse_links
+from rl_detector.errors import RunFolderError
+from rl_detector.ledger_rows import COLUMNS, LARGEST_READOUT
+
+SCHEMA_VERSION = 2
+"""1: without the column `told`. 2: with it."""
+
+_META = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
+_SCHEMA: dict[str, tuple[str, ...]] = {
+    "meta": (_META,),
+    "trials": (f"CREATE TABLE trials ({COLUMNS})", f"CREATE TABLE trials ({COLUMNS.removesuffix(', told INTEGER')})"),
+    "readouts": ("CREATE TABLE readouts (trial INTEGER PRIMARY KEY, data BLOB NOT NULL)",),
+    "by_batch": ("CREATE INDEX by_batch ON trials (batch)",),
+}
+"""Name -> what SQLite may say made it, the newest first. Anything else in a file is not executed but refused."""
+
+_FORMERLY: dict[str, Any] = {
+    "judge.name": "none", "asynchronous": False,
+    "flow.in_flight": 0, "flow.told_at_once": 0, "flow.designs_per_job": 1,
+}  # fmt: skip
+"""What held before there were these settings: an older ledger, whose fingerprint lacks them, goes on with just that."""
+
+_SUPER_JOURNAL = bytes.fromhex("d9d505f920a163d7")
+"""Last bytes of a rollback journal that names another file, which SQLite would delete."""
+
+LARGEST_VALUE = LARGEST_READOUT + 1_000_000
+"""Most bytes of one value or row."""
+
+SMALLEST = 512
+"""Bytes of the smallest database; SQLite takes anything shorter for an empty one and writes over it."""
+
+WAL_PAGES = 1000
+"""Pages of 4096 bytes that gather in the -wal file before they go into the database."""
+
+_PRAGMAS = ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0", "synchronous=FULL")
+
+
+def side_files(path: Path) -> list[Path]:
+    """What SQLite may keep beside a database."""
+    return [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal")]
+
+
+def is_memory(path: Path) -> bool:
+    """Whether the ledger lives in memory only."""
+    return str(path) == ":memory:"
+
+
+class LedgerFile:
+    """An open connection to a checked file.
+
+    Args:
+        path: the SQLite file; a writer makes it when it does not exist.
+        read_only: write nothing; works where nothing can be written, too.
+        fingerprint: a ledger that was made with another one is refused before anything is written.
+
+    Raises:
+        sqlite3.Error: the file cannot be opened, is no ledger, or is damaged (then with the code SQLITE_CORRUPT).
+        RunFolderError: it leads out of its folder, comes from a newer version of the package or another configuration.
+    """
+
+    def __init__(self, path: Path, read_only: bool, fingerprint: Mapping[str, Any] | None = None) -> None:
+        self.path, self.read_only = path, read_only
+        self.version, self.meta = 0, dict[str, str]()
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        if not is_memory(path):
+            _refuse_hostile_files(path)
+        if read_only or path.exists():
+            self._read(fingerprint)
+        if not read_only:
+            self._write(fingerprint)
+
+    def _read(self, fingerprint: Mapping[str, Any] | None) -> None:
+        """Check the file through a connection that changes nothing; what is refused stays as it is."""
+        self.connection = self._reader()
+        try:
+            harden(self.connection)
+            self.connection.execute("PRAGMA query_only=ON")
+            self.version = checked_version(self.connection, self.path)
+            _check_integrity(self.connection, size(self.path))
+            self.meta = dict(self.connection.execute("SELECT key, value FROM meta")) if self.version else {}
+            _check_fingerprint(self.path, self.meta, fingerprint)
+        except BaseException:
+            self._end()
+            raise
+        if not self.read_only:
+            self._end()
+
+    def _write(self, fingerprint: Mapping[str, Any] | None) -> None:
+        self.connection = sqlite3.connect(self.path)
+        try:
+            harden(self.connection)
+            self._prepare(fingerprint)
+        except BaseException:
+            self.connection.close()
+            raise
+
+    def _reader(self) -> sqlite3.Connection:
+        """Open without writing. Where nothing can be written, what lies in SQLite's side files is read from a copy."""
+        path, options = self.path.resolve(), "mode=ro"
+        if not os.access(path.parent, os.W_OK):
+            wal = side_files(path)[0]
+            if size(wal) > 0:
+                self._scratch = tempfile.TemporaryDirectory(prefix="rl_detector-")
+                folder = Path(self._scratch.name)
+                for part in (wal, path):
+                    shutil.copyfile(part, folder / part.name)
+                path = folder / path.name
+            else:
+                options += "&immutable=1"
+        return sqlite3.connect(f"{path.as_uri()}?{options}", uri=True)
+
+    def _prepare(self, fingerprint: Mapping[str, Any] | None) -> None:
+        """Make the tables of a new file, add what an older version of the package lacks; one transaction."""
+        self.connection.execute("PRAGMA journal_mode=WAL")
+        self.connection.execute("BEGIN IMMEDIATE")
+        with self.connection as connection:
+            if self.version == 1:
+                connection.execute("ALTER TABLE trials ADD COLUMN told INTEGER")
+            present = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+            for name, statements in _SCHEMA.items():
+                if name not in present:
+                    connection.execute(statements[0])
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
+            connection.execute("INSERT OR IGNORE INTO meta VALUES ('identity', ?)", (secrets.token_hex(16),))
+            if fingerprint is not None:
+                text = json.dumps(fingerprint, sort_keys=True)
+                connection.execute("INSERT OR IGNORE INTO meta VALUES ('fingerprint', ?)", (text,))
+        self.connection.execute("PRAGMA wal_checkpoint")  # from now on the file itself says what it is
+        self.version = SCHEMA_VERSION
+        self.meta = dict(self.connection.execute("SELECT key, value FROM meta"))
+
+    def close(self) -> None:
+        """Close the file and fold SQLite's side files into it, so that readers need none."""
+        if not self.read_only:
+            with suppress(sqlite3.Error):  # another process still reads it: the last one to close does it
+                self.connection.execute("PRAGMA journal_mode=DELETE")
+        self._end()
+
+    def _end(self) -> None:
+        self.connection.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+            self._scratch = None
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, 0 where there is none."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def _refuse_hostile_files(path: Path) -> None:
+    """Links out of the folder, and what makes SQLite touch other files or forget what it has."""
+    refuse_links(path, *side_files(path))
+    wal, _, journal = side_files(path)
+    if size(journal) > 0:
+        with journal.open("rb") as file:
+            file.seek(-min(8, size(journal)), os.SEEK_END)
+            if file.read() == _SUPER_JOURNAL:
+                raise RunFolderError(f"{journal} names another file, which no ledger of ours does: delete it")
+    if 0 < size(path) < SMALLEST:
+        raise RunFolderError(
+            f"cannot use the ledger {path}: of {size(path)} bytes nothing can be read. It is no ledger, or it was cut "
+            "off; restore it from a copy, or delete it and checkpoint.pt to begin anew."
+        )
+    if size(wal) > 0 and path.exists() and size(path) == 0:
+        raise RunFolderError(
+            f"{path} is empty, but {wal.name} beside it is not: the ledger was lost. Restore both from a copy, or "
+            "delete both and checkpoint.pt to begin anew."
+        )
+
+
+def _check_fingerprint(path: Path, meta: Mapping[str, str], fingerprint: Mapping[str, Any] | None) -> None:
+    if fingerprint is None or "fingerprint" not in meta:
+        return
+    if differences := _differences(json.loads(meta["fingerprint"]), json.loads(json.dumps(fingerprint))):
+        raise RunFolderError(
+            f"{path} was made with another configuration: {'; '.join(differences)}. "
+            "Restore these values to go on, or start a new run; the ledger was left as it is."
+        )
+
+
+def _differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    old, new = ({**_FORMERLY, **fingerprint} for fingerprint in (stored, wanted))
+    changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+    return [f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in changed]
+
+
+def harden(connection: sqlite3.Connection) -> None:
+    """SQLite's advice for files from strangers: https://www.sqlite.org/security.html."""
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_VALUE)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    if hasattr(connection, "setconfig"):  # from Python 3.12 on
+        connection.setconfig(1010, True)  # SQLITE_DBCONFIG_DEFENSIVE
+    for pragma in (*_PRAGMAS, f"wal_autocheckpoint={WAL_PAGES}"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def checked_version(connection: sqlite3.Connection, path: Path) -> int:
+    """Version of the schema, 0 for a new file; triggers, views and foreign tables are refused before they run."""
+    found = dict(connection.execute("SELECT name, sql FROM sqlite_master"))
+    if not found:
+        return 0
+    if found.get("meta") != _META or "trials" not in found:
+        raise sqlite3.DatabaseError(f"it is a database with other tables ({', '.join(sorted(map(str, found))[:5])})")
+    row = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+    version = str(row[0]) if row else "1"
+    if not (version.isdigit() and 1 <= int(version) <= SCHEMA_VERSION):
+        raise RunFolderError(
+            f"{path} has schema {version[:20]}, this version of rl_detector knows up to {SCHEMA_VERSION}: use the "
+            "version that made it, or a newer one; the ledger was left as it is"
+        )
+    for name, sql in found.items():
+        internal = sql is None and str(name).startswith("sqlite_autoindex_")
+        if not internal and sql not in _SCHEMA.get(name, ()):
+            raise sqlite3.DatabaseError(f"{str(name)[:40]!r} in it is nothing that a ledger has")
+    return 2 if found["trials"] == _SCHEMA["trials"][0] else 1
+
+
+def _check_integrity(connection: sqlite3.Connection, length: int) -> None:
+    """Check a file that nobody closed as a whole: after a kill, a power cut, or when a run at work was copied.
+
+    Raises:
+        sqlite3.DatabaseError: its parts do not fit together; the code is SQLITE_CORRUPT.
+    """
+    result = "ok"
+    if length % int(connection.execute("PRAGMA page_size").fetchone()[0]):
+        result = "its last page was cut off"
+    elif connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+        (result,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if result != "ok":
+        damage = sqlite3.DatabaseError(f"its parts do not fit together: {' '.join(str(result).split())[:120]}")
+        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise damage

@@ -1,0 +1,132 @@
+"""A trial and its readout as one row of the ledger, and back; nothing that is read can execute code or fill the memory.
+
+Columns, their order and their names are fixed here; ledger_file.py makes the tables of them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rl_detector.errors import RunFolderError
+from rl_detector.problem import Evaluation
+from rl_detector.space import Encoding, FloatArray
+from rl_detector.terms import Measurement, Readout
+
+COLUMNS = (
+    "trial INTEGER PRIMARY KEY, batch INTEGER NOT NULL, state TEXT NOT NULL, reason TEXT, events INTEGER NOT NULL, "
+    "seed INTEGER NOT NULL, metric REAL, metric_error REAL, reach REAL, reach_error REAL, reward REAL, "
+    "costs TEXT NOT NULL, violations TEXT NOT NULL, diagnostics TEXT NOT NULL, design TEXT NOT NULL, "
+    "continuous TEXT NOT NULL, discrete TEXT NOT NULL, seconds REAL NOT NULL, told INTEGER"
+)
+NAMES = tuple(column.split()[0] for column in COLUMNS.split(", "))
+REPRODUCIBLE = tuple(name for name in NAMES if name not in ("seconds", "told"))
+"""The columns that the same study fills with the same values, whenever and wherever it runs."""
+
+LARGEST_READOUT = 64_000_000
+"""Most bytes of one design's readout that are kept for a judge."""
+
+DAMAGE = (TypeError, ValueError, OSError, KeyError, EOFError, RecursionError, OverflowError, zipfile.BadZipFile)
+"""What reading a damaged row may raise."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One row of the ledger.
+
+    Attributes:
+        number: counts the evaluations of a study from 0.
+        batch: number of the batch that proposed it, from 0.
+        action: what the agent asked, not clipped.
+        evaluation: what came of it (per-event losses are not kept; readouts are, where there are any).
+        seconds: computing time.
+        told: place in the order in which the agent was told results, from 0, where that order is not the one of the
+            numbers (an asynchronous study); else None.
+    """
+
+    number: int
+    batch: int
+    action: Encoding
+    evaluation: Evaluation
+    seconds: float
+    told: int | None = None
+
+
+def to_row(trial: Trial) -> tuple[Any, ...]:
+    """Values in the order of NAMES."""
+    evaluation, measured = trial.evaluation, trial.evaluation.measurement
+    numbers: tuple[Any, ...] = (None,) * 4
+    if measured is not None:
+        numbers = (measured.metric, measured.metric_error, measured.reach, measured.error)
+    texts = (evaluation.costs, evaluation.violations, measured.diagnostics if measured else {}, evaluation.design)
+    head = (trial.number, trial.batch, "FAILED" if evaluation.failed else "DONE", evaluation.failure)
+    action = (json.dumps(trial.action.continuous.tolist()), json.dumps(trial.action.discrete.tolist()))
+    json_texts = tuple(json.dumps(text) for text in texts)
+    last = (trial.seconds, trial.told)
+    return (*head, evaluation.events, evaluation.seed, *numbers, evaluation.reward, *json_texts, *action, *last)
+
+
+def from_row(values: tuple[Any, ...]) -> Trial:
+    """The trial of values in the order of NAMES; a damaged row raises one of DAMAGE."""
+    row = dict(zip(NAMES, values, strict=True))
+    measured = None
+    if row["state"] == "DONE":
+        numbers = (row["reach"], row["reach_error"], row["metric"], row["metric_error"])
+        measured = Measurement(*numbers, diagnostics=_mapping(row["diagnostics"]))
+    costs, violations, design = (_mapping(row[name]) for name in ("costs", "violations", "design"))
+    action = Encoding(
+        np.array(json.loads(row["continuous"]), dtype=np.float64), np.array(json.loads(row["discrete"]), dtype=np.int64)
+    )
+    if action.continuous.ndim != 1 or action.discrete.ndim != 1:
+        raise ValueError(f"the action of trial {row['trial']} is no list of numbers")
+    evaluation = Evaluation(
+        design, row["events"], row["seed"], costs, violations, measured, row["reward"], row["reason"]
+    )
+    return Trial(row["trial"], row["batch"], action, evaluation, row["seconds"], row["told"])
+
+
+def _mapping(text: str) -> dict[str, Any]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError(f"expected a JSON object, got {text[:40]!r}")
+    return value
+
+
+def to_bytes(readout: Readout) -> bytes:
+    """Signals and truth as an npz archive, exact to the last bit."""
+    buffer = io.BytesIO()
+    arrays = {"signals": readout.signals, **{f"truth.{name}": values for name, values in readout.truth.items()}}
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]
+    if len(buffer.getvalue()) > LARGEST_READOUT:
+        raise RunFolderError(
+            f"the readout of one design has {len(buffer.getvalue())} bytes, a judge may keep {LARGEST_READOUT}: "
+            "use fewer events per design or judge=none"
+        )
+    return buffer.getvalue()
+
+
+def from_bytes(data: bytes) -> Readout:
+    """The readout of an npz archive; a damaged one raises one of DAMAGE."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        arrays = {entry.filename.removesuffix(".npy"): _array(archive, entry) for entry in archive.infolist()}
+    truth = {name.removeprefix("truth."): values for name, values in arrays.items() if name != "signals"}
+    return Readout(truth, arrays["signals"])
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> FloatArray:
+    """One array, refused if it says that it is larger than its bytes in the archive, or holds Python objects."""
+    if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > LARGEST_READOUT:
+        raise ValueError(f"{entry.filename!r} is compressed or larger than {LARGEST_READOUT} bytes")
+    data = io.BytesIO(archive.read(entry))
+    np.lib.format.read_magic(data)
+    shape, _, kind = np.lib.format.read_array_header_1_0(data)
+    if int(np.prod([int(size) for size in shape], dtype=object)) * kind.itemsize > entry.file_size:
+        raise ValueError(f"{entry.filename!r} says that it has the shape {shape}")
+    data.seek(0)
+    array: FloatArray = np.lib.format.read_array(data, allow_pickle=False)
+    return array

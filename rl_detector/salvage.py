@@ -1,0 +1,120 @@
+"""What can still be read of a damaged ledger, put into a new one; the damaged file is kept."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from rl_detector.checkpoint import flush_folder, refuse_links
+from rl_detector.ledger_file import LARGEST_VALUE, SCHEMA_VERSION, LedgerFile, checked_version, is_memory, side_files
+from rl_detector.ledger_rows import DAMAGE, NAMES, from_bytes, from_row
+
+LONGEST_GAP = 100_000
+MOST_PER_PAGE = 20
+"""Consecutive unreadable trials after which the rest is given up, at most and per page of the file."""
+
+
+def salvaged(path: Path, damage: sqlite3.DatabaseError) -> bool:
+    """Replace a damaged ledger by a new one with its readable trials, with a warning; False where there are none.
+
+    Missing trials are simulated again by the study that goes on, with the same seeds and the same results.
+    """
+    if is_memory(path) or getattr(damage, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:
+        return False
+    new = path.with_name(f"{path.name}.new")
+    refuse_links(path, *side_files(path), *side_files(new))
+    for stale in (new, *side_files(new)):
+        stale.unlink(missing_ok=True)
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as source:
+        found = _rescue(source, new)
+    if not found:
+        new.unlink(missing_ok=True)
+        return False
+    kept = _swap(path, new)
+    warnings.warn(
+        f"the ledger {path} was damaged ({damage}): {found} trials could be read and went into a new one; anything "
+        f"else is simulated again with the same seeds. The damaged file is kept as {kept}.",
+        stacklevel=2,
+    )
+    return True
+
+
+def _rescue(source: sqlite3.Connection, new: Path) -> int:
+    """Copy meta data and readable trials; gives the number of trials."""
+    try:
+        source.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_VALUE)
+        for pragma in _PRAGMAS:
+            source.execute(f"PRAGMA {pragma}")
+        checked_version(source, new)
+        meta = dict(source.execute("SELECT key, value FROM meta"))
+        columns = {row[1] for row in source.execute("PRAGMA table_info(trials)")}
+    except sqlite3.DatabaseError:
+        return 0
+    if "identity" not in meta:
+        return 0
+    with closing(LedgerFile(new, read_only=False)) as target, target.connection as connection:
+        connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", {**meta, **_SCHEMA}.items())
+        judged = _judged(source)
+        if judged:
+            rows = _readable(source, "SELECT trial, data FROM readouts", lambda row: from_bytes(row[1]))
+            connection.executemany("INSERT INTO readouts VALUES (?, ?)", rows)
+        names = ", ".join(name if name in columns else "NULL" for name in NAMES)
+        rows = _readable(source, f"SELECT {names} FROM trials", from_row)
+        connection.executemany(f"INSERT INTO trials VALUES ({', '.join('?' * len(NAMES))})", rows)
+        if judged:  # a judge cannot do without the readout
+            connection.execute("DELETE FROM trials WHERE state = 'DONE' AND trial NOT IN (SELECT trial FROM readouts)")
+            connection.execute("DELETE FROM readouts WHERE trial NOT IN (SELECT trial FROM trials)")
+        return int(connection.execute("SELECT COUNT(*) FROM trials").fetchone()[0])
+
+
+_PRAGMAS = ("writable_schema=ON", "trusted_schema=OFF", "cell_size_check=ON", "query_only=ON")
+"""The first makes SQLite read on where pages are missing."""
+
+_SCHEMA = {"schema": str(SCHEMA_VERSION)}
+
+
+def _judged(source: sqlite3.Connection) -> bool:
+    """Whether there are readouts, readable or not."""
+    try:
+        return source.execute("SELECT trial FROM readouts LIMIT 1").fetchone() is not None
+    except sqlite3.OperationalError:  # no such table
+        return False
+    except sqlite3.DatabaseError:
+        return True
+
+
+def _readable(
+    source: sqlite3.Connection, query: str, parse: Callable[[tuple[Any, ...]], Any]
+) -> Iterator[tuple[Any, ...]]:
+    """Rows of a table that can be read and parsed, by number; what lies between is left out."""
+    following, failures, pages = 0, 0, source.execute("PRAGMA page_count").fetchone()[0]
+    while failures < min(LONGEST_GAP, pages * MOST_PER_PAGE):
+        try:
+            for row in source.execute(f"{query} WHERE trial >= ? ORDER BY trial", (following,)):
+                following, failures = row[0] + 1, 0
+                with suppress(*DAMAGE):
+                    parse(row)
+                    yield row
+            return
+        except (sqlite3.DatabaseError, UnicodeError):
+            following, failures = following + 1, failures + 1
+
+
+def _swap(path: Path, new: Path) -> Path:
+    """Put the new ledger in the place of the damaged one, which gets another name with its side files."""
+    kept = next(name for i in count(1) if not (name := path.with_name(f"{path.name}.damaged-{i}")).exists())
+    wal, shm, journal = side_files(path)
+    shutil.copyfile(path, kept)
+    for part in (wal, journal):
+        if part.exists():
+            part.replace(kept.with_name(kept.name + part.name.removeprefix(path.name)))
+    shm.unlink(missing_ok=True)
+    new.replace(path)
+    flush_folder(path.parent)
+    return kept

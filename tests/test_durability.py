@@ -1,0 +1,743 @@
+"""Run folders that were killed, copied while they worked, cut off, filled up, moved or forged."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import resource
+import shutil
+import sqlite3
+import tracemalloc
+import warnings
+import zipfile
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rl_detector import checkpoint
+from rl_detector.agents import make_agent
+from rl_detector.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from rl_detector.errors import RunFolderError
+from rl_detector.evaluate import SerialEvaluator
+from rl_detector.launch import run, start_run
+from rl_detector.ledger import SCHEMA_VERSION, Ledger, Trial
+from rl_detector.problem import DesignProblem, Evaluation
+from rl_detector.report import write_report
+from rl_detector.report.history import MAXIMUM_DESIGNS, read_history
+from rl_detector.runs import RunFolder
+from rl_detector.space import Encoding
+from rl_detector.study import Budget, Study
+from rl_detector.terms import Measurement, Readout
+
+BUDGET = Budget(events=2400, events_per_design=10, designs_per_batch=16)
+Rows = list[tuple[Any, ...]]
+
+
+@pytest.fixture(autouse=True)
+def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint after every batch, and a database that is written from its WAL often, as in a long study."""
+    monkeypatch.setattr("rl_detector.study.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("rl_detector.ledger_file.WAL_PAGES", 20)
+
+
+def make_study(problem: DesignProblem, folder: Path, group: int = 5) -> Study:
+    folder.mkdir(exist_ok=True)
+    ledger = Ledger(folder / "ledger.sqlite", {"agent": "reinforce"})
+    agent = make_agent("reinforce", problem.space, 3, problem.start)
+    return Study(problem, agent, ledger, BUDGET, evaluator=SerialEvaluator(group), checkpoint=folder / "checkpoint.pt")
+
+
+def finish(problem: DesignProblem, folder: Path, group: int = 5) -> Rows:
+    study = make_study(problem, folder, group)
+    try:
+        study.run()
+        return study.ledger.reproducible_rows()
+    finally:
+        study.ledger.close()
+
+
+@pytest.fixture
+def whole(bowl: DesignProblem, tmp_path: Path) -> Rows:
+    """The ledger of an uninterrupted study."""
+    return finish(bowl, tmp_path / "whole")
+
+
+@pytest.fixture
+def killed(bowl: DesignProblem, tmp_path: Path) -> Path:
+    """What a kill leaves after 10 of 15 batches: database, -wal, -shm and checkpoint."""
+    study = make_study(bowl, tmp_path / "live")
+    for _ in range(10):
+        study.step(16)
+        study.save()
+    shutil.copytree(tmp_path / "live", tmp_path / "killed")
+    study.ledger.close()
+    assert (tmp_path / "killed" / "ledger.sqlite-wal").stat().st_size > 0
+    return tmp_path / "killed"
+
+
+@pytest.mark.parametrize("group", [1, 16])
+def test_a_killed_study_goes_on_with_another_number_of_workers(
+    bowl: DesignProblem, killed: Path, whole: Rows, group: int
+) -> None:
+    assert finish(bowl, killed, group) == whole
+
+
+def test_a_killed_run_folder_may_be_moved(bowl: DesignProblem, killed: Path, whole: Rows, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    moved = tmp_path / "elsewhere" / "renamed run"
+    shutil.move(killed, moved)
+    assert finish(bowl, moved) == whole
+
+
+def test_a_run_folder_may_be_a_link_as_a_whole(bowl: DesignProblem, killed: Path, whole: Rows, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(killed)
+    assert finish(bowl, tmp_path / "link") == whole
+
+
+def cut(path: Path, length: int) -> None:
+    with path.open("r+b") as file:
+        file.truncate(length)
+
+
+def lengths(path: Path, number: int) -> list[int]:
+    """Where to cut a file: the ends, odd places, and around the boundaries of pages and frames."""
+    size = path.stat().st_size
+    rng = np.random.default_rng(size)
+    edges = [0, 1, 31, 32, 99, 100, 4095, 4096, 4097, 8192, size - 4096, size - 1]
+    return sorted({length for length in (*edges, *rng.integers(0, size, number).tolist()) if 0 <= length < size})
+
+
+@pytest.mark.parametrize("name", ["ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "checkpoint.pt"])
+def test_a_file_cut_anywhere_is_recovered_or_refused_in_words(
+    bowl: DesignProblem, killed: Path, whole: Rows, tmp_path: Path, name: str
+) -> None:
+    size = (killed / name).stat().st_size
+    for number, length in enumerate(lengths(killed / name, 8)):
+        folder = tmp_path / f"cut{number}"
+        shutil.copytree(killed, folder)
+        cut(folder / name, length)
+        with warnings.catch_warnings(record=True):
+            warnings.simplefilter("always")
+            try:
+                rows = finish(bowl, folder)
+            except RunFolderError as error:
+                assert name == "ledger.sqlite" and length < size / 2
+                assert "ledger.sqlite" in str(error) and "copy" in str(error)
+                continue
+        assert rows == whole, f"cut at {length}"
+
+
+def test_a_closed_ledger_cut_anywhere_keeps_what_can_be_read(bowl: DesignProblem, whole: Rows, tmp_path: Path) -> None:
+    kept = []
+    for number, length in enumerate(lengths(tmp_path / "whole" / "ledger.sqlite", 8)):
+        folder = tmp_path / f"cut{number}"
+        shutil.copytree(tmp_path / "whole", folder)
+        cut(folder / "ledger.sqlite", length)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            with suppress(RunFolderError):
+                ledger = Ledger(folder / "ledger.sqlite", {"agent": "reinforce"})
+                found = ledger.reproducible_rows()
+                ledger.close()
+                assert found == [row for row in whole if row[0] in {each[0] for each in found}]
+                kept.append(len(found))
+                assert length == 0 or any(f"{len(found)} trials could be read" in str(each.message) for each in told)
+                assert length == 0 or (folder / "ledger.sqlite.damaged-1").stat().st_size == length
+    assert max(kept) > len(whole) / 2
+
+
+def test_a_reader_says_that_a_cut_ledger_is_damaged(whole: Rows, tmp_path: Path) -> None:
+    path = tmp_path / "whole" / "ledger.sqlite"
+    cut(path, path.stat().st_size // 2)
+    before = path.read_bytes()
+    with pytest.raises(RunFolderError, match=r"ledger\.sqlite.*takes over what can be read"):
+        read_history(path)
+    assert path.read_bytes() == before
+
+
+def torn_copy(live: Path, copy: Path, names: list[str], advance: Callable[[], None]) -> None:
+    """Copy files one after the other, each in two parts, while the run goes on in between."""
+    copy.mkdir()
+    for name in names:
+        with suppress(FileNotFoundError):
+            first = (live / name).read_bytes()[: (live / name).stat().st_size // 8192 * 4096]
+            advance()
+            (copy / name).write_bytes(first + (live / name).read_bytes()[len(first) :])
+        advance()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_copies_of_a_run_at_work_are_taken_over(bowl: DesignProblem, whole: Rows, tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    study = make_study(bowl, tmp_path / "live")
+
+    def advance() -> None:
+        for _ in range(int(rng.integers(0, 3))):
+            if study.batch < 15:
+                study.step(16)
+                study.save()
+
+    while study.batch < 5:
+        advance()
+    names = rng.permutation(sorted(path.name for path in (tmp_path / "live").iterdir())).tolist()
+    torn_copy(tmp_path / "live", tmp_path / "copy", names, advance)
+    study.ledger.close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert finish(bowl, tmp_path / "copy") == whole
+
+
+def test_a_copy_that_does_not_fit_together_is_told(bowl: DesignProblem, whole: Rows, tmp_path: Path) -> None:
+    """The database of the beginning with the -wal of the end: what lay between is gone."""
+    study = make_study(bowl, tmp_path / "live")
+    study.step(16)
+    early = (tmp_path / "live" / "ledger.sqlite").read_bytes()
+    for _ in range(12):
+        study.step(16)
+    study.save()
+    shutil.copytree(tmp_path / "live", tmp_path / "copy")
+    study.ledger.close()
+    (tmp_path / "copy" / "ledger.sqlite").write_bytes(early)
+    with pytest.raises(RunFolderError, match="do not fit together"):
+        read_history(tmp_path / "copy" / "ledger.sqlite")
+    with pytest.warns(UserWarning) as told:
+        assert finish(bowl, tmp_path / "copy") == whole
+    assert any("trials could be read" in str(each.message) for each in told)
+
+
+def test_a_gap_below_the_checkpoint_is_filled(bowl: DesignProblem, killed: Path, whole: Rows) -> None:
+    with closing(sqlite3.connect(killed / "ledger.sqlite")) as connection, connection:
+        connection.execute("DELETE FROM trials WHERE trial BETWEEN 40 AND 70")
+    with pytest.warns(UserWarning, match="lacks 31 of the 160 trials"):
+        assert finish(bowl, killed) == whole
+
+
+def limit_files(size: int) -> None:
+    """Files may not grow beyond so many bytes: what a full disk does to a write."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+@pytest.mark.parametrize("size", [30_000, 60_001, 90_000])
+def test_a_full_disk_stops_the_study_and_loses_nothing(
+    bowl: DesignProblem, whole: Rows, tmp_path: Path, size: int
+) -> None:
+    study = make_study(bowl, tmp_path / "run")
+    limit_files(size)
+    try:
+        with pytest.raises(RunFolderError, match=r"intact.*make room|make room"):
+            study.run()
+    finally:
+        limit_files(resource.RLIM_INFINITY)
+    kept = study.ledger.reproducible_rows()
+    study.ledger.close()
+    assert 0 < len(kept) < len(whole) and kept == whole[: len(kept)]
+    assert finish(bowl, tmp_path / "run") == whole
+
+
+def test_a_checkpoint_without_room_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {"agent": [1.0]})
+    before = path.read_bytes()
+    limit_files(len(before) // 2)
+    try:
+        with pytest.raises(RunFolderError, match="make room"):
+            save_checkpoint(path, {"agent": [2.0]})
+    finally:
+        limit_files(resource.RLIM_INFINITY)
+    assert path.read_bytes() == before and [each.name for each in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_checkpoint_is_flushed_before_its_name_and_its_name_at_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    flush, replace = os.fsync, Path.replace
+
+    def fsync(descriptor: int) -> None:
+        order.append("folder" if Path(f"/proc/self/fd/{descriptor}").is_dir() else "file")
+        flush(descriptor)
+
+    def rename(path: Path, target: Path) -> Path:
+        order.append("rename")
+        return replace(path, target)
+
+    monkeypatch.setattr(checkpoint.os, "fsync", fsync)
+    monkeypatch.setattr(Path, "replace", rename)
+    write_atomically(tmp_path / "state", b"1")
+    assert order == ["file", "rename", "folder"]
+
+
+def test_only_one_of_two_writers_goes_on(bowl: DesignProblem, tmp_path: Path) -> None:
+    first, second = make_study(bowl, tmp_path / "run"), make_study(bowl, tmp_path / "run")
+    first.step(16)
+    looking = Ledger(tmp_path / "run" / "ledger.sqlite")
+    assert looking.count() == 16
+    first.step(16)
+    second.run()
+    with pytest.raises(RunFolderError, match="another process has begun to write"):
+        first.ledger.append([trial(900)])
+    assert second.ledger.count() == 240
+    for ledger in (first.ledger, second.ledger, looking):
+        ledger.close()
+
+
+def test_the_side_files_are_read_where_nothing_can_be_written(
+    killed: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (killed / "ledger.sqlite-shm").unlink()
+    before = {path.name: path.read_bytes() for path in killed.iterdir()}
+    monkeypatch.setattr("rl_detector.ledger_file.os.access", lambda path, mode: False)
+    with closing(Ledger(killed / "ledger.sqlite", read_only=True)) as ledger:
+        assert ledger.count() == 160
+    assert {path.name: path.read_bytes() for path in killed.iterdir()} == before
+
+
+OLD = (
+    "CREATE TABLE trials (trial INTEGER PRIMARY KEY, batch INTEGER NOT NULL, state TEXT NOT NULL, reason TEXT, "
+    "events INTEGER NOT NULL, seed INTEGER NOT NULL, metric REAL, metric_error REAL, reach REAL, reach_error REAL, "
+    "reward REAL, costs TEXT NOT NULL, violations TEXT NOT NULL, diagnostics TEXT NOT NULL, design TEXT NOT NULL, "
+    "continuous TEXT NOT NULL, discrete TEXT NOT NULL, seconds REAL NOT NULL)"
+)
+
+
+def make_old(path: Path, version: bool) -> None:
+    """A ledger as the first versions of the package made it: no column `told`, no readouts, perhaps no version."""
+    with closing(sqlite3.connect(path)) as new:
+        rows = new.execute("SELECT * FROM trials WHERE trial < 100").fetchall()
+        meta = new.execute("SELECT * FROM meta WHERE key IN ('identity', 'fingerprint')").fetchall()
+    path.unlink()
+    with closing(sqlite3.connect(path)) as old, old:
+        old.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        old.execute(OLD)
+        old.execute("CREATE INDEX by_batch ON trials (batch)")
+        old.executemany("INSERT INTO meta VALUES (?, ?)", meta + ([("schema", "1")] if version else []))
+        old.executemany(f"INSERT INTO trials VALUES ({', '.join('?' * 18)})", [row[:18] for row in rows])
+
+
+@pytest.mark.parametrize("version", [True, False])
+def test_a_ledger_of_an_older_version_is_read_and_goes_on(
+    bowl: DesignProblem, whole: Rows, tmp_path: Path, version: bool
+) -> None:
+    folder = tmp_path / "whole"
+    make_old(folder / "ledger.sqlite", version)
+    (folder / "checkpoint.pt").unlink()
+    before = (folder / "ledger.sqlite").read_bytes()
+    with closing(Ledger(folder / "ledger.sqlite", read_only=True)) as ledger:
+        assert [trial.told for trial in ledger.trials()] == [None] * 100
+    assert (folder / "ledger.sqlite").read_bytes() == before
+    assert finish(bowl, folder) == whole
+    with closing(sqlite3.connect(folder / "ledger.sqlite")) as connection:
+        assert connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() == (str(SCHEMA_VERSION),)
+
+
+def test_a_newer_or_another_ledger_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    Ledger(path, {"seed": 0}).close()
+    before = path.read_bytes()
+    with pytest.raises(RunFolderError, match="seed was 0, now 1"):
+        Ledger(path, {"seed": 1})
+    assert path.read_bytes() == before
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE meta SET value = '3' WHERE key = 'schema'")
+        connection.execute("ALTER TABLE trials ADD COLUMN later TEXT")
+    before = path.read_bytes()
+    for read_only in (False, True):
+        with pytest.raises(RunFolderError, match=r"schema 3.*or a newer one; the ledger was left as it is"):
+            Ledger(path, read_only=read_only)
+    assert path.read_bytes() == before
+
+
+def test_settings_that_came_later_do_not_stop_an_older_run(tmp_path: Path) -> None:
+    now = {"seed": 0, "judge.name": "none", "asynchronous": False, "flow.in_flight": 0}
+    Ledger(tmp_path / "ledger.sqlite", {"seed": 0}).close()
+    Ledger(tmp_path / "ledger.sqlite", now).close()
+    with pytest.raises(RunFolderError, match="asynchronous was False, now True"):
+        Ledger(tmp_path / "ledger.sqlite", {**now, "asynchronous": True})
+
+
+def test_the_order_of_telling_is_kept_and_is_not_part_of_what_is_reproducible(tmp_path: Path) -> None:
+    rows = []
+    for order in ([1, 0], [0, 1]):
+        path = tmp_path / f"{order[0]}.sqlite"
+        with closing(Ledger(path)) as ledger:
+            ledger.append(trial(number, told=told) for number, told in enumerate(order))
+            assert [each.told for each in ledger.trials()] == order
+            rows.append(ledger.reproducible_rows())
+    assert rows[0] == rows[1]
+
+
+def trial(number: int, told: int | None = None, reward: float = 0.0, design: dict[str, Any] | None = None) -> Trial:
+    action = Encoding(np.full(2, 0.5), np.zeros(1, dtype=np.int64))
+    measured = Measurement(reward, 0.1, 1.0, 0.1)
+    found = Evaluation(design or {"x": 1.0}, 10, number, {"mass": 1.0}, {"length": 0.0}, measured, reward)
+    return Trial(number, number // 16, action, found, 0.001, told)
+
+
+def forge(path: Path, *statements: str) -> None:
+    Ledger(path, {"seed": 0}).close()
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+BOMB = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i"
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ["CREATE TRIGGER t AFTER INSERT ON trials BEGIN DELETE FROM trials; END"],
+        ["CREATE TRIGGER t BEFORE INSERT ON readouts BEGIN SELECT load_extension('/tmp/evil'); END"],
+        ["CREATE VIEW v AS SELECT * FROM trials"],
+        ["DROP TABLE trials", f"CREATE VIEW trials AS {BOMB} AS trial FROM n"],
+        ["DROP TABLE meta", f"CREATE VIEW meta AS {BOMB} AS key, i AS value FROM n"],
+        ["CREATE TABLE other (x, y AS (hex(zeroblob(1000000000))) STORED)"],
+        ["CREATE INDEX i ON trials (abs(batch))"],
+        ["CREATE VIRTUAL TABLE f USING fts5(x)"],
+        ["DROP INDEX by_batch", "CREATE INDEX by_batch ON trials (batch) WHERE 1 = 0"],
+    ],
+)
+@pytest.mark.parametrize("read_only", [False, True])
+def test_nothing_that_a_stranger_put_into_the_schema_runs(
+    tmp_path: Path, statements: list[str], read_only: bool
+) -> None:
+    path = tmp_path / "ledger.sqlite"
+    forge(path, *statements)
+    before = path.read_bytes()
+    with pytest.raises(RunFolderError, match=r"nothing that a ledger has|other tables"):
+        Ledger(path, read_only=read_only)
+    assert path.read_bytes() == before and [each.name for each in tmp_path.iterdir()] == ["ledger.sqlite"]
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("design", "'" + "[" * 100_000 + "'"),
+        ("design", "'[1]'"),
+        ("design", "CAST(x'ff' AS TEXT)"),
+        ("costs", "5"),
+        ("continuous", "'{}'"),
+        ("continuous", "'[[1], [2]]'"),
+        ("continuous", "'[1e999, 0]'"),
+        ("reward", "'abc'"),
+        ("reward", "NULL"),
+        ("metric", "9e999"),
+        ("seconds", "x'00'"),
+        ("diagnostics", "'" + "9" * 5000 + "'"),
+    ],
+)
+def test_values_that_no_study_writes_are_damage(tmp_path: Path, column: str, value: str) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with closing(Ledger(path)) as ledger:
+        ledger.append(trial(number) for number in range(3))
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"UPDATE trials SET {column} = {value} WHERE trial = 1")
+    with pytest.raises(RunFolderError, match=r"ledger\.sqlite is damaged"):
+        read_history(path)
+
+
+def test_a_huge_value_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with closing(Ledger(path)) as ledger:
+        ledger.append([trial(0)])
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE trials SET design = hex(zeroblob(40000000))")
+    tracemalloc.start()
+    try:
+        with pytest.raises(RunFolderError, match=r"damaged.*too big"):
+            read_history(path)
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+class Marker:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (open, (str(self.path), "w"))
+
+
+def npz(**arrays: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def lying_npz(compression: int) -> bytes:
+    """A small archive that says that it holds terabytes."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 1)})
+    data = header.getvalue() + bytes(70_000_000 if compression else 8)
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
+        archive.writestr("signals.npy", data)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["pickle", "shape", "compressed", "nothing"])
+def test_a_forged_readout_is_damage(tmp_path: Path, kind: str) -> None:
+    data = {
+        "pickle": lambda: npz(signals=np.array([Marker(tmp_path / "hacked")], dtype=object)),
+        "shape": lambda: lying_npz(zipfile.ZIP_STORED),
+        "compressed": lambda: lying_npz(zipfile.ZIP_DEFLATED),
+        "nothing": lambda: b"PK",
+    }[kind]()
+    with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger:
+        ledger.append([trial(0)])
+        ledger._connection.execute("INSERT INTO readouts VALUES (0, ?)", (data,))
+        with pytest.raises(RunFolderError, match="is damaged"):
+            ledger.readouts()
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_a_readout_comes_back_to_the_last_bit(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    readout = Readout({"energy": rng.normal(size=7)}, rng.normal(size=(7, 3)).astype(np.float32))
+    with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger:
+        made = trial(0)
+        object.__setattr__(made.evaluation, "readout", readout)
+        ledger.append([made])
+        found = ledger.readouts()[0]
+    np.testing.assert_array_equal(found.signals, readout.signals)
+    np.testing.assert_array_equal(found.truth["energy"], readout.truth["energy"])
+    assert found.signals.dtype == np.float32
+
+
+def test_a_forged_checkpoint_is_refused_and_not_executed(bowl: DesignProblem, killed: Path, whole: Rows) -> None:
+    path, marker = killed / "checkpoint.pt", killed / "hacked"
+    payload = pickle.dumps(Marker(marker))
+    for forged in (payload, b"PK\x03\x04" + payload, b""):
+        path.write_bytes(hashlib.sha256(forged).digest() + forged)
+        with pytest.raises(RunFolderError, match=r"nothing in it was executed.*Delete it"):
+            load_checkpoint(path)
+        assert not marker.exists()
+    for state in ({"study": 1}, {"study": "x", "batch": "1", "trials": 1, "failed": 0}, strange_agent(killed)):
+        save_checkpoint(path, state)
+        with pytest.raises(RunFolderError, match="does not fit this agent"):
+            finish(bowl, killed)
+    path.unlink()
+    assert finish(bowl, killed) == whole
+
+
+def strange_agent(folder: Path) -> dict[str, Any]:
+    with closing(Ledger(folder / "ledger.sqlite", read_only=True)) as ledger:
+        return {"study": ledger.identity, "batch": 2, "trials": 32, "failed": 0, "agent": {"no": "agent"}}
+
+
+def test_writes_do_not_follow_links(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in (".state.new", "state"):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(victim)
+        write_atomically(folder / "state", b"new")
+        assert victim.read_text() == "precious" and (folder / "state").read_bytes() == b"new"
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        link = folder / f"ledger.sqlite{suffix}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(victim)
+        for read_only in (False, True):
+            with pytest.raises(RunFolderError, match="is a symbolic link"):
+                Ledger(folder / "ledger.sqlite", read_only=read_only)
+        link.unlink()
+    assert victim.read_text() == "precious"
+
+
+def test_a_journal_cannot_delete_another_file(killed: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    name = str(victim).encode()
+    tail = name + len(name).to_bytes(4, "big") + sum(name).to_bytes(4, "big")
+    (killed / "ledger.sqlite-journal").write_bytes(bytes(512) + tail + bytes.fromhex("d9d505f920a163d7"))
+    with pytest.raises(RunFolderError, match="names another file"):
+        Ledger(killed / "ledger.sqlite")
+    assert victim.read_text() == "precious"
+
+
+def settings(runs: Path) -> dict[str, Any]:
+    return {
+        "seed": 3, "common_events": False, "runs": str(runs), "held_out": {"events": 200},
+        "budget": {"events": 1000, "events_per_design": 50, "designs_per_batch": 10},
+        "env": {"name": "calorimeter", "layers": 2}, "simulator": {"name": "fast"},
+        "agent": {"name": "random_search"}, "evaluator": {"name": "serial"}, "tracker": {"name": "off"},
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    folder, complete = start_run(settings(tmp_path_factory.mktemp("runs")), "rl-detector train")
+    run(folder, complete, lambda progress: None)
+    return folder
+
+
+@pytest.fixture
+def spoiled(finished: RunFolder, tmp_path: Path) -> RunFolder:
+    """A finished run to spoil."""
+    return RunFolder(Path(shutil.copytree(finished.path, tmp_path / "run")))
+
+
+def test_a_report_does_not_write_through_links(spoiled: RunFolder, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    shutil.rmtree(spoiled.figures)
+    spoiled.figures.symlink_to(victim)
+    with pytest.raises(RunFolderError, match="is a symbolic link"):
+        write_report(spoiled)
+    assert not list(victim.iterdir())
+    spoiled.figures.unlink()
+    spoiled.report.unlink()
+    (victim / "page").write_text("precious")
+    spoiled.report.symlink_to(victim / "page")
+    write_report(spoiled)
+    assert (victim / "page").read_text() == "precious" and not spoiled.report.is_symlink()
+
+
+def test_names_in_a_forged_ledger_are_escaped(spoiled: RunFolder) -> None:
+    evil = "</td><script>alert(1)</script>"
+    with closing(sqlite3.connect(spoiled.ledger)) as connection, connection:
+        connection.execute("UPDATE trials SET costs = ?", (json.dumps({evil: 1.0}),))
+        connection.execute("UPDATE trials SET state = 'FAILED', reason = ? WHERE trial > 10", (evil,))
+        connection.execute("UPDATE trials SET design = ?", (json.dumps({evil: evil}),))
+    write_report(spoiled)
+    assert "<script" not in spoiled.report.read_text() and "&lt;script&gt;" in spoiled.report.read_text()
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"fast": ' + "[" * 100_000, '{"fast": ' + "9" * 5000 + "}"])
+def test_json_bombs_are_damage(spoiled: RunFolder, text: str) -> None:
+    spoiled.validation.write_text(text)
+    with pytest.raises(RunFolderError, match=r"validation\.json is damaged"):
+        write_report(spoiled)
+
+
+def test_files_larger_than_a_run_writes_are_not_read(spoiled: RunFolder) -> None:
+    for path, message in ((spoiled.validation, "is damaged"), (spoiled.config, "not the configuration")):
+        content = path.read_bytes()
+        with path.open("r+b") as file:
+            file.truncate(10**12)  # takes no room: it is a hole
+        with pytest.raises(RunFolderError, match=message):
+            write_report(spoiled)
+        path.write_bytes(content)
+
+
+def test_a_configuration_with_references_is_refused(spoiled: RunFolder) -> None:
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
+    spoiled.config.write_text("\n".join(lines))
+    with pytest.raises(RunFolderError, match="aliases"):
+        spoiled.read_config()
+
+
+def test_a_configuration_of_before_goes_on(spoiled: RunFolder) -> None:
+    config = spoiled.read_config()
+    for name in ("judge", "asynchronous", "flow"):
+        config.pop(name, None)
+    spoiled.write_config(config)
+    spoiled.recommended.unlink()
+    run(spoiled, spoiled.read_config(), lambda progress: None)
+    assert spoiled.recommended.exists()
+
+
+TRIALS = 10_000
+
+
+@pytest.fixture(scope="module")
+def long_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("long") / "ledger.sqlite"
+    rewards = np.random.default_rng(0).normal(size=TRIALS).tolist()
+    with closing(Ledger(path)) as ledger:
+        for first in range(0, TRIALS, 1000):
+            ledger.append(trial(n, reward=rewards[n]) for n in range(first, first + 1000))
+    return path
+
+
+def test_a_study_at_work_reads_no_more_than_its_batch(bowl: DesignProblem, long_ledger: Path, tmp_path: Path) -> None:
+    shutil.copy(long_ledger, tmp_path / "ledger.sqlite")
+    budget = Budget(events=10 * TRIALS + 320, events_per_design=10, designs_per_batch=16)
+    ledger, statements = Ledger(tmp_path / "ledger.sqlite"), list[str]()
+    state = {"study": ledger.identity, "batch": TRIALS // 16, "trials": TRIALS, "failed": 0}
+    agent = make_agent("random_search", bowl.space, 0, bowl.start)
+    save_checkpoint(tmp_path / "checkpoint.pt", {**state, "best": 17, "agent": agent.state_dict()})
+    ledger._connection.set_trace_callback(statements.append)
+    study = Study(bowl, agent, ledger, budget, checkpoint=tmp_path / "checkpoint.pt")
+    assert (study.trials, study.best) == (TRIALS, trial(17, reward=study.best.reward).evaluation)
+    study.run()
+    ledger._connection.set_trace_callback(None)
+    assert ledger.count() == TRIALS + 32
+    queries = [text for text in statements if text.startswith(("SELECT", "DELETE", "INSERT INTO trials"))]
+    assert len(queries) > 5
+    for query in queries:
+        for *_, plan in ledger._connection.execute(f"EXPLAIN QUERY PLAN {query}"):
+            assert "SCAN" not in plan or "COVERING INDEX" in plan, f"{query}: {plan}"
+    ledger.close()
+
+
+def test_the_best_trial_is_the_first_of_the_best(long_ledger: Path) -> None:
+    with closing(Ledger(long_ledger, read_only=True)) as ledger:
+        rewards = [each.evaluation.reward for each in ledger.trials() if each.batch < 300]
+        best = ledger.best(300)
+    assert best is not None and best.number == int(np.argmax(rewards))
+
+
+def test_a_long_study_needs_no_more_memory_than_a_short_one(bowl: DesignProblem, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    agent = make_agent("random_search", bowl.space, 0, bowl.start)
+    study = Study(bowl, agent, ledger, Budget(20_000 * 2, 2, 100), checkpoint=tmp_path / "checkpoint.pt")
+    for _ in range(3):
+        study.step(100)
+    study.save()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(30):
+        study.step(100)
+    study.save()
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    ledger.close()
+    assert grown < 100_000, f"{grown} bytes for 3000 trials"
+
+
+def test_a_history_of_many_trials_keeps_all_results_and_some_designs(
+    long_ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    everything = read_history(long_ledger)
+    assert len(everything.sampled) == len(everything) == TRIALS <= MAXIMUM_DESIGNS
+    monkeypatch.setattr("rl_detector.report.history.MAXIMUM_DESIGNS", 500)
+    tracemalloc.start()
+    some = read_history(long_ledger)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 15_000_000
+    np.testing.assert_array_equal(some.reward, everything.reward)
+    assert (some.best, some.spent, some.failures) == (everything.best, everything.spent, everything.failures)
+    assert len(some.sampled) == len(some.allowed) == len(some.costs["mass"]) == len(some.continuous) == 500
+    assert some.sampled[0] == 0 and some.sampled[-1] == TRIALS - 1
+    np.testing.assert_array_equal(some.sample.reward, everything.reward[some.sampled])
+    np.testing.assert_array_equal(some.continuous, everything.continuous[some.sampled])
+
+
+def test_a_report_starts_no_program_that_the_folder_names(spoiled: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    evil = {"name": "command", "file": str(spoiled.path / "evil.yaml")}
+    config = spoiled.read_config()
+    spoiled.write_config({**config, "simulator": evil, "env": {**config["env"], "simulator": evil}})
+    built: list[Any] = []
+
+    def build(env: dict[str, Any], simulator: Any) -> Any:
+        built.append((env, simulator))
+        raise RunFolderError("cannot be built")
+
+    monkeypatch.setattr("rl_detector.report.results.build_problem", build)
+    write_report(spoiled)
+    assert built == [(config["env"], {"name": "fast"}), (config["env"], None)]
