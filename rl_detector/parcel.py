@@ -1,0 +1,140 @@
+"""How a design problem reaches another process: by its recipe where it came from a configuration, else pickled.
+
+A problem may hold what cannot leave its process (a simulator with worker processes, an open file). A recipe says how to
+build it anew: environment and simulator settings. Parcels go from a study to its own workers and are read from nowhere
+else: they are pickles, which must never come from a stranger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NamedTuple
+
+from rl_detector.errors import ConfigError
+from rl_detector.problem import DesignProblem
+
+PLAIN = frozenset(
+    {"name", "cost_weight", "penalty_weight", "minimum_events", "unjudged", "conditions", "baselines", "metric"}
+)
+"""Fields of a problem that are plain data and may differ from what the recipe builds, as `for_judge` makes them."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to build a problem from a configuration.
+
+    Attributes:
+        env, simulator: groups of the configuration; simulators with workers of their own get one in each worker.
+        factory, version: registration of the environment, which a worker may not know.
+        changes: fields of the problem to replace once it is built.
+    """
+
+    env: Mapping[str, Any]
+    simulator: Mapping[str, Any] | None
+    factory: str
+    version: int
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(config: Mapping[str, Any]) -> Recipe:
+        """The recipe of a run's configuration.
+
+        Raises:
+            ConfigError: unknown environment.
+        """
+        from rl_detector.registry import find
+
+        registration = find(config["env"]["name"])
+        return Recipe(config["env"], config["simulator"], registration.factory, registration.version)
+
+    def build(self) -> DesignProblem:
+        """The problem, built anew.
+
+        Raises:
+            ConfigError: it cannot be built here.
+        """
+        from rl_detector.config import build_problem
+        from rl_detector.registry import register
+
+        register(self.env["name"], self.factory, self.version)
+        simulator = None if self.simulator is None else _one_worker(self.simulator)
+        problem: DesignProblem = build_problem(self.env, simulator)
+        return replace(problem, **self.changes)
+
+
+def _one_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Simulator settings with one worker where they leave the number open: there is an evaluator's worker per core."""
+    parts = {name: _one_worker(value) if isinstance(value, Mapping) else value for name, value in settings.items()}
+    return {name: 1 if name == "workers" and value is None else value for name, value in parts.items()}
+
+
+class Parcel(NamedTuple):
+    """A problem on its way.
+
+    Attributes:
+        key: digest of the content, by which a worker knows what it has already.
+        content: a pickled Recipe or DesignProblem.
+    """
+
+    key: str
+    content: bytes
+
+    def unpack(self) -> DesignProblem:
+        """The problem; only for parcels of this study's own."""
+        thing = pickle.loads(self.content)  # noqa: S301 - from the process that started this one
+        problem: DesignProblem = thing.build() if isinstance(thing, Recipe) else thing
+        return problem
+
+
+class Packer:
+    """Makes the parcels of one evaluator; each problem is packed once.
+
+    Args:
+        recipe: of the problem that `built` is; None: all problems are pickled.
+        built: what the recipe built in this process.
+    """
+
+    def __init__(self, recipe: Recipe | None = None, built: DesignProblem | None = None) -> None:
+        self._recipe, self._built = recipe, built
+        self._packed: list[tuple[DesignProblem, Parcel]] = []
+
+    def pack(self, problem: DesignProblem) -> Parcel:
+        """The parcel of a problem.
+
+        Raises:
+            ConfigError: there is no recipe and it cannot be pickled.
+        """
+        for known, parcel in self._packed:
+            if known is problem:
+                return parcel
+        content = self._content(problem)
+        parcel = Parcel(hashlib.sha256(content).hexdigest(), content)
+        self._packed = [*self._packed[-3:], (problem, parcel)]
+        return parcel
+
+    def _content(self, problem: DesignProblem) -> bytes:
+        import cloudpickle  # type: ignore[import-untyped]
+
+        changes = self._changes(problem)
+        thing = problem if self._recipe is None or changes is None else replace(self._recipe, changes=changes)
+        try:
+            content: bytes = cloudpickle.dumps(thing)
+        except Exception as error:  # whatever a user's class raises when it is pickled
+            raise ConfigError(
+                f"the problem {problem.name} cannot be sent to worker processes ({type(error).__name__}: {error}). "
+                "Use evaluator=serial, register its factory and run it from a configuration, or hold nothing in the "
+                "simulator that cannot be pickled."
+            ) from error
+        return content
+
+    def _changes(self, problem: DesignProblem) -> dict[str, Any] | None:
+        """Plain fields that differ from what the recipe built; None where others differ too."""
+        if self._built is None:
+            return None
+        names = [each.name for each in fields(problem)]
+        changed = {name: getattr(problem, name) for name in names}
+        changed = {name: value for name, value in changed.items() if value is not getattr(self._built, name)}
+        return changed if changed.keys() <= PLAIN else None
