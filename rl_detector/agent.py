@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from rl_detector.space import DesignSpace, Encoding, FloatArray
 
@@ -19,6 +19,8 @@ class Batch(NamedTuple):
             place); for agents that learn from events.
         revised: rewards of all designs told before, in the order told, where a judge that learns from every event has
             judged them anew; None: they stand as they were told.
+        log_probabilities: ln pi(a) of each action under the policy that proposed it, [designs], where an asynchronous
+            study kept them for an agent that gives them (`Stochastic`); None: all were proposed by the present policy.
     """
 
     actions: Encoding
@@ -26,6 +28,7 @@ class Batch(NamedTuple):
     errors: FloatArray
     losses: Sequence[FloatArray | None] | None = None
     revised: FloatArray | None = None
+    log_probabilities: FloatArray | None = None
 
 
 class Agent(Protocol):
@@ -43,7 +46,10 @@ class Agent(Protocol):
         ...
 
     def tell(self, batch: Batch) -> None:
-        """Learn from evaluated proposals of the latest `ask`; the batch may be empty."""
+        """Learn from evaluated proposals; the batch may be empty.
+
+        They are those of the latest `ask`, or, in an asynchronous study, of any earlier ones.
+        """
         ...
 
     def recommend(self, observation: FloatArray) -> Encoding:
@@ -61,3 +67,25 @@ class Agent(Protocol):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state_dict of an agent with the same constructor arguments."""
         ...
+
+
+@runtime_checkable
+class Stochastic(Protocol):
+    """An agent that knows how likely its proposals are, so that it can correct for those of an earlier policy.
+
+    Agents that learn from all evaluations whatever proposed them (a critic, a surrogate) have no need of it.
+    """
+
+    def log_probability(self, actions: Encoding) -> FloatArray:
+        """ln pi(a) of each action under the present policy, [designs]; draws no random numbers."""
+        ...
+
+
+@runtime_checkable
+class Contextual(Protocol):
+    """An agent whose proposals and recommendations follow the observation, so that it can learn a family of problems.
+
+    All others may ignore what they are shown: in changing contexts they would learn one design for the mean of them.
+    """
+
+    contextual: bool

@@ -42,8 +42,8 @@ SIGMA_RATE = 0.2
 LARGEST_KL = 0.5
 """Largest KL divergence of one step in nats, mean over the contexts remembered."""
 
-PENDING = 1024
-"""Number of proposals that are remembered until they are told."""
+PENDING = 4096
+"""Number of proposals that are remembered until they are told, more than an asynchronous study has in flight."""
 
 
 class ContextualPolicyGradient:
@@ -55,6 +55,7 @@ class ContextualPolicyGradient:
     Attributes:
         space: the designs that can be proposed.
         policy: pi(a | s); None until the first `ask` tells how many numbers a context has.
+        contextual: says that proposals follow the observation, see rl_detector.agent.Contextual.
 
     Args:
         sigma: initial spread in units of half the box, also the largest.
@@ -64,6 +65,8 @@ class ContextualPolicyGradient:
         memory: number of latest designs that the gradient and the baseline are made of.
         device: where torch computes; the network is small, the CPU is usually fastest.
     """
+
+    contextual = True
 
     def __init__(
         self,

@@ -2,6 +2,16 @@
 
 Ruiz, Schulter, Chandraker, arXiv:1810.02513, and its use as a peer in Shirobokov et al., arXiv:2002.04632: a Gaussian
 policy of fixed variance whose mean follows sum_i (R_i - b) grad log pi(a_i) with Adam.
+
+A design that an earlier policy proposed (in an asynchronous study) has the weight
+
+    rho_i = min(truncation, pi now(a_i) / pi then(a_i)),
+
+importance sampling, truncated as by Ionides, J. Comput. Graph. Stat. 17 (2008) 295, and in V-trace, Espeholt et al.,
+arXiv:1802.01561, eq. 1; rho_i = 1 when the present policy proposed it. Without truncation the gradient is unbiased
+for any baseline that does not know R_i, with a variance that grows exponentially with the squared distance of the
+policies. With truncation it is biased: designs whose probability has grown by more than the factor `truncation` count
+too little, as if they were drawn from a policy between the two, proportional to min(truncation pi then, pi now).
 """
 
 from __future__ import annotations
@@ -9,7 +19,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +34,7 @@ from rl_detector.space import Design, DesignSpace, Encoding, FloatArray
 
 
 class Reinforce:
-    """theta <- Adam(mean_i (R_i - b) grad log pi(a_i | theta)), b <- (1 - alpha) b + alpha mean(R).
+    """theta <- Adam(mean_i rho_i (R_i - b) grad log pi(a_i | theta)), b <- (1 - alpha) b + alpha mean(R).
 
     Variance and learning rate are those of parameters scaled to [0, 1], as in the papers. Encodings are x = 2 u - 1, so
     the policy here has the spread 2 sqrt(variance) = 0.447 by default and Adam the step 2 learning_rate: the same
@@ -43,6 +53,7 @@ class Reinforce:
         choice_learning_rate: of Adam, for the logits of choices, whose scale is their own.
         alpha: share of the newest batch in the baseline.
         designs_per_update: an update waits until so many results have come.
+        truncation: largest rho_i, at least 1; 1 is that of V-trace, inf is unbiased.
     """
 
     def __init__(
@@ -56,15 +67,16 @@ class Reinforce:
         choice_learning_rate: float = 0.1,
         alpha: float = 0.05,
         designs_per_update: int = 25,
+        truncation: float = 1.0,
     ) -> None:
         positive = min(variance, learning_rate, choice_learning_rate) > 0
-        if not (positive and 0 < alpha <= 1 and designs_per_update >= 2):
+        if not (positive and 0 < alpha <= 1 and designs_per_update >= 2 and truncation >= 1):
             raise ConfigError(
-                "reinforce needs variance, learning_rate and choice_learning_rate > 0, 0 < alpha <= 1 and "
-                f"designs_per_update >= 2, got {variance=}, {learning_rate=}, {choice_learning_rate=}, {alpha=}, "
-                f"{designs_per_update=}"
+                "reinforce needs variance, learning_rate and choice_learning_rate > 0, 0 < alpha <= 1, "
+                f"designs_per_update >= 2 and truncation >= 1, got {variance=}, {learning_rate=}, "
+                f"{choice_learning_rate=}, {alpha=}, {designs_per_update=}, {truncation=}"
             )
-        self.space, self._alpha, self._needed = space, alpha, designs_per_update
+        self.space, self._alpha, self._needed, self._truncation = space, alpha, designs_per_update, truncation
         self._rng = np.random.default_rng(seed)
         self._box = BoxEncoding(space)
         self.policy = _policy(self._box, start, 2 * math.sqrt(variance))
@@ -74,8 +86,8 @@ class Reinforce:
         ]
         self._optimiser = torch.optim.Adam(groups, maximize=True, foreach=False)
         self._baseline: float | None = None
-        self._waiting: list[tuple[Encoding, float]] = []
-        self._updates = 0
+        self._waiting: list[_Result] = []
+        self._updates, self._weight = 0, 1.0
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
         """n samples of the policy."""
@@ -84,21 +96,29 @@ class Reinforce:
     def tell(self, batch: Batch) -> None:
         """Update the policy, or wait for more results."""
         rewards = finite_rewards(batch)
-        self._waiting.extend(zip(batch.actions.rows(), rewards.tolist(), strict=True))
+        then = self.log_probability(batch.actions) if batch.log_probabilities is None else batch.log_probabilities
+        self._waiting.extend(map(_Result, batch.actions.rows(), rewards.tolist(), then.tolist()))
         if len(self._waiting) >= self._needed:
             self._update(*_stacked(self._waiting))
             self._waiting = []
 
-    def _update(self, actions: Encoding, rewards: FloatArray) -> None:
+    def _update(self, actions: Encoding, rewards: FloatArray, then: FloatArray) -> None:
         baseline = float(rewards.mean()) if self._baseline is None else self._baseline
-        weights = torch.from_numpy(rewards - baseline)
+        log_prob = self.policy.log_prob(actions)
+        rho = importance_ratios(log_prob.detach().numpy(), then, self._truncation)
+        weights = torch.from_numpy(rho * (rewards - baseline))
         self._optimiser.zero_grad()
-        (weights * self.policy.log_prob(actions)).mean().backward()  # type: ignore[no-untyped-call]
+        (weights * log_prob).mean().backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
         with torch.no_grad():
             self.policy.mu.clamp_(-1, 1)  # beyond the box all designs are the same and nothing would bring it back
         self._baseline = (1 - self._alpha) * baseline + self._alpha * float(rewards.mean())
-        self._updates += 1
+        self._updates, self._weight = self._updates + 1, float(rho.mean())
+
+    @torch.no_grad()
+    def log_probability(self, actions: Encoding) -> FloatArray:
+        """ln pi(a) of each action under the present policy, [designs]."""
+        return np.asarray(self.policy.log_prob(actions).numpy(), dtype=np.float64)
 
     def recommend(self, observation: FloatArray) -> Encoding:
         """The mean and the likeliest choices."""
@@ -112,6 +132,7 @@ class Reinforce:
         choice_probability: probability of the likeliest choice, mean over the slots (1 without choices).
         baseline: the moving average of the rewards, absent before the first update.
         updates, waiting: updates so far, and results that wait for the next one.
+        weight: mean rho of the latest update, 1 when all designs were proposed by the policy of that time.
         """
         sigma, probability = self.policy.log_sigma.exp(), self.policy.log_probabilities.exp()
         metrics = {
@@ -119,19 +140,22 @@ class Reinforce:
             "choice_probability": float(probability.amax(dim=-1).mean()) if len(probability) else 1.0,
             "updates": float(self._updates),
             "waiting": float(len(self._waiting)),
+            "weight": self._weight,
         }
         return metrics if self._baseline is None else {**metrics, "baseline": self._baseline}
 
     def state_dict(self) -> dict[str, Any]:
         """Policy, Adam's moments, baseline, random generator, and the results that wait."""
-        actions, rewards = _stacked(self._waiting) if self._waiting else (self.ask(np.zeros(0), 0), np.zeros(0))
+        nothing = (self.ask(np.zeros(0), 0), np.zeros(0), np.zeros(0))
+        actions, rewards, then = _stacked(self._waiting) if self._waiting else nothing
         return {
             "policy": {name: value.detach().clone() for name, value in self.policy.state_dict().items()},
             "optimiser": copy.deepcopy(self._optimiser.state_dict()),
             "rng": self._rng.bit_generator.state,
             "baseline": self._baseline,
             "updates": self._updates,
-            "waiting": [torch.from_numpy(part.copy()) for part in (*actions, rewards)],
+            "weight": self._weight,
+            "waiting": [torch.from_numpy(part.copy()) for part in (*actions, rewards, then)],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -139,9 +163,11 @@ class Reinforce:
         self.policy.load_state_dict(state["policy"])
         self._optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
         self._rng.bit_generator.state = state["rng"]
-        self._baseline, self._updates = state["baseline"], state["updates"]
-        continuous, discrete, rewards = (part.numpy().copy() for part in state["waiting"])
-        self._waiting = list(zip(Encoding(continuous, discrete).rows(), rewards.tolist(), strict=True))
+        self._baseline, self._updates, self._weight = state["baseline"], state["updates"], state.get("weight", 1.0)
+        continuous, discrete, rewards, *given = (part.numpy().copy() for part in state["waiting"])
+        actions = Encoding(continuous, discrete)
+        then = given[0] if given else self.log_probability(actions)  # older states are those of one policy
+        self._waiting = list(map(_Result, actions.rows(), rewards.tolist(), then.tolist()))
 
 
 def _policy(box: BoxEncoding, start: Design | None, sigma: float) -> Policy:
@@ -154,6 +180,21 @@ def _policy(box: BoxEncoding, start: Design | None, sigma: float) -> Policy:
     return policy
 
 
-def _stacked(results: list[tuple[Encoding, float]]) -> tuple[Encoding, FloatArray]:
-    actions = Encoding(*(np.stack(parts) for parts in zip(*(action for action, _ in results), strict=True)))
-    return actions, np.array([reward for _, reward in results])
+class _Result(NamedTuple):
+    """An evaluated proposal that waits for the next update, with ln pi(a) of when it was proposed."""
+
+    action: Encoding
+    reward: float
+    log_probability: float
+
+
+def _stacked(results: list[_Result]) -> tuple[Encoding, FloatArray, FloatArray]:
+    actions = Encoding(*(np.stack(parts) for parts in zip(*(result.action for result in results), strict=True)))
+    rewards = np.array([result.reward for result in results])
+    return actions, rewards, np.array([result.log_probability for result in results])
+
+
+def importance_ratios(now: FloatArray, then: FloatArray, truncation: float) -> FloatArray:
+    """rho_i = min(truncation, pi now(a_i) / pi then(a_i)) from log-probabilities, [designs]."""
+    with np.errstate(over="ignore"):
+        return np.minimum(np.exp(now - then), truncation)
