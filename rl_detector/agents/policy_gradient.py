@@ -30,9 +30,9 @@ from rl_detector.agents.choices import Slots
 from rl_detector.agents.components import Points
 from rl_detector.agents.critic import COMPONENTS, MISFIT_POWER, Critic, Variances
 from rl_detector.agents.improvement import Improvement
-from rl_detector.agents.threads import one_thread
 from rl_detector.errors import ConfigError
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray, IntArray
+from rl_detector.threads import one_thread
 
 TRICKS = (
     *("antithetic", "posterior", "conditional", "caution", "box", "sigma", "shape"),  # of the policy
