@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EVENTS ?= 1000
 
-.PHONY: train test physics benchmarks lint clean
+.PHONY: train test physics faults benchmarks lint clean
 
 # Train on the fast simulator, then judge the result in Geant4.
 train: $(VENV)/.installed
@@ -18,12 +18,18 @@ test: $(VENV)/.installed-dev
 physics: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
 
+# Crashes, hangs, kills, full disks and lost servers on purpose: minutes, writes tests/faults/results.md.
+faults: $(VENV)/.installed-dev
+	$(BIN)/python tests/faults/campaign.py
+
 # Speed as ratios within one run: numbers to read, not tests.
 benchmarks: $(VENV)/.installed-dev
 	$(BIN)/python tests/benchmarks/fast_throughput.py
 	$(BIN)/python tests/benchmarks/study_overhead.py
 	$(BIN)/python tests/benchmarks/agent_time.py
 	$(BIN)/python tests/benchmarks/geant4_overhead.py
+	$(BIN)/python tests/benchmarks/ledger_scale.py
+	$(BIN)/python tests/benchmarks/evaluator_overhead.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,10 +1,13 @@
-"""The command line: train, resume, validate, report, compare, list (the only file that imports hydra)."""
+"""The command line: train, resume, validate, report, sweep, compare, list (the only file that imports hydra)."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 CRASHED = 1
 USAGE_ERROR = 2
 INTERRUPTED = 130
+TERMINATED = 143
 
 _DESCRIPTION = "Design particle detectors with reinforcement learning."
 _COMMANDS = """commands:
@@ -25,6 +29,7 @@ _COMMANDS = """commands:
   resume RUN               go on with an interrupted run
   validate RUN             simulate the recommended design and the baselines side by side
   report RUN               make report.html and the figures again
+  sweep FILE               trainings with settings that a sweep file of Weights & Biases names; no server needed
   compare FILE             agents on problems from several seeds: who needs how many events
   list                     environments, agents and simulators
 
@@ -32,12 +37,24 @@ RUN is a run folder, its name, or `latest`."""
 _COMPARE = """Run all agents of a file on all its problems from several seeds, as long as they have no result, and make
 results.json, tables.md and figures. Runs that have a result are not repeated unless their settings have changed."""
 
+_SWEEP = """Train with all settings of a sweep file (grid, random, or bayes with Optuna), each in a folder of its own,
+and make results.csv. The same command again repeats no finished training, goes on with interrupted ones and tries
+failed ones again. The file is one of Weights & Biases: `wandb sweep FILE` and `wandb agent` run it as it is."""
+
+
+_TRUST = """start the programs (command simulator, batch jobs, scheduler) that the folder or file names though nobody
+has trained with them here; read them first"""
+
+CHECK_TRUST = "--check-trust"
+"""First word of a training whose settings nobody has typed: it starts only programs that are trusted already."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of `rl-detector`: ends the process with 0, 2 for a mistake of the user, 130 for Ctrl-C."""
+    """Entry point of `rl-detector`: ends with 0, 2 for a mistake of the user, 130 for Ctrl-C, 143 for SIGTERM."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["train"]:
-        sys.exit(_train(words[1:]))
+        typed = words[1:2] != [CHECK_TRUST]
+        sys.exit(_train(words[1 if typed else 2 :], typed))
     options = _parser().parse_args(words)
     sys.exit(_guarded(lambda: options.function(options)))
 
@@ -73,7 +90,14 @@ def _parser() -> argparse.ArgumentParser:
     for command in (resume, validate, report):
         command.add_argument("run", metavar="RUN", help="a run folder, its name under --runs, or `latest`")
         command.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders lie (default: runs)")
-    _add_compare(commands.add_parser("compare", description=_COMPARE))
+    comparison, sweep = (
+        commands.add_parser("compare", description=_COMPARE),
+        commands.add_parser("sweep", description=_SWEEP),
+    )
+    _add_compare(comparison)
+    _add_sweep(sweep)
+    for command in (resume, validate, comparison, sweep):
+        command.add_argument("--trust", action="store_true", help=_TRUST)
     listing = commands.add_parser("list", description="List environments, agents and simulators.")
     listing.set_defaults(function=_list)
     return parser
@@ -89,6 +113,16 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only-problems", type=_labels, default=None, metavar="P,Q", help="labels of problems to run")
     parser.add_argument("--repeat", action="store_true", help="run again what has a result, for example with new code")
     parser.add_argument("--tables", action="store_true", help="run nothing, only make tables and figures again")
+
+
+def _add_sweep(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(function=_sweep)
+    parser.add_argument("file", metavar="FILE", help="YAML as for `wandb sweep`, or a name in rl_detector/conf/sweep")
+    parser.add_argument("--out", type=Path, default=None, metavar="FOLDER", help="default: sweeps/NAME of the file")
+    parser.add_argument("--jobs", type=_positive, default=1, help="trainings at the same time (default: 1)")
+    parser.add_argument("--runs", type=_positive, default=None, help="trainings in all (default: run_cap of the file)")
+    parser.add_argument("--seed", type=_natural, default=0, help="of random and bayes (default: 0)")
+    parser.add_argument("--track", action="store_true", help="keep the tracker that the file asks for")
 
 
 def _labels(text: str) -> list[str]:
@@ -114,27 +148,43 @@ def _guarded(function: Any) -> int:
     except DetectorError as error:
         print(f"error: {error}", file=sys.stderr)
         return USAGE_ERROR
+    except _Terminated:
+        print("terminated by SIGTERM", file=sys.stderr)
+        return TERMINATED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     return 0
 
 
-def _train(overrides: Sequence[str]) -> int:
-    """Let Hydra compose the configuration (or several, with -m) and train."""
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, with which a batch system ends a job some seconds before it kills it."""
+
+
+def _terminate(*signal_and_frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what follows takes a moment
+    raise _Terminated
+
+
+def _train(overrides: Sequence[str], typed: bool = True) -> int:
+    """Let Hydra compose the configuration (or several, with -m) and train; `typed`: by the user, not by a sweep."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
+    from hydra.errors import CompactHydraException
     from omegaconf import OmegaConf
 
     results: list[int] = []
+    here = os.getpid()
 
     @hydra.main(version_base="1.3", config_path="pkg://rl_detector.conf", config_name="config")
     def job(config: Any) -> None:
         command = shlex.join(["rl-detector", "train", *HydraConfig.get().overrides.task])
         results.append(CRASHED)
-        results[-1] = _guarded(lambda: _start(OmegaConf.to_container(config, resolve=True), command))
-        if results[-1] == INTERRUPTED:
-            raise SystemExit(INTERRUPTED)
+        results[-1] = _guarded(lambda: _start(OmegaConf.to_container(config, resolve=True), command, typed))
+        if results[-1] in (INTERRUPTED, TERMINATED):
+            raise SystemExit(results[-1])
+        if results[-1] != 0 and os.getpid() != here:  # of a launcher's process only an exception gets back
+            raise CompactHydraException(f"a training ended with exit code {results[-1]}, see its message")
 
     _store_configs()
     whole, sys.argv = sys.argv, ["rl-detector train", *overrides]
@@ -160,25 +210,27 @@ def _store_configs() -> None:
         store.store(group="env", name=name, node=settings)
 
 
-def _start(config: Any, command: str) -> None:
+def _start(config: Any, command: str, typed: bool) -> None:
     from rl_detector.launch import start_run
 
-    folder, complete = start_run(config, command)
-    _run(folder, complete)
+    folder, complete = start_run(config, command, typed)
+    _run(folder, complete, typed)
 
 
 def _resume(options: argparse.Namespace) -> None:
     folder = _find(options)
-    _run(folder, folder.read_config())
+    _run(folder, folder.read_config(), options.trust)
 
 
-def _run(folder: RunFolder, config: dict[str, Any]) -> None:
+def _run(folder: RunFolder, config: dict[str, Any], trusted: bool) -> None:
     from rl_detector.display import ProgressDisplay, print_validation
     from rl_detector.launch import run
 
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
     try:
         with ProgressDisplay(folder) as display:
-            rows = run(folder, config, display.update)
+            rows = run(folder, config, display.update, trusted)
     except (SimulationError, KeyboardInterrupt):
         path = shlex.quote(str(folder.path))
         print(f"stopped; nothing is lost: `rl-detector resume {path}` goes on", file=sys.stderr)
@@ -194,10 +246,10 @@ def _validate(options: argparse.Namespace) -> None:
 
     folder = _find(options)
     chosen = folder.read_config()["simulator"]
-    if options.simulator is not None or options.settings:
+    if typed := options.simulator is not None or bool(options.settings):
         chosen = simulator_settings(options.simulator or chosen["name"], _pairs(options.settings))
     with working(f"simulating {options.events} events per design with {chosen['name']}"):
-        rows: list[ValidatedDesign] = validate_run(folder, chosen, options.events, options.seed)
+        rows: list[ValidatedDesign] = validate_run(folder, chosen, options.events, options.seed, typed or options.trust)
         write_report(folder)
     print_validation(rows)
     _name_report(folder)
@@ -216,9 +268,26 @@ def _compare(options: argparse.Namespace) -> None:
 
     if not options.tables:
         chosen = options.only_problems, options.only_agents
-        compare(options.file, options.out, options.jobs, options.seeds, chosen, options.repeat)
+        compare(options.file, options.out, options.jobs, options.seeds, chosen, options.repeat, options.trust)
     for path in show(options.out):
         print(path)
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from rl_detector.sweep import SweepSession, find_sweep
+    from rl_detector.sweep_table import print_sweep
+
+    path = find_sweep(options.file)
+    folder = options.out or Path("sweeps") / path.stem
+    session = SweepSession.open(path, folder, options.jobs, options.runs, options.seed, options.track, options.trust)
+    for note in session.sweep.ignored:
+        print(note, file=sys.stderr)
+    print(f"{session.search.total} trainings in {folder}", file=sys.stderr)
+    runs = session.run(lambda run: print(f"run {run.number}: {run.state} {run.reason}".rstrip(), file=sys.stderr))
+    print_sweep(runs, session.sweep.metric, session.sweep.maximize)
+    print(folder / "results.csv")
+    if any(run.failed for run in runs):
+        raise SimulationError("some trainings failed, see their log.txt; the same command tries them again")
 
 
 def _list(options: argparse.Namespace) -> None:

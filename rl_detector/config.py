@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from omegaconf import MISSING
@@ -24,6 +24,22 @@ class BudgetConfig:
 
 
 @dataclass
+class FlowConfig:
+    """See rl_detector.in_flight.Flow.for_workers."""
+
+    in_flight: int = MISSING
+    told_at_once: int = MISSING
+    designs_per_job: int = MISSING
+
+
+@dataclass
+class ContextsConfig:
+    """See rl_detector.contexts.Contexts; None: no contexts."""
+
+    cost_weight: list[float] | None = None
+
+
+@dataclass
 class HeldOutConfig:
     """Fresh events for the final judgement."""
 
@@ -36,8 +52,11 @@ class Config:
 
     seed: int = MISSING
     common_events: bool = MISSING
+    asynchronous: bool = MISSING
     runs: str = MISSING
     budget: BudgetConfig = MISSING
+    flow: FlowConfig = MISSING
+    contexts: ContextsConfig = field(default_factory=ContextsConfig)
     held_out: HeldOutConfig = MISSING
     env: Any = MISSING
     simulator: Any = MISSING
@@ -45,10 +64,14 @@ class Config:
     evaluator: Any = MISSING
     judge: Any = MISSING
     tracker: Any = MISSING
+    start: Any = None
 
 
 DEFAULT_SIMULATOR = "fast"
 """Choice of config.yaml, which environments with one simulator of their own may ignore."""
+
+TWO_FIDELITIES = "two_fidelities"
+"""Name in simulator settings that hold two simulators, `cheap` and `dear`, see conf/simulator/fast_to_geant4.yaml."""
 
 OUTSIDE_RESULTS = ("runs", "held_out", "evaluator", "tracker", "run")
 """Parts of the configuration that do not change what a study simulates; all others make its fingerprint."""
@@ -60,8 +83,13 @@ def fingerprint(config: Mapping[str, Any], facts: Mapping[str, str]) -> dict[str
     The facts tell, for example, which physics list `auto` came to and the version of the fitted parameters.
     """
     kept = {name: value for name, value in config.items() if name not in OUTSIDE_RESULTS}
+    if kept.get("start") is None:
+        kept.pop("start", None)  # as in runs from before there was this setting
+    if (kept.get("contexts") or {}).get("cost_weight") is None:
+        kept.pop("contexts", None)  # likewise
     flat = _flatten(kept, "")
-    flat.pop("simulator.workers", None)
+    for name in ("simulator.workers", "simulator.dear.workers"):
+        flat.pop(name, None)
     return {**flat, **{f"simulator states {name}": fact for name, fact in facts.items()}}
 
 
@@ -116,6 +144,8 @@ def build_problem(env: Mapping[str, Any], simulator: Mapping[str, Any] | None) -
     from rl_detector.env import load_factory
     from rl_detector.registry import find
 
+    if simulator is not None and split_name("simulator", simulator)[0] == TWO_FIDELITIES:
+        return _two_fidelities(env, simulator)
     name, settings = split_name("env", env)
     factory = load_factory(find(name).factory)
     checked = check_settings("env", factory, settings)
@@ -128,26 +158,73 @@ def build_problem(env: Mapping[str, Any], simulator: Mapping[str, Any] | None) -
     return factory(**checked)
 
 
+def _two_fidelities(env: Mapping[str, Any], simulator: Mapping[str, Any]) -> Any:
+    """The problem in the dear simulator, with the cheap one as the control of its reach."""
+    from rl_detector.reach.corrected import CorrectedReach
+    from rl_detector.simulators.two_fidelities import TwoFidelities
+
+    settings = split_name("simulator", simulator)[1]
+    cheap, dear = (build_problem(env, _part(settings, name)) for name in ("cheap", "dear"))
+    names = [name for name in ("coefficient", "folds", "prior") if name in settings]
+    of_reach: dict[str, Any] = {name: settings.pop(name) for name in names}
+    reach = CorrectedReach(dear.reach, **check_settings("simulator", CorrectedReach, of_reach))
+    joined = TwoFidelities(cheap.simulator, dear.simulator, **check_settings("simulator", TwoFidelities, settings))
+    fewest = -(-dear.minimum_events * reach.folds // (reach.folds - 1))  # without a fold there must still be enough
+    return replace(dear, simulator=joined, reach=reach, minimum_events=fewest)
+
+
+def _part(settings: dict[str, Any], name: str) -> dict[str, Any]:
+    """Take one of the two simulators out of the settings."""
+    part = settings.pop(name, None)
+    if not isinstance(part, Mapping) or not isinstance(part.get("name"), str):
+        raise ConfigError(f"simulator.{name} must be a simulator with a name, such as {{name: fast}}, got {part!r}")
+    return dict(part)
+
+
 def build_agent(config: Mapping[str, Any], problem: Any) -> Any:
-    """The agent of a configuration, at the problem's start design."""
+    """The agent of a configuration, at its start design or else at the problem's."""
     from rl_detector.agents import agent_class, make_agent
 
     if config["seed"] < 0:
         raise ConfigError(f"seed must be >= 0, got {config['seed']}")
     name, settings = split_name("agent", config["agent"])
+    start = problem.start if config.get("start") is None else config["start"]
     return make_agent(
-        name, problem.space, config["seed"], problem.start, **check_settings("agent", agent_class(name), settings)
+        name, problem.space, config["seed"], start, **check_settings("agent", agent_class(name), settings)
     )
 
 
-def build_evaluator(config: Mapping[str, Any]) -> Any:
-    """The evaluator of a configuration."""
-    from rl_detector.evaluate import SerialEvaluator
+EVALUATORS = {
+    "serial": "rl_detector.evaluate:SerialEvaluator",
+    "local": "rl_detector.local_evaluator:LocalEvaluator",
+    "dask": "rl_detector.dask_evaluator:DaskEvaluator",
+}
+"""Name of an evaluator -> its class."""
+
+
+def build_evaluator(config: Mapping[str, Any], problem: Any = None) -> Any:
+    """The evaluator of a configuration; it starts nothing before its first group, and must be closed.
+
+    Args:
+        config: of the run.
+        problem: what it builds, so that workers build it anew instead of getting it pickled.
+
+    Raises:
+        ConfigError: unknown evaluator or setting.
+        MissingDependency: it needs an extra.
+    """
+    from rl_detector.env import load_factory
+    from rl_detector.evaluate import ParallelEvaluator
+    from rl_detector.parcel import Packer, Recipe
 
     name, settings = split_name("evaluator", config["evaluator"])
-    if name != "serial":
-        raise ConfigError(f"unknown evaluator {name!r}: known is serial")
-    return SerialEvaluator(**check_settings("evaluator", SerialEvaluator, settings))
+    if name not in EVALUATORS:
+        raise ConfigError(f"unknown evaluator {name!r}: known are {', '.join(EVALUATORS)}")
+    evaluator = load_factory(EVALUATORS[name])
+    built = evaluator(**check_settings("evaluator", evaluator, settings))
+    if problem is not None and isinstance(built, ParallelEvaluator):
+        built.packer = Packer(Recipe.of(config), problem)
+    return built
 
 
 def build_judge(config: Mapping[str, Any], problem: Any) -> Any:

@@ -56,7 +56,10 @@ def _describe(progress: StudyProgress) -> str:
     failed = f"  {progress.failed} failed" if progress.failed else ""
     sigma = progress.agent.get("sigma", float("nan"))
     events = f"{progress.events:,} of {progress.budget:,} events"
-    return f"{events}  mean reward {reward}  best reach {best} (of many, optimistic)  sigma {sigma:.3f}{failed}"
+    context = "".join(f"  {name} {value:.3f}" for name, value in progress.context.items())
+    return (
+        f"{events}{context}  mean reward {reward}  best reach {best} (of many, optimistic)  sigma {sigma:.3f}{failed}"
+    )
 
 
 def working(text: str) -> Any:

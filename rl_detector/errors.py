@@ -27,5 +27,9 @@ class RunFolderError(DetectorError, OSError):
     """A run folder cannot be read, written or continued; what it holds is left as it was."""
 
 
+class TrustError(DetectorError):
+    """A file asks to start a program that the user has not asked for; nothing was started."""
+
+
 class CheckFailed(DetectorError):
     """A contract test of `rl_detector.checks` found an environment, agent or simulator that breaks its contract."""

@@ -5,20 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from rl_detector.agent import Agent
+from rl_detector.asynchronous import AsynchronousStudy, refuse_judge
 from rl_detector.config import build_agent, build_evaluator, build_judge, build_problem, fingerprint
+from rl_detector.contexts import Contexts, ContextualStudy
 from rl_detector.errors import ConfigError
+from rl_detector.family import judge_family
+from rl_detector.in_flight import Flow
 from rl_detector.ledger import Ledger
 from rl_detector.problem import RECOMMENDED, DesignProblem
 from rl_detector.runs import RunFolder
 from rl_detector.space import Design
 from rl_detector.study import Budget, Progress, Study, describe_metrics
 from rl_detector.tracking import Tracker, check_tracker, make_tracker
+from rl_detector.trust import Claim, accept, evaluator_claims, simulator_claims
 from rl_detector.validation import ValidatedDesign, validate
 
 Listener = Callable[[Progress], None]
@@ -27,15 +34,31 @@ PACKAGES = ("rl_detector", "torch", "numpy", "gymnasium", "geant4_pybind")
 """Packages whose versions are kept with every run."""
 
 
-def start_run(config: Mapping[str, Any], command: str) -> tuple[RunFolder, dict[str, Any]]:
-    """Check a configuration by building everything once, then make its run folder; `command` is kept as provenance."""
+def start_run(config: Mapping[str, Any], command: str, trusted: bool = True) -> tuple[RunFolder, dict[str, Any]]:
+    """Check a configuration by building everything once, then make its run folder.
+
+    Args:
+        config: of the run.
+        command: kept as provenance.
+        trusted: whether the user asks for the programs that it would start, see `trust.accept`.
+
+    Raises:
+        TrustError: they are neither asked for nor known.
+    """
     problem = build_problem(config["env"], config["simulator"])
-    build_agent(config, problem)
-    build_evaluator(config)
+    accept(_claims(config, problem), trusted)
+    config = with_start(config, problem)
+    agent = build_agent(config, problem)
+    if (contexts := Contexts.of(config)) is not None:
+        contexts.check(problem, agent)
+    workers = build_evaluator(config).workers
     check_tracker(config["tracker"])
     simulated = problem if build_judge(config, problem) is None else problem.for_judge()
     simulated.check_events(Budget(**config["budget"]).events_per_design)
     problem.check_events(config["held_out"]["events"])
+    if config.get("asynchronous"):
+        config = {**config, "flow": asdict(Flow.for_workers(workers, **config["flow"]))}  # kept if the workers change
+    _loop(config, problem)
     folder = RunFolder.create(Path(config["runs"]), config["env"]["name"], config["agent"]["name"])
     provenance = {"command": command, "started": now(), "versions": versions()}
     complete = {**config, "run": provenance}
@@ -43,29 +66,69 @@ def start_run(config: Mapping[str, Any], command: str) -> tuple[RunFolder, dict[
     return folder, complete
 
 
-def run(folder: RunFolder, config: Mapping[str, Any], listener: Listener) -> list[ValidatedDesign]:
-    """Train or go on training until the budget is spent, then judge the recommended design on fresh events."""
+def with_start(config: Mapping[str, Any], problem: DesignProblem) -> Mapping[str, Any]:
+    """The configuration with the recommended design in place of the run that `start` names.
+
+    So a search may begin where one with a cheap simulator ended.
+
+    Raises:
+        RunFolderError: there is no such run.
+        ConfigError: it has no recommended design.
+        DesignError: its design cannot be built here.
+    """
+    if config.get("start") is None:
+        return config
+    folder = RunFolder.find(str(config["start"]), Path(config["runs"]))
+    design = folder.read_json(folder.recommended, {}).get("design")
+    if design is None:
+        raise ConfigError(f"start={config['start']}: {folder.path} has no recommended design yet, finish it first")
+    problem.space.check(design)
+    return {**config, "start": design}
+
+
+def run(
+    folder: RunFolder, config: Mapping[str, Any], listener: Listener, trusted: bool = False
+) -> list[ValidatedDesign]:
+    """Train or go on training until the budget is spent, then judge the recommended design on fresh events.
+
+    Args:
+        folder, config: of the run.
+        listener: is told after every batch.
+        trusted: whether the user asks for the programs that the configuration would start, see `trust.accept`.
+
+    Raises:
+        TrustError: they are neither asked for nor known.
+    """
     problem = build_problem(config["env"], config["simulator"])
+    accept(_claims(config, problem), trusted)
     agent = build_agent(config, problem)
     with folder.locked():
         return _run(folder, config, problem, agent, listener)
+
+
+def _claims(config: Mapping[str, Any], problem: DesignProblem) -> list[Claim]:
+    """Programs that a run would start."""
+    found = simulator_claims(config["env"], config["simulator"], problem.simulator)
+    return [*found, *evaluator_claims(config["evaluator"])]
 
 
 def _run(
     folder: RunFolder, config: Mapping[str, Any], problem: DesignProblem, agent: Agent, listener: Listener
 ) -> list[ValidatedDesign]:
     tracker = make_tracker(config["tracker"], folder.path.name, config, folder.path.parent)
-    with closing(Ledger(folder.ledger, fingerprint(config, problem.simulator.describe()))) as ledger:
-        study = Study(
+    with (
+        closing(Ledger(folder.ledger, fingerprint(config, problem.simulator.describe()))) as ledger,
+        closing(build_evaluator(config, problem)) as evaluator,
+    ):
+        study = _loop(config, problem)(
             problem,
             agent,
             ledger,
             Budget(**config["budget"]),
             seed=config["seed"],
             common_events=config["common_events"],
-            evaluator=build_evaluator(config),
+            evaluator=evaluator,
             checkpoint=folder.checkpoint,
-            judge=build_judge(config, problem),
         )
 
         def on_progress(progress: Progress) -> None:
@@ -75,8 +138,31 @@ def _run(
         recommended = study.run(on_progress)
     rows = judge(folder, problem, recommended, config["held_out"]["events"], config["seed"])
     _write_recommended(folder, rows)
+    if isinstance(study, ContextualStudy):
+        _write_family(folder, study, rows)
     _finish(folder, tracker, rows)
     return rows
+
+
+def _loop(config: Mapping[str, Any], problem: DesignProblem) -> Callable[..., Study]:
+    """What makes the study: of batches, in changing contexts, or asynchronous."""
+    chosen, contexts = build_judge(config, problem), Contexts.of(config)
+    if contexts is not None:
+        _refuse_with_contexts(config, chosen)
+        return partial(ContextualStudy, contexts=contexts)
+    if not config.get("asynchronous"):
+        return partial(Study, judge=chosen)
+    refuse_judge(chosen)
+    return partial(AsynchronousStudy, flow=Flow(**config["flow"]))
+
+
+def _refuse_with_contexts(config: Mapping[str, Any], chosen: object) -> None:
+    if config.get("asynchronous"):
+        raise ConfigError(
+            "contexts.cost_weight changes with every batch, and an asynchronous study has none: use asynchronous=false"
+        )
+    if chosen is not None:
+        raise ConfigError("contexts.cost_weight needs judge=none: a shared judge knows one price of cost only")
 
 
 def judge(
@@ -105,11 +191,19 @@ def _weaker(rows: list[ValidatedDesign], stored: Any) -> bool:
 
 
 def validate_run(
-    folder: RunFolder, simulator: Mapping[str, Any], events: int, seed: int | None = None
+    folder: RunFolder, simulator: Mapping[str, Any], events: int, seed: int | None = None, trusted: bool = False
 ) -> list[ValidatedDesign]:
     """Validate a run's recommended design with a simulator, on the run's own problem.
 
+    Args:
+        folder: of the run.
+        simulator: group of the configuration.
+        events: per design.
+        seed: root of the held-out seed; None: the run's.
+        trusted: whether the user asks for the programs that the simulator would start, see `trust.accept`.
+
     Raises:
+        TrustError: they are neither asked for nor known.
         ConfigError: the run has no recommended design yet.
     """
     config = folder.read_config()
@@ -119,6 +213,7 @@ def validate_run(
             f"{folder.path} has no recommended design yet: finish it with `rl-detector resume {folder.path}`"
         )
     problem = build_problem(config["env"], simulator)
+    accept(simulator_claims(config["env"], simulator, problem.simulator), trusted)
     return judge(folder, problem, recommended["design"], events, config["seed"] if seed is None else seed)
 
 
@@ -150,12 +245,22 @@ def _write_recommended(folder: RunFolder, rows: list[ValidatedDesign]) -> None:
     folder.write_json(folder.recommended, best)
 
 
+def _write_family(folder: RunFolder, study: ContextualStudy, rows: list[ValidatedDesign]) -> None:
+    """Judge the designs recommended for some cost weights on the events of the validation."""
+    designs = {weight: study.recommended_at(weight) for weight in study.contexts.grid()}
+    first = rows[0]
+    members = judge_family(study.problem, first.design, designs, first.events, study.seed)
+    facts = {"simulator": dict(first.simulator), "events": first.events, "seed": first.seed}
+    folder.write_json(folder.family, {**facts, "members": [member.to_json() for member in members]})
+
+
 def _finish(folder: RunFolder, tracker: Tracker, rows: list[ValidatedDesign]) -> None:
     from rl_detector.report import write_report
 
     figures = write_report(folder)
     best = next(row for row in rows if row.name == RECOMMENDED)
-    summary = {"reach": best.reach, "reach_error": best.reach_error, "metric": best.metric, **best.costs}
+    numbers = {"reach": best.reach, "reach_error": best.reach_error, "metric": best.metric, "reward": best.reward}
+    summary = {**numbers, **best.costs}
     tracker.finish(summary, {name: path for name, path in figures.items() if name == "layouts"})
 
 

@@ -99,6 +99,9 @@ def _checked(readout: Readout | SimulationError, events: int) -> Readout | Simul
     for name, values in arrays.items():
         if len(values) != events:
             return SimulationError(f"the simulator returned {len(values)} events of {name}, expected {events}")
+        if np.ndim(values) != (2 if name == "signals" else 1):
+            wanted = "[events, channels]" if name == "signals" else "[events]"
+            return SimulationError(f"the simulator returned {name} of shape {np.shape(values)}, expected {wanted}")
         if not np.isfinite(values).all():
             bad = int(np.count_nonzero(~np.isfinite(values)))
             return SimulationError(f"the simulator returned {bad} NaN or infinite values of {name}")

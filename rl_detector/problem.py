@@ -182,6 +182,10 @@ class DesignProblem:
             replace(plain, readout=outcome) if isinstance(outcome, Readout) else self.with_measurement(plain, outcome)
         )
 
+    def failure(self, design: Design, events: int, seed: int, reason: str) -> Evaluation:
+        """The evaluation of a design whose simulation came to nothing, with the reason."""
+        return self._evaluation(design, events, seed, SimulationError(reason))
+
     def with_measurement(self, evaluation: Evaluation, measurement: Measurement) -> Evaluation:
         """The evaluation with this measurement and the reward that follows from it."""
         reward = measurement.reach - self.charge(evaluation.costs, evaluation.violations)

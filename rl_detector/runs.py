@@ -12,8 +12,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rl_detector.checkpoint import write_atomically
+from rl_detector.checkpoint import flush_folder, write_atomically
 from rl_detector.errors import RunFolderError
+
+FORMERLY: dict[str, Any] = {
+    "judge": {"name": "none"}, "asynchronous": False,
+    "flow": {"in_flight": 0, "told_at_once": 0, "designs_per_job": 1},
+}  # fmt: skip
+"""What held for runs from before there were these settings."""
+
+LARGEST_TEXT = 16_000_000
+"""Most bytes of a JSON or YAML file of a run."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,11 @@ class RunFolder:
         return self.path / "validation.json"
 
     @property
+    def family(self) -> Path:
+        """Designs over the price of cost, where one training served many."""
+        return self.path / "family.json"
+
+    @property
     def report(self) -> Path:
         """The page to open."""
         return self.path / "report.html"
@@ -71,6 +85,7 @@ class RunFolder:
         name = f"{env}-{agent}-{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
         try:
             (runs / name).mkdir(parents=True)
+            flush_folder(runs)
         except OSError as error:
             raise RunFolderError(
                 f"cannot make the run folder {runs / name}: {error}. Choose a writable place with runs=FOLDER."
@@ -102,7 +117,7 @@ class RunFolder:
         Raises:
             RunFolderError: another process works on it.
         """
-        with self.config.open() as file:
+        with self.config.open("r+") as file:  # for writing: network file systems lock no other files
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -126,15 +141,31 @@ class RunFolder:
         from rl_detector.config import Config
 
         try:
-            stored = OmegaConf.to_container(OmegaConf.load(self.config), resolve=False)
+            text = self.read_text(self.config)
+            _refuse_aliases(text)
+            stored: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
             known = {key: value for key, value in stored.items() if key != "run"} if isinstance(stored, dict) else {}
-            known = {"judge": {"name": "none"}, **known}  # runs from before there were judges have none
+            _refuse_interpolations(known)
+            known = {**FORMERLY, **known}
             merged = OmegaConf.merge(OmegaConf.structured(Config), known)
             config = OmegaConf.to_container(merged, resolve=False, throw_on_missing=True)
         except Exception as error:  # whatever damaged or hostile YAML leads to; nothing in it is executed
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise RunFolderError(f"{self.config} is not the configuration of a run: {reason}") from error
         return {str(name): value for name, value in config.items()} if isinstance(config, dict) else {}
+
+    def read_text(self, path: Path) -> str:
+        """Text of a file of the run that people can read, bytes that are none replaced.
+
+        Raises:
+            RunFolderError: it is no file, cannot be read or is larger than what a run writes.
+        """
+        try:
+            if not path.is_file() or path.stat().st_size > LARGEST_TEXT:
+                raise OSError(f"it is no file of at most {LARGEST_TEXT} bytes")
+            return path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise RunFolderError(f"{path} is damaged: {error}. Delete it and make it again.") from error
 
     def write_json(self, path: Path, data: Any) -> None:
         """Store JSON as a whole or not at all; NaN is refused."""
@@ -149,9 +180,28 @@ class RunFolder:
         if not path.exists():
             return default
         try:
-            data = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
+            data = json.loads(self.read_text(path))
+        except (ValueError, RecursionError) as error:
             raise RunFolderError(f"{path} is damaged: {error}. Delete it and make it again.") from error
         if not isinstance(data, dict):
             raise RunFolderError(f"{path} is damaged: it holds no JSON object. Delete it and make it again.")
         return data
+
+
+def _refuse_interpolations(node: Any) -> None:
+    """A stored configuration is resolved; ${oc.env:NAME} of a stranger's would read this user's environment."""
+    if isinstance(node, dict):
+        node = [*node, *node.values()]
+    if isinstance(node, list):
+        for part in node:
+            _refuse_interpolations(part)
+    elif isinstance(node, str) and "${" in node:
+        raise ValueError(f"it has an interpolation ({node[:40]}), which a stored configuration never has")
+
+
+def _refuse_aliases(text: str) -> None:
+    """A configuration of ours repeats nothing by reference; with references a small file can fill the memory."""
+    import yaml  # type: ignore[import-untyped]
+
+    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
+        raise ValueError("it has aliases (*name), which a stored configuration never has")

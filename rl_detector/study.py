@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,11 @@ class Progress:
         events, budget: simulated events so far and in all.
         batch: number of batches so far.
         trials, failed: evaluations so far, and how many of them failed.
-        reward: mean reward of the batch; None if all failed.
+        reward: mean reward of the batch, in its context; None if all failed.
         reach, error: of the design with the best reward so far and its standard error (optimistic: the best of many).
         agent: the agent's own numbers.
         seconds: since the study was started or resumed.
+        context: what changes from batch to batch, name -> number; empty where nothing does.
     """
 
     events: int
@@ -80,6 +82,7 @@ class Progress:
     error: float | None
     agent: Mapping[str, float]
     seconds: float
+    context: Mapping[str, float] = field(default_factory=dict)
 
 
 def trial_seed(root: int, trial: int) -> int:
@@ -125,6 +128,7 @@ class Study:
         self._told: list[Evaluation] = []
         self.batch = self.trials = self.failed = 0
         self.best: Evaluation | None = None
+        self._best_number: int | None = None
         self._restore()
         self._started = self._saved = time.monotonic()
 
@@ -145,19 +149,25 @@ class Study:
         """The agent's recommendation as a design."""
         return self.problem.space.decode(self.agent.recommend(self.problem.observation))
 
+    @property
+    def task(self) -> DesignProblem:
+        """The problem that the running batch poses."""
+        return self.problem
+
     def step(self, size: int) -> Progress:
         """Ask for a batch, evaluate what the ledger does not hold yet, tell the agent."""
         self._asked = time.monotonic()
-        actions = self.agent.ask(self.problem.observation, size)
+        actions = self.agent.ask(self.task.observation, size)
         evaluations = self._evaluate(actions)
         good = [i for i, evaluation in enumerate(evaluations) if not evaluation.failed]
         self._refuse_if_hopeless(evaluations, len(good))
         evaluations, revised = self._judged(actions, evaluations, good)
         self.agent.tell(self._batch(actions, evaluations, good)._replace(revised=revised))
+        self._remember_best([evaluations[i] for i in good])
+        self._best_number = next((self.trials + i for i in good if evaluations[i] is self.best), self._best_number)
         self.batch += 1
         self.trials += size
         self.failed += size - len(good)
-        self._remember_best([evaluations[i] for i in good])
         return self._progress([evaluations[i].reward for i in good])
 
     def save(self) -> None:
@@ -166,34 +176,59 @@ class Study:
         if self.checkpoint is not None:
             counts = {"batch": self.batch, "trials": self.trials, "failed": self.failed}
             state = {"study": self.ledger.identity, **counts, "agent": self.agent.state_dict()}
+            state["best"] = self._best_number
             if self.judge is not None:
                 state["judge"] = self.judge.state_dict()
             save_checkpoint(self.checkpoint, state)
 
     def _restore(self) -> None:
         state = load_checkpoint(self.checkpoint) if self.checkpoint is not None else None
-        if state is None:
+        if state is None or not self._believes(state):
             return
-        stored = self.ledger.count()
-        if state["study"] != self.ledger.identity and stored == 0:
-            raise RunFolderError(
-                f"{self.ledger.path} is empty, but {self.checkpoint} knows {state['trials']} trials: the ledger was "
-                "lost. Restore it from a copy, or delete the checkpoint to begin anew."
-            )
-        if state["study"] != self.ledger.identity or state["trials"] > stored:
-            return  # another study's, or the ledger lost its latest trials: it is replayed as far as it goes
-        if (self.judge is not None) != ("judge" in state):
-            return
-        self.agent.load_state_dict(state["agent"])
+        try:
+            self.agent.load_state_dict(state["agent"])
+            if self.judge is not None:
+                self._restore_judge(self.judge, state["judge"], state["batch"])
+        except (KeyError, TypeError, RuntimeError, AttributeError, IndexError) as error:
+            raise self._strange_checkpoint(error) from error
         self.batch, self.trials, self.failed = state["batch"], state["trials"], state["failed"]
-        if self.judge is not None:
-            self._restore_judge(self.judge, state["judge"])
-            return
-        done = (trial.evaluation for trial in self.ledger.trials() if trial.batch < self.batch)
-        self._remember_best([evaluation for evaluation in done if not evaluation.failed])
+        if self.judge is None:
+            self._restore_best(state.get("best"))
 
-    def _restore_judge(self, judge: Judge, state: Mapping[str, Any]) -> None:
-        for batch in range(self.batch):
+    def _believes(self, state: Mapping[str, Any]) -> bool:
+        """Whether the ledger has what the checkpoint knows; else the ledger is replayed as far as it goes."""
+        if not all(isinstance(state.get(name), int) for name in ("batch", "trials", "failed")) or "study" not in state:
+            raise self._strange_checkpoint("it lacks its counts")
+        if state["study"] != self.ledger.identity:
+            if self.ledger.count() == 0:
+                raise RunFolderError(
+                    f"{self.ledger.path} is empty, but {self.checkpoint} knows {state['trials']} trials: the ledger "
+                    "was lost. Restore it from a copy, or delete the checkpoint to begin anew."
+                )
+            return False
+        if lost := max(state["trials"] - self.ledger.count(before=state["batch"]), 0):
+            warnings.warn(
+                f"{self.ledger.path} lacks {lost} of the {state['trials']} trials that {self.checkpoint} knows. They "
+                "are simulated again with the same seeds; the others are not.",
+                stacklevel=2,
+            )
+        return lost == 0 and (self.judge is not None) == ("judge" in state)
+
+    def _strange_checkpoint(self, reason: object) -> RunFolderError:
+        return RunFolderError(
+            f"{self.checkpoint} does not fit this agent ({reason}): it comes from another version or is damaged. "
+            "Delete it: the study then goes on from the ledger alone, and nothing is simulated again."
+        )
+
+    def _restore_best(self, number: int | None) -> None:
+        """The best trial so far: the checkpoint knows its number, older ones do not."""
+        best = self.ledger.best(self.batch) if number is None else self.ledger.trial(number)
+        if best is not None and not best.evaluation.failed:
+            self._best_number = best.number
+            self._remember_best([best.evaluation])
+
+    def _restore_judge(self, judge: Judge, state: Mapping[str, Any], batches: int) -> None:
+        for batch in range(batches):
             evaluations = [evaluation for evaluation in self._stored(batch).values() if not evaluation.failed]
             judge.add(evaluations)
             self._told += [replace(evaluation, readout=None) for evaluation in evaluations]
@@ -223,11 +258,12 @@ class Study:
         return result, np.array([evaluation.reward for evaluation in before], dtype=np.float64)
 
     def _append_judged(self, actions: Encoding, evaluations: Sequence[Evaluation]) -> None:
-        if self.ledger.has_batch(self.batch):
-            return
+        present = {trial.number for trial in self.ledger.trials(self.batch)}
         seconds = (time.monotonic() - self._asked) / len(evaluations)
-        rows = enumerate(zip(actions.rows(), evaluations, strict=True))
-        self.ledger.append(Trial(self.trials + i, self.batch, row, found, seconds) for i, (row, found) in rows)
+        rows = enumerate(zip(actions.rows(), evaluations, strict=True), self.trials)
+        missing = [Trial(n, self.batch, *found, seconds) for n, found in rows if n not in present]
+        if missing:
+            self.ledger.append(missing)
 
     def _evaluate(self, actions: Encoding) -> list[Evaluation]:
         """Evaluations of a batch: those that the ledger holds, the others from the evaluator into the ledger."""
@@ -239,7 +275,7 @@ class Study:
         started, remaining = time.monotonic(), iter(missing)
         for group in self.evaluator.evaluate(self._simulated, designs, self.budget.events_per_design, seeds):
             seconds, started = (time.monotonic() - started) / len(group), time.monotonic()
-            found = {next(remaining): evaluation for evaluation in group}
+            found = {next(remaining): self._rewarded(evaluation) for evaluation in group}
             if self.judge is None:
                 self.ledger.append(
                     Trial(self.trials + index, self.batch, rows[index], evaluation, seconds)
@@ -247,6 +283,10 @@ class Study:
                 )
             known.update(found)
         return [known[index] for index in range(len(rows))]
+
+    def _rewarded(self, evaluation: Evaluation) -> Evaluation:
+        """A new evaluation as the agent is told of it."""
+        return evaluation
 
     def _known(self, rows: Sequence[Encoding]) -> dict[int, Evaluation]:
         """Position in the batch -> evaluation in the ledger. A batch that stopped the study gets another chance."""
@@ -299,8 +339,12 @@ class Study:
 
     def _remember_best(self, evaluations: Sequence[Evaluation]) -> None:
         for evaluation in evaluations:
-            if self.best is None or _reward(evaluation) > _reward(self.best):
+            if self.best is None or self._own_reward(evaluation) > self._own_reward(self.best):
                 self.best = evaluation
+
+    def _own_reward(self, evaluation: Evaluation) -> float:
+        """What the best design so far has most of: the reward of the study's own problem."""
+        return -math.inf if evaluation.reward is None else evaluation.reward
 
     def _progress(self, rewards: Sequence[float | None]) -> Progress:
         best = self.best.measurement if self.best is not None else None
@@ -318,13 +362,10 @@ class Study:
         )
 
 
-def _reward(evaluation: Evaluation) -> float:
-    return -math.inf if evaluation.reward is None else evaluation.reward
-
-
 def describe_metrics(progress: Progress) -> dict[str, Any]:
     """Progress as flat names and numbers for trackers; absent numbers are left out."""
     fields = {name: getattr(progress, name) for name in ("events", "batch", "trials", "failed", "reward", "reach")}
     named = {**fields, "reach_error": progress.error}
     agent = {f"agent/{name}": value for name, value in progress.agent.items()}
-    return {name: value for name, value in {**named, **agent}.items() if value is not None}
+    context = {f"context/{name}": value for name, value in progress.context.items()}
+    return {name: value for name, value in {**named, **agent, **context}.items() if value is not None}

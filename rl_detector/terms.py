@@ -24,6 +24,18 @@ class Readout:
     signals: FloatArray
 
 
+@dataclass(frozen=True)
+class PairedReadout(Readout):
+    """Events of a dear simulator, with a cheap simulator's events of the same primaries and of further ones.
+
+    Attributes:
+        copies: cheap readouts of the same primaries, which differ in the other random numbers only. Their first events
+            are the primaries of the dear ones, in the same order; all primaries are independent draws from one beam.
+    """
+
+    copies: tuple[Readout, ...]
+
+
 @runtime_checkable
 class Simulator(Protocol):
     """Measures one design. Equal arguments give equal results, bit for bit."""
@@ -45,6 +57,15 @@ class BatchSimulator(Simulator, Protocol):
         self, designs: Sequence[Design], events: int, seeds: Sequence[int]
     ) -> Sequence[Readout | SimulationError]:
         """Simulate events in every design; a failure stands in its place and does not touch the others."""
+        ...
+
+
+@runtime_checkable
+class ReplicatingSimulator(Simulator, Protocol):
+    """A simulator that can send the same primaries through a design several times."""
+
+    def replicas(self, design: Design, events: int, seed: int, copies: int) -> Sequence[Readout]:
+        """Readouts with the primaries of `simulate(design, events, seed)`, each with other random numbers beyond."""
         ...
 
 

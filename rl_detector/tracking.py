@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, get_args
 
@@ -64,6 +64,7 @@ class WandbTracker:
             return wandb.init(config=dict(config), mode=chosen, settings=settings, **options)
 
         self._image = wandb.Image
+        self._failed = False
         try:
             self._run = start(_resolve(mode))
         except Exception as error:  # no network, wrong key, server error: tracking must never stop a study
@@ -77,14 +78,28 @@ class WandbTracker:
 
     def log(self, metrics: Mapping[str, float]) -> None:
         """Numbers of one batch; `events` is their axis."""
-        self._run.log(dict(metrics))
+        self._safely(lambda: self._run.log(dict(metrics)))
 
     def finish(self, summary: Mapping[str, float], pictures: Mapping[str, Path]) -> None:
         """Final numbers and pictures; nothing may be logged afterwards."""
+        self._safely(lambda: self._finish(summary, pictures))
+
+    def _finish(self, summary: Mapping[str, float], pictures: Mapping[str, Path]) -> None:
         self._run.log({title: self._image(str(path)) for title, path in pictures.items()})
         for key, value in summary.items():
             self._run.summary[key] = value
         self._run.finish()
+
+    def _safely(self, action: Callable[[], object]) -> None:
+        """Tracking must never stop a study: after the first error there is none."""
+        if self._failed:
+            return
+        try:
+            action()
+        except Exception as error:  # whatever wandb raises, for example when its own process was killed
+            self._failed = True
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            _tell(f"Weights & Biases failed ({reason}); the study goes on without tracking")
 
 
 def _resolve(mode: Mode) -> str:
@@ -119,7 +134,11 @@ def check_tracker(settings: Mapping[str, Any]) -> dict[str, Any] | None:
     known = get_args(Mode)
     if (forced := os.environ.get("WANDB_MODE", "auto")) not in known:
         raise ConfigError(f"WANDB_MODE must be one of {', '.join(known)}, got {forced!r}")
-    return check_settings("tracker", WandbTracker, {key: value for key, value in settings.items() if key != "name"})
+    chosen = {key: value for key, value in settings.items() if key != "name"}
+    for name in ("config", "folder"):
+        if name in chosen:
+            raise ConfigError(f"tracker.{name} is given by the run itself, remove it")
+    return check_settings("tracker", WandbTracker, chosen)
 
 
 def make_tracker(settings: Mapping[str, Any], name: str, config: Mapping[str, Any], folder: Path) -> Tracker:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +60,14 @@ def make_bowl(simulator: Bowl | None = None) -> DesignProblem:
         costs=(Cost("mass", "kg", 10.0, lambda design: 1.0 + design["x"]),),
         baselines={"corner": {"x": -0.8, "y": 0.8, "material": "bad"}},
     )
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What users have trusted is not touched by tests, nor by the processes that they start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture

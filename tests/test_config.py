@@ -55,7 +55,7 @@ def test_settings_are_converted_and_checked():
 
 
 def test_unknown_evaluators_are_refused():
-    with pytest.raises(ConfigError, match="unknown evaluator 'cloud': known is serial"):
+    with pytest.raises(ConfigError, match="unknown evaluator 'cloud': known are serial, local, dask"):
         build_evaluator({"evaluator": {"name": "cloud"}})
     with pytest.raises(ConfigError, match="at least 1 design, got 0"):
         build_evaluator({"evaluator": {"name": "serial", "group": 0}})

@@ -230,7 +230,7 @@ def test_the_table_holds_everything_and_ranks_by_the_metric():
 STAND_IN = """
 import json, os, pathlib, sys, time
 words = dict(word.split("=", 1) for word in sys.argv[2:] if "=" in word)
-if sys.argv[1:3] == ["train", "fail=yes"]:
+if sys.argv[1:4] == ["train", "--check-trust", "fail=yes"]:
     sys.exit("error: this setting does not exist")
 folder = pathlib.Path(words["runs"]) / "run" if sys.argv[1] == "train" else pathlib.Path(sys.argv[2])
 folder.mkdir(parents=True, exist_ok=True)

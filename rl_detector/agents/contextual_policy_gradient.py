@@ -32,6 +32,7 @@ from rl_detector.agents.contexts import (
 from rl_detector.agents.policies import start_policy
 from rl_detector.errors import ConfigError
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray
+from rl_detector.threads import one_thread
 
 EXPLORATION = 0.1
 """Probability shared out among all choices of a slot."""
@@ -125,8 +126,8 @@ class ContextualPolicyGradient:
         self._scale.update(rows if np.ndim(observation) == 2 else rows[:1])
         self._latest = rows[-1]
         inputs = self._inputs(rows)
-        actions = policy.sample(inputs, self._rng)
-        with torch.no_grad():
+        with one_thread(), torch.no_grad():
+            actions = policy.sample(inputs, self._rng)
             log_prob = policy(inputs).log_prob(actions).cpu().numpy()
         self._pending = self._pending.then(proposed(actions, rows, log_prob), max(PENDING, n))
         return actions
@@ -142,8 +143,9 @@ class ContextualPolicyGradient:
             return
         if self.policy is None:
             raise ConfigError("contextual_policy_gradient was told results before it was asked for proposals")
-        self._remember(batch, rewards)
-        self._ascend(self.policy)
+        with one_thread():
+            self._remember(batch, rewards)
+            self._ascend(self.policy)
 
     def _remember(self, batch: Batch, rewards: FloatArray) -> None:
         if batch.revised is not None and len(self._memory.rewards):
@@ -198,7 +200,8 @@ class ContextualPolicyGradient:
         rows = observation_rows(observation, 1)
         if self.policy is None:
             return self._start.mode()
-        best = self._network(rows.shape[1]).mode(self._inputs(rows))
+        with one_thread():
+            best = self._network(rows.shape[1]).mode(self._inputs(rows))
         return Encoding(best.continuous[0], best.discrete[0])
 
     @torch.no_grad()

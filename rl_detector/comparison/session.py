@@ -16,6 +16,7 @@ from rl_detector.comparison.plan import Task, read_comparison
 from rl_detector.comparison.results import Results, collect, read_results, write_results
 from rl_detector.comparison.runner import check_tasks, missing_tasks, run_tasks
 from rl_detector.comparison.task import DONE
+from rl_detector.trust import accept, simulator_claims
 
 Labels = Collection[str] | None
 
@@ -27,6 +28,7 @@ def compare(
     seeds: int | None = None,
     only: tuple[Labels, Labels] = (None, None),
     repeat: bool = False,
+    trusted: bool = False,
 ) -> Results:
     """Run the tasks of a file that have no result yet, and write results.json.
 
@@ -37,15 +39,19 @@ def compare(
         seeds: runs per agent and problem; None: the file's.
         only: labels of problems and of agents to run; None: all. The results hold what others have already.
         repeat: run also what has a result.
+        trusted: whether the user asks for the programs that the file would start, see `trust.accept`.
 
     Raises:
         ConfigError: the file names something that does not exist.
         RunFolderError: the folder is not writable.
+        TrustError: the file names programs that are neither asked for nor known.
     """
     whole = read_comparison(file)
     chosen = replace(whole.only(*only), seeds=whole.seeds if seeds is None else seeds)
     whole = replace(whole, seeds=max(whole.seeds, chosen.seeds))
     check_tasks(chosen)
+    for each in chosen.problems:
+        accept(simulator_claims(each.env, each.simulator, each.build().simulator), trusted)
     tasks = missing_tasks(chosen, folder, repeat)
     with _Display(len(tasks), len(list(chosen.tasks()))) as display:
         try:

@@ -21,11 +21,13 @@ from rl_detector.problem import DesignProblem
 from rl_detector.reach.mutual_information import MutualInformationReach
 from rl_detector.reach.resolution import MINIMUM_EVENTS, ResolutionReach
 from rl_detector.settings import check_settings
+from rl_detector.simulators.command import command_simulator
+from rl_detector.simulators.command_needs import Needs
 from rl_detector.simulators.fast_stack import FastStackSimulator
 from rl_detector.simulators.geant4 import Geant4Simulator
 from rl_detector.simulators.stack import Beam, Primaries, Stack, StackSimulator
 from rl_detector.space import Design, DesignSpace, FloatArray, Repeated
-from rl_detector.terms import Component, Constraint, Cost, Features, Readout
+from rl_detector.terms import Component, Constraint, Cost, Features, Readout, Simulator
 
 ABSORBERS = ("Pb", "Fe")
 SCINTILLATORS = ("PbWO4", "polystyrene")
@@ -217,6 +219,20 @@ class CalorimeterSimulator:
             for built, deposit, seed in zip(stacks, deposits, seeds, strict=True)
         ]
 
+    def replicas(self, design: Design, events: int, seed: int, copies: int) -> list[Readout]:
+        """Readouts of the same primaries, each with other showers and other light; the first is that of `simulate`."""
+        built, count = stack(design), _scintillators([design])
+        first = _Draws.of(self.beam, events, seed, count)
+        numbers = np.random.SeedSequence(seed, spawn_key=(3,)).generate_state(copies - 1, np.uint64) >> np.uint64(1)
+        others = [_Draws.of(self.beam, events, int(number), count) for number in numbers]
+        draws = [first, *(replace(other, primaries=first.primaries) for other in others)]
+        found = self.engine.deposits([built] * copies, [first.primaries] * copies, [d.shower_seed for d in draws])
+        for deposits in found:
+            if isinstance(deposits, SimulationError):
+                raise deposits
+        good = (deposits for deposits in found if not isinstance(deposits, SimulationError))
+        return [_readout(built, deposits, draw) for deposits, draw in zip(good, draws, strict=True)]
+
     def describe(self) -> Mapping[str, str]:
         """Facts of the engine and the beam."""
         shares = ", ".join(f"{share:.0%} {name}" for name, share in self.beam.fractions.items())
@@ -267,6 +283,17 @@ def engine(simulator: str | Mapping[str, Any]) -> StackSimulator:
     return ENGINES[name](**check_settings("simulator", ENGINES[name], settings))
 
 
+def _simulator(
+    simulator: str | Mapping[str, Any] | StackSimulator, beam: Beam, layers: int, conditions: Mapping[str, float]
+) -> Simulator:
+    """An executable of the user (command) simulates beam and signals itself; a stack simulator gets both from here."""
+    if not isinstance(simulator, (str, Mapping)):
+        return CalorimeterSimulator(simulator, beam)
+    if "command" in (simulator, simulator["name"] if isinstance(simulator, Mapping) else None):
+        return command_simulator(simulator, Needs(space(layers), {"energy": "GeV"}, "GeV", layers, conditions))
+    return CalorimeterSimulator(engine(simulator), beam)
+
+
 def calorimeter(
     simulator: str | Mapping[str, Any] | StackSimulator = "fast",
     layers: int = 3,
@@ -283,7 +310,8 @@ def calorimeter(
     simulator is used: reach differences are what counts, and validation reports them pairwise in one simulator.
 
     Args:
-        simulator: "fast", "geant4", one of them with settings, or a stack simulator of one's own.
+        simulator: "fast", "geant4", one of them with settings, a stack simulator of one's own, or an executable,
+            {"name": "command", "file": ...}, that simulates primaries and signals (see simulators/command.py).
         layers: number N of (absorber, scintillator) pairs.
         photon_fraction: share of photons in the beam, the others are pi+.
         energy_low, energy_high: uniform spectrum of kinetic energies in GeV.
@@ -296,11 +324,11 @@ def calorimeter(
     if layers < 1:
         raise ConfigError(f"a calorimeter needs at least 1 layer, got {layers}")
     beam = Beam({"gamma": photon_fraction, "pi+": 1 - photon_fraction}, energy_low, energy_high)
-    used = engine(simulator) if isinstance(simulator, (str, Mapping)) else simulator
+    conditions = {"photon_fraction": photon_fraction, "energy_low": energy_low, "energy_high": energy_high}
     problem = DesignProblem(
         name="calorimeter",
         space=space(layers),
-        simulator=CalorimeterSimulator(used, beam),
+        simulator=_simulator(simulator, beam, layers, conditions),
         reach=ResolutionReach(1.0),
         costs=(Cost("price", "EUR", PRICE_LIMIT, price),),
         constraints=(
@@ -310,7 +338,7 @@ def calorimeter(
         baselines=baselines(layers),
         cost_weight=cost_weight,
         penalty_weight=penalty_weight,
-        conditions={"photon_fraction": photon_fraction, "energy_low": energy_low, "energy_high": energy_high},
+        conditions=conditions,
         layout=components,
         metric="mean (E_rec - E)^2 / (E + 1 GeV) [GeV]",
         minimum_events=MINIMUM_EVENTS,
