@@ -17,8 +17,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from rl_detector.errors import ConfigError, MissingDependency, SimulationError
-from rl_detector.evaluate import Evaluations, ParallelEvaluator
+from rl_detector.errors import ConfigError, DetectorError, MissingDependency, SimulationError
+from rl_detector.evaluate import Evaluations, ParallelEvaluator, WorkerLost
 from rl_detector.local_evaluator import available_cores, check_limits
 from rl_detector.parcel import Parcel
 from rl_detector.scheduler_connection import SchedulerConnection, Task
@@ -159,8 +159,12 @@ _processes: dict[tuple[Any, ...], WorkerProcesses] = {}
 _starting = threading.Lock()
 
 
-def run_task(task: Task) -> Evaluations:
-    """Evaluate a group in a process of its own; called by dask workers, which keep the process for the next one."""
+def run_task(task: Task) -> Evaluations | Exception:
+    """Evaluate a group in a process of its own; called by dask workers, which keep the process for the next one.
+
+    Gives the reason where it came to nothing, instead of raising it: dask would print a traceback for each, though
+    they are dealt with.
+    """
     from distributed import get_worker
 
     worker = get_worker()
@@ -168,7 +172,10 @@ def run_task(task: Task) -> Evaluations:
     with _starting:
         if key not in _processes:
             _processes[key] = WorkerProcesses(worker.state.nthreads, *task.limits)
-    return _processes[key].submit(task.parcel, task.designs, task.events, task.seeds).result()
+    try:
+        return _processes[key].submit(task.parcel, task.designs, task.events, task.seeds).result()
+    except (WorkerLost, DetectorError) as error:
+        return error
 
 
 def _end_processes_of(cluster: Any) -> None:

@@ -48,6 +48,7 @@ WAL_PAGES = 1000
 """Pages of 4096 bytes that gather in the -wal file before they go into the database."""
 
 _PRAGMAS = ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0", "synchronous=FULL")
+"""synchronous=FULL: an append is on the disk when it returns; with NORMAL a power cut would take the latest ones."""
 
 
 def side_files(path: Path) -> list[Path]:

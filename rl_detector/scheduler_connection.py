@@ -39,11 +39,13 @@ class SchedulerConnection:
 
     Args:
         client: of dask; closed with the connection, and the cluster that was started with it.
-        run: what a worker does.
+        run: what a worker does; it gives the evaluations, or why there are none.
         on_close: called with the cluster, or None, before it is closed.
     """
 
-    def __init__(self, client: Any, run: Callable[[Task], Evaluations], on_close: Callable[[Any], None]) -> None:
+    def __init__(
+        self, client: Any, run: Callable[[Task], Evaluations | Exception], on_close: Callable[[Any], None]
+    ) -> None:
         self._client, self._run, self._on_close = client, run, on_close
         self._under_way: dict[Future[Evaluations], tuple[Task, Any]] = {}
         self._again: list[Future[Evaluations]] = []
@@ -95,12 +97,14 @@ class SchedulerConnection:
                 self._again.append(future)
             return
         try:
-            settle(future, remote.result())
-        except CancelledError:
-            with self._lock:
-                self._again.append(future)
+            found = remote.result()
+            settle(future, error=found) if isinstance(found, Exception) else settle(future, found)
         except Exception as error:
-            settle(future, error=_as_loss(error))
+            if isinstance(error, (CancelledError, OSError)) and remote.status != "error":  # lost on its way to us
+                with self._lock:
+                    self._again.append(future)
+            else:
+                settle(future, error=_as_loss(error))
 
     def _watch(self) -> None:
         """Send lost groups again once the scheduler is back, or give up."""

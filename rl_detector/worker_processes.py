@@ -23,13 +23,13 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
-from rl_detector.errors import ConfigError, DetectorError
 from rl_detector.evaluate import Evaluations, WorkerLost
 from rl_detector.futures import settle
 from rl_detector.parcel import Parcel
 from rl_detector.problem import Evaluation
 from rl_detector.space import Design
 from rl_detector.worker import THREADS, Answer, Work
+from rl_detector.worker_reasons import ended_with, for_people, no_answer
 
 START_LIMIT = 300.0
 """Seconds in which a worker must start, and build its problem."""
@@ -159,11 +159,11 @@ class _Slot:
         except (EOFError, OSError) as error:
             raise WorkerLost(self._how_it_ended()) from error
         except Exception as error:  # whatever somebody's bytes lead to; of our own child, so no danger
-            raise WorkerLost(_garbage(error)) from error
+            raise WorkerLost(no_answer(error)) from error
         if not isinstance(answer, Answer):
-            raise WorkerLost(_garbage(answer))
+            raise WorkerLost(no_answer(answer))
         if answer.error is not None:
-            raise _for_people(answer.error)
+            raise for_people(answer.error)
         return answer.evaluations
 
     def _await(self, connection: Connection, limit: float | None, late: str) -> None:
@@ -233,13 +233,7 @@ class _Slot:
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 code = self._process.wait(LOOK)
-        if code is None:
-            return "the worker process closed its connection"
-        if code >= 0:
-            return f"the worker process ended with exit code {code}"
-        hint = " (by hand, or memory ran out)" if -code == signal.SIGKILL else ""
-        names = {int(each): each.name for each in signal.Signals}
-        return f"the worker process was killed by {names.get(-code, f'signal {-code}')}{hint}"
+        return ended_with(code)
 
     def kill(self) -> None:
         """End the worker and its children now."""
@@ -253,20 +247,3 @@ class _Slot:
             if threading.current_thread() is self.thread and self._connection is not None:
                 self._connection.close()
                 self._connection = self._process = None
-
-
-def _garbage(found: object) -> str:
-    return (
-        f"the worker process sent what is no answer ({type(found).__name__}: {str(found)[:80]}): does the simulation "
-        "write to files that it did not open?"
-    )
-
-
-def _for_people(error: Exception) -> Exception:
-    """Errors of the package as they are; others, which an evaluation never raises, with where they come from."""
-    if isinstance(error, DetectorError):
-        return error
-    return ConfigError(
-        f"a worker process could not build or evaluate the problem ({type(error).__name__}: {error}). Workers import "
-        "modules by name: can they find those of the environment, or is it only in a script or notebook?"
-    )

@@ -172,12 +172,13 @@ def test_killed_ten_times_and_resumed_gives_the_same_ledger(tmp_path):
     assert recommended[0] == recommended[1]
 
 
-def test_ctrl_c_leaves_a_run_that_can_be_resumed(tmp_path):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_and_sigterm_leave_a_run_that_can_be_resumed(tmp_path, number, code):
     process = start(tmp_path, "train", *LONG, "agent.memory=800", "held_out.events=200")
     wait_for_trials(process, tmp_path, 100)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, message = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "nothing is lost" in message and "Traceback" not in message
     run(tmp_path, "resume", "latest")
     assert len(rows_of(tmp_path)) == 2400

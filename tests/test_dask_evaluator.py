@@ -221,6 +221,58 @@ def test_a_scheduler_that_comes_back_is_used_again(bowl, tmp_path):
                 each.__exit__(None, None, None)
 
 
+class Remote:
+    """A task that is done; its result is lost on the way, or never came to be."""
+
+    def __init__(self, status: str, error: Exception | None = None) -> None:
+        self.status, self.error = status, error
+
+    def add_done_callback(self, call: Callable[[Remote], None]) -> None:
+        call(self)
+
+    def result(self) -> list:
+        if self.error is not None:
+            raise self.error
+        return ["evaluations"]
+
+
+class Client:
+    """Gives these remote tasks one after the other."""
+
+    status, cluster = "running", None
+
+    def __init__(self, *remotes: Remote) -> None:
+        self.remotes = list(remotes)
+
+    def submit(self, *arguments, **settings) -> Remote:
+        return self.remotes.pop(0)
+
+    def nthreads(self) -> dict:
+        return {"worker": 1}
+
+    def close(self, timeout: float) -> None:
+        pass
+
+
+@pytest.mark.parametrize("lost", [Remote("finished", OSError("Stream is closed")), Remote("cancelled")])
+def test_a_result_that_is_lost_on_its_way_is_made_again(lost):
+    connection = scheduler_connection.SchedulerConnection(Client(lost, Remote("finished")), abs, lambda cluster: None)
+    try:
+        assert connection.submit(None).result(10) == ["evaluations"]
+    finally:
+        connection.close()
+
+
+def test_what_a_dask_worker_cannot_do_is_said():
+    broken = Client(Remote("error", OSError("no such library")))
+    connection = scheduler_connection.SchedulerConnection(broken, abs, lambda cluster: None)
+    try:
+        with pytest.raises(ConfigError, match=r"could not run a group \(OSError: no such library\)"):
+            connection.submit(None).result(10)
+    finally:
+        connection.close()
+
+
 def test_no_scheduler_is_said(bowl, monkeypatch):
     monkeypatch.setattr(dask_evaluator, "CONNECT_LIMIT", 0.5)
     evaluator = DaskEvaluator(1, cluster="tcp://127.0.0.1:9")

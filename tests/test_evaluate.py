@@ -72,12 +72,24 @@ def test_outcomes_and_reasons_do_not_depend_on_the_group(failing_bowl, group):
 def test_a_lost_group_is_tried_design_by_design(bowl):
     call = Workers()
     with_second_try(call, bowl, designs(bowl, 3), 10, [1, KILLER, 2]).result(0)
-    assert call.groups == [[1, KILLER, 2], [1], [KILLER], [2]]
+    assert call.groups == [[1, KILLER, 2], [1], [KILLER], [KILLER], [2]]
 
 
 def test_a_design_that_succeeds_the_second_time_counts(bowl):
     (found,) = with_second_try(Workers(), bowl, designs(bowl, 1), 10, [SHY]).result(0)
     assert found == bowl.evaluate(designs(bowl, 1)[0], 10, SHY)
+
+
+@pytest.mark.parametrize("group", [1, 2, 3])
+def test_the_loss_of_a_group_is_no_try_of_its_designs(bowl, group):
+    """Two designs that kill their worker once each: both succeed, whether or not they were together."""
+    call, seeds = Workers(), [KILLER + 2, SHY, SHY + 2]
+    call.shy = {SHY, SHY + 2}
+    groups = [seeds[first : first + group] for first in range(0, 3, group)]
+    made = [with_second_try(call, bowl, designs(bowl, len(each)), 10, each).result(0) for each in groups]
+    assert not any(evaluation.failed for found in made for evaluation in found)
+    shy_alone = with_second_try(call, bowl, designs(bowl, 2), 10, [KILLER, SHY]).result(0)
+    assert [evaluation.failed for evaluation in shy_alone] == [True, False]
 
 
 def test_a_lost_design_has_its_costs(bowl):

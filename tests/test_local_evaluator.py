@@ -29,6 +29,24 @@ from rl_detector.problem import DesignProblem, Evaluation
 from rl_detector.study import Budget, Study
 from rl_detector.terms import Readout
 
+
+def sockets() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc/self/fd").iterdir() if "socket" in str(entry.resolve())]
+
+
+def talk(data: bytes, then: Callable[[], object] = lambda: None) -> None:
+    """Write to what the parent listens to."""
+    for descriptor in sockets():
+        os.write(descriptor, data)
+    then()
+
+
+def hang_up() -> None:
+    for descriptor in sockets():
+        os.close(descriptor)
+    time.sleep(1000)
+
+
 FAULTS: dict[str, Callable[[], object]] = {
     "exit 0": lambda: os._exit(0),
     "exit 3": lambda: os._exit(3),
@@ -37,6 +55,11 @@ FAULTS: dict[str, Callable[[], object]] = {
     "segfault": lambda: ctypes.string_at(0),
     "hang": lambda: time.sleep(1000),
     "hang with the GIL": lambda: ctypes.PyDLL(None).sleep(1000),
+    "stopped": lambda: os.kill(os.getpid(), signal.SIGSTOP) or time.sleep(0.01),
+    "closed connection": hang_up,
+    "garbage": lambda: talk(b"\0\0\0\x05hello"),
+    "something else": lambda: talk(b"\0\0\0\x04\x80\x04N."),
+    "half an answer": lambda: talk(b"\0\0\0\x64hello", lambda: time.sleep(1000)),
 }
 
 
@@ -216,17 +239,23 @@ REASONS = {
     "segfault": "was killed by SIGSEGV",
     "hang": "no result within 0.7 s per design",
     "hang with the GIL": "no result within 0.7 s per design",
+    "stopped": "no result within 0.7 s per design",
+    "closed connection": "closed its connection",
+    "garbage": "sent what is no answer (UnpicklingError",
+    "something else": "sent what is no answer (NoneType",
+    "half an answer": "stopped within a message, for 1 s",
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_bad_design_fails_alone(fault, bowl, local):
+def test_a_bad_design_fails_alone(fault, bowl, local, monkeypatch):
+    monkeypatch.setattr("rl_detector.worker_processes.STALL", 1)
     problem = replace(bowl, simulator=Faulty(fault))
     designs = sample(bowl, 8)
     for index, design in enumerate(designs):
         design["x"] = 0.95 if index == 2 else min(design["x"], 0.8)
     started = time.monotonic()
-    found = evaluate(local(2, 4, timeout=0.7 if "hang" in fault else None), problem, designs)
+    found = evaluate(local(2, 4, timeout=0.7 if REASONS[fault].startswith("no") else None), problem, designs)
     assert time.monotonic() - started < 25
     assert [e.failed for e in found] == [index == 2 for index in range(8)]
     assert found[2].failure.startswith("failed twice: ") and found[2].failure.count(REASONS[fault]) == 2

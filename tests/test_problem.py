@@ -116,6 +116,9 @@ BROKEN: list[tuple[Callable[[Readout], Any], str]] = [
     (lambda r: Readout({"t": np.full(8, math.inf)}, r.signals), "8 NaN or infinite values of t"),
     (lambda r: Readout(r.truth, r.signals[1:]), "returned 7 events of signals, expected 8"),
     (lambda r: Readout({"t": np.zeros(9)}, r.signals), "returned 9 events of t, expected 8"),
+    (lambda r: Readout(r.truth, r.signals[:, 0]), "signals of shape (8,), expected [events, channels]"),
+    (lambda r: Readout(r.truth, r.signals[:, :, None]), "signals of shape (8, 1, 1), expected [events, channels]"),
+    (lambda r: Readout({"t": r.signals}, r.signals), "t of shape (8, 1), expected [events]"),
     (lambda r: None, "AttributeError"),
 ]
 

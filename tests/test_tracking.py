@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from rl_detector.errors import ConfigError
-from rl_detector.tracking import NoTracker, make_tracker
+from rl_detector.tracking import NoTracker, WandbTracker, make_tracker
 
 TRAIN = ["train", "tracker=wandb", "budget.events=6400", "budget.designs_per_batch=16", "held_out.events=100"]
 
@@ -53,6 +54,31 @@ def test_a_key_without_network_goes_on_offline(tmp_path, environment):
     message = train(tmp_path, {**environment, **words}, "tracker.init_timeout=3")
     assert "cannot be reached" in message and "tracking offline" in message
     assert "agent/sigma" in json.dumps(records(tmp_path, environment))
+
+
+class Broken:
+    """A run of wandb whose own process was killed."""
+
+    summary: ClassVar[dict] = {}
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def log(self, metrics) -> None:
+        self.calls += 1
+        raise ConnectionError("Connection lost\nand more")
+
+    finish = log
+
+
+def test_what_breaks_later_does_not_stop_a_study(capsys):
+    tracker = object.__new__(WandbTracker)
+    tracker._run, tracker._failed, tracker._image = Broken(), False, str
+    for _ in range(3):
+        tracker.log({"reward": 1.0})
+    tracker.finish({"reach": 1.0}, {})
+    assert tracker._run.calls == 1
+    assert capsys.readouterr().err == "Weights & Biases failed (Connection lost); the study goes on without tracking\n"
 
 
 def test_off_makes_nothing(tmp_path):
