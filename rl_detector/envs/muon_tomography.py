@@ -1,0 +1,299 @@
+"""Muon tomography of a ladle furnace: eight detector panels that tell how high the liquid steel stands.
+
+The benchmark of TomOpt (G. C. Strong et al., github.com/GilesStrong/tomopt, ladle furnace): four panels above and four
+below the furnace, a budget of 6 m2, fill heights of 0.6 to 1.3 m, 1000 muons per volume; the published start, all
+panels close together above one corner, and two layouts by hand.
+
+An event is one muon through one volume; the fill heights of the events take turns. The events of a seed are the same
+muons, scattered alike, for all designs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from rl_detector.envs.muon_tomography_furnace import (
+    FILL_HEIGHTS,
+    PASSIVE_BOTTOM,
+    PASSIVE_TOP,
+    TOP,
+    WIDTH,
+    BoolArray,
+    Muons,
+    Rays,
+    sample_muons,
+    scatter,
+)
+from rl_detector.envs.muon_tomography_panels import Panels, Technology, measured_tracks
+from rl_detector.envs.muon_tomography_reach import MINIMUM_EVENTS, FillHeightReach
+from rl_detector.errors import ConfigError
+from rl_detector.parameters import Atom, Categorical, Continuous
+from rl_detector.physics.closest_approach import Tracks, closest_approach, vertex_height_error
+from rl_detector.problem import DesignProblem
+from rl_detector.space import Design, DesignSpace, FloatArray, Repeated
+from rl_detector.terms import Component, Constraint, Cost, Readout
+
+SIDES = ("upper", "lower")
+PANELS = 4
+"""Panels above, and below."""
+
+BUDGET = 6.0
+"""Units; 1 m2 of a standard panel costs 1 (TomOpt, ladle furnace benchmark)."""
+
+SPAN_LOW, SPAN_HIGH = 0.3, 1.5
+"""Bounds of a panel's side in m; our choice."""
+
+TECHNOLOGIES: Mapping[str, Technology] = {
+    "standard": Technology(1e-4, 0.90, 1.0),
+    "fine": Technology(0.5e-4, 0.95, 2.0),
+    "coarse": Technology(1e-3, 0.95, 0.5),
+}
+"""standard: 0.1 mm and 90 % (TomOpt, ladle furnace benchmark); the others are our choice."""
+
+EDGE = 0.1
+"""Vertices closer than about so much of the half width to a wall's outside count less (TomOpt; the value is ours)."""
+
+BLOCK = 4096
+"""Muons that are simulated together, a multiple of the number of fill heights; another one gives other events."""
+
+NOTHING = np.array([0.0, 1.0, 0.0])
+"""Signals of a muon without a vertex in the furnace: height and its error in m, acceptance."""
+
+REFERENCE_EVENTS = 1_000_000
+REFERENCE_SEED = 20_240_613
+"""Events from which the zero of the reach is taken, and their seed; any fixed number does."""
+
+
+def space(technologies: bool = False) -> DesignSpace:
+    """Four panels above and four below: x, y, z of the centre and side, and the technology if that is free."""
+    return DesignSpace(tuple(Repeated(side, _panel(side, technologies), PANELS, PANELS) for side in SIDES))
+
+
+def _panel(side: str, technologies: bool) -> DesignSpace:
+    low, high = (PASSIVE_TOP, TOP) if side == "upper" else (0.0, PASSIVE_BOTTOM)
+    numbers: list[Atom] = [Continuous(name, 0.0, WIDTH, "m") for name in ("x", "y")]
+    numbers += [Continuous("z", low, high, "m"), Continuous("span", SPAN_LOW, SPAN_HIGH, "m")]
+    choice = [Categorical("technology", tuple(TECHNOLOGIES))] if technologies else []
+    return DesignSpace((*numbers, *choice))
+
+
+def design(
+    upper: Sequence[float], lower: Sequence[float], middle: float = WIDTH / 2, technologies: bool = False
+) -> dict[str, Any]:
+    """Panels of equal size at heights in m, all with x = y = middle; with the whole budget for standard ones."""
+    side = (BUDGET / (2 * PANELS)) ** 0.5
+    kind = {"technology": "standard"} if technologies else {}
+    heights = {"upper": upper, "lower": lower}
+    return {s: [{"x": middle, "y": middle, "z": z, "span": side, **kind} for z in heights[s]] for s in SIDES}
+
+
+def baselines(technologies: bool = False) -> dict[str, Design]:
+    """published_start: all panels close together over a corner. pairs, even: by hand (TomOpt, ladle furnace)."""
+    return {
+        "published_start": design((1.48, 1.47, 1.46, 1.45), (0.35, 0.34, 0.33, 0.32), 0.0, technologies),
+        "pairs": design((1.80, 1.75, 1.50, 1.45), (0.35, 0.30, 0.05, 0.0), technologies=technologies),
+        "even": design((1.75, 1.65, 1.55, 1.45), (0.35, 0.25, 0.15, 0.05), technologies=technologies),
+    }
+
+
+def price(layout: Design) -> float:
+    """Units of the budget that panels of these sides take: area times price of the technology."""
+    panels = [panel for side in SIDES for panel in layout[side]]
+    return float(sum(panel["span"] ** 2 * _technology(panel).price for panel in panels))
+
+
+def _technology(panel: Mapping[str, Any]) -> Technology:
+    return TECHNOLOGIES[panel.get("technology", "standard")]
+
+
+def built(layout: Design, budget: float | None) -> dict[str, Any]:
+    """What is built: the design itself, or all sides times one factor that spends a budget exactly."""
+    factor = 1.0 if budget is None else (budget / price(layout)) ** 0.5
+    return {side: [{**panel, "span": panel["span"] * factor} for panel in layout[side]] for side in SIDES}
+
+
+def panels(layout: Design, side: str) -> Panels:
+    """The panels of one side as arrays."""
+    parts = layout[side]
+    kinds = [_technology(part) for part in parts]
+    column = {name: np.array([part[name] for part in parts]) for name in ("x", "y", "z", "span")}
+    return Panels(
+        np.stack([column["x"], column["y"]]),
+        column["z"],
+        column["span"],
+        np.array([kind.resolution for kind in kinds]),
+        np.array([kind.efficiency for kind in kinds]),
+    )
+
+
+@dataclass(frozen=True)
+class TomographySimulator:
+    """Vertices of muons that scatter in a ladle furnace, reconstructed from the hits of panels.
+
+    Attributes:
+        budget: what is spent exactly, see `built`; None: spans are as they are.
+        smoothness: of the panels' edges, 0: sharp, see `nearness`.
+    """
+
+    budget: float | None = BUDGET
+    smoothness: float = 0.0
+
+    def simulate(self, design: Design, events: int, seed: int) -> Readout:
+        """Readout of one design: truth `height` [events] in m; signals z, its error (m) and acceptance [events, 3]."""
+        return self.simulate_batch([design], events, [seed])[0]
+
+    def simulate_batch(self, designs: Sequence[Design], events: int, seeds: Sequence[int]) -> list[Readout]:
+        """Readouts of many designs; those with equal seeds share the muons."""
+        layouts = [built(design, self.budget) for design in designs]
+        signals = np.empty((len(designs), events, 3))
+        for seed in dict.fromkeys(seeds):
+            chosen = [i for i, other in enumerate(seeds) if other == seed]
+            for first in range(0, events, BLOCK):
+                last = min(first + BLOCK, events)
+                draws = _Draws.of(seed, first // BLOCK, last - first)
+                for i in chosen:
+                    signals[i, first:last] = self._vertices(layouts[i], draws)
+        truth = np.resize(FILL_HEIGHTS, events)
+        return [Readout({"height": truth}, each) for each in signals]
+
+    def _vertices(self, layout: Design, draws: _Draws) -> FloatArray:
+        """z, its error and acceptance of every muon, [muons, 3]; below, only muons that were seen above are traced."""
+        upper, lower = (panels(layout, side) for side in SIDES)
+        above, good = measured_tracks(upper, draws.muons.rays, TOP, *draws.noise(0), self.smoothness)
+        kept = np.flatnonzero(good & draws.down)
+        errors, luck = (each[..., kept] for each in draws.noise(1))
+        rays = draws.scattered.take(kept)
+        below, good = measured_tracks(lower, rays, PASSIVE_BOTTOM, errors, luck, self.smoothness)
+        result = np.tile(NOTHING, (len(draws.down), 1))
+        both = np.flatnonzero(good)
+        result[kept[both]] = _reconstruct(above.take(kept[both]), below.take(both))
+        return result
+
+    def describe(self) -> Mapping[str, str]:
+        """What is simulated."""
+        edges = "sharp" if self.smoothness == 0 else f"smooth, {self.smoothness:g}"
+        spent = "as designed" if self.budget is None else f"scaled to {self.budget:g} units"
+        return {"simulator": "muons in a ladle furnace", "edges of panels": edges, "panels": spent}
+
+
+def _reconstruct(above: Tracks, below: Tracks) -> FloatArray:
+    """z of the vertex in m, its error in m, and acceptance, [tracks, 3]; `NOTHING` where there is no vertex inside."""
+    plane = (PASSIVE_TOP + PASSIVE_BOTTOM) / 2
+    level = np.full(above.good.shape, plane)
+    vertex = closest_approach(above.at(level), above.slope, below.at(level), below.slope, plane)
+    away = np.abs(np.stack([vertex.x, vertex.y]) - WIDTH / 2) / (WIDTH / 2)
+    inside = vertex.good & (vertex.z > PASSIVE_BOTTOM) & (vertex.z < PASSIVE_TOP) & (away < 1).all(axis=0)
+    error = vertex_height_error(above, below, vertex.z)
+    acceptance = np.tanh((1 - away) / (2 * EDGE)).prod(axis=0)
+    return np.where(inside[:, None], np.stack([vertex.z, error, acceptance], axis=-1), NOTHING)
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """What does not depend on the design: muons, their scattering, and the panels' random numbers.
+
+    Attributes:
+        muons: incoming, [muons].
+        scattered, down: outgoing, and whether they go down, [muons].
+        errors, luck: of hits, for the upper and the lower panels, [2, 2, panels, muons] and [2, panels, muons].
+    """
+
+    muons: Muons
+    scattered: Rays
+    down: BoolArray
+    errors: FloatArray
+    luck: FloatArray
+
+    @staticmethod
+    def of(seed: int, block: int, muons: int) -> _Draws:
+        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(block,)))
+        incoming = sample_muons(rng, muons)
+        fills = np.resize(np.arange(len(FILL_HEIGHTS)), muons)
+        scattered, down = scatter(incoming, fills, rng.standard_normal((2, 2, muons)))
+        errors = rng.standard_normal((len(SIDES), 2, PANELS, muons))
+        return _Draws(incoming, scattered, down, errors, rng.random((len(SIDES), PANELS, muons)))
+
+    def noise(self, side: int) -> tuple[FloatArray, FloatArray]:
+        """Errors and luck of the hits above (0) or below (1)."""
+        return self.errors[side], self.luck[side]
+
+
+def components(layout: Design) -> list[Component]:
+    """Panels and furnace along the way down, in cm from the top; a panel is drawn 1 cm thick."""
+    furnace = Component("furnace", "steel", 100 * (TOP - PASSIVE_TOP), 100 * (PASSIVE_TOP - PASSIVE_BOTTOM))
+    parts = [(side, i, panel) for side in SIDES for i, panel in enumerate(layout[side])]
+    drawn = [
+        Component(f"{side} panel {i + 1}", panel.get("technology", "standard"), 100 * (TOP - panel["z"]) - 0.5, 1.0)
+        for side, i, panel in parts
+    ]
+    return [furnace, *drawn]
+
+
+def muon_tomography(
+    budget: float = BUDGET,
+    fixed_budget: bool = True,
+    technologies: bool = False,
+    muons_per_volume: int = 1000,
+    smoothness: float = 0.0,
+    cost_weight: float = 0.0,
+    penalty_weight: float = 5.0,
+) -> DesignProblem:
+    """The panels around a ladle furnace as a design problem.
+
+    The zero of the reach is the metric of the published start with the same settings. Thousands of events per design
+    are sensible: 4000 give an error of the reach of about 0.1.
+
+    Args:
+        budget: units, 1 m2 of standard panels costs 1.
+        fixed_budget: whether all spans are multiplied by the factor that spends the budget exactly, so that all designs
+            cost the same; else spans are as they are, area costs, and more than the budget is punished.
+        technologies: whether each panel has a choice of technology (`TECHNOLOGIES`), else all are standard.
+        muons_per_volume: with which a fill height is measured; events per design only decide how well that is known.
+        smoothness: of the edges of panels; 0: sharp, 1 to 0.1: the training model of TomOpt.
+        cost_weight: reach that spending the whole budget must buy.
+        penalty_weight: reach per relative excess over the budget.
+    """
+    _check(budget, muons_per_volume, smoothness)
+    spent = budget if fixed_budget else None
+    layouts = baselines(technologies)
+    simulator = TomographySimulator(spent, smoothness)
+
+    def amount(layout: Design) -> float:
+        return price(built(layout, spent))
+
+    return DesignProblem(
+        name="muon_tomography",
+        space=space(technologies),
+        simulator=simulator,
+        reach=FillHeightReach(_reference(simulator, muons_per_volume), muons_per_volume),
+        costs=(Cost("panels", "units", BUDGET, amount),),
+        constraints=(Constraint("budget", "units", budget, amount),),
+        baselines=layouts,
+        cost_weight=cost_weight,
+        penalty_weight=penalty_weight,
+        conditions={"budget": budget, "muons_per_volume": float(muons_per_volume)},
+        layout=components,
+        metric="squared error of the calibrated fill height [m2]",
+        minimum_events=MINIMUM_EVENTS,
+    )
+
+
+def _check(budget: float, muons_per_volume: int, smoothness: float) -> None:
+    if not 0 < budget < np.inf:
+        raise ConfigError(f"the budget of muon_tomography must be positive and finite, got {budget}")
+    if muons_per_volume < 1:
+        raise ConfigError(f"muon_tomography needs at least 1 muon per volume, got {muons_per_volume}")
+    if not 0 <= smoothness < np.inf:
+        raise ConfigError(f"smoothness of the panels' edges must be finite and >= 0, got {smoothness}")
+
+
+@lru_cache
+def _reference(simulator: TomographySimulator, muons: int) -> float:
+    """Metric of the published start in m2."""
+    readout = simulator.simulate(baselines()["published_start"], REFERENCE_EVENTS, REFERENCE_SEED)
+    return FillHeightReach(1.0, muons).measure(readout).metric
