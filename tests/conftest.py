@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from rl_detector.parameters import Categorical, Continuous
 from rl_detector.problem import DesignProblem
 from rl_detector.space import Design, DesignSpace
 from rl_detector.terms import Cost, Measurement, Readout
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a shell that puts the tests in the background
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OPTIMUM = {"x": 0.3, "y": -0.5, "material": "good"}
 

@@ -363,7 +363,10 @@ def test_workers_end_with_their_parent(hang, end):
         workers = worker_processes(parent.pid)
         assert len(workers) == 2
         parent.send_signal(end)
-        parent.wait(10)
+        try:
+            parent.wait(10)
+        finally:
+            parent.kill()
     deadline = time.monotonic() + 10
     while any(Path(f"/proc/{pid}").exists() for pid in workers) and time.monotonic() < deadline:
         time.sleep(0.05)
