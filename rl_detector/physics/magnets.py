@@ -1,0 +1,154 @@
+"""Iron magnets with a coil window on either side: their blocks, in each of which the field is uniform, and their mass.
+
+One quadrant of the cross-section (f: iron, h: half the height of the window, g: its width; joints are mitred at 45
+degrees where f is the same everywhere, so that the flux of the core returns through iron of the same width):
+
+    y = h + f  +------------------------+
+               | \\        top         / |
+    y = h      |   +----------------+   |
+               | c |     window     | r |      c: core, half of it; r: return yoke
+    y = 0      +---+                +---+
+             x = 0  f             f + g  2 f + g
+
+All is linear in z between the two ends. Lengths in cm, fields in T, masses in kg.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rl_detector.errors import DesignError
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Cross-section of a magnet.
+
+    Attributes:
+        iron: width f of half the core, of the return yokes, and thickness of top and bottom, in cm.
+        height: half height h of the coil window in cm.
+        gap: width g of the coil window in cm.
+    """
+
+    iron: float
+    height: float
+    gap: float
+
+    @property
+    def half_width(self) -> float:
+        """Largest x in cm."""
+        return 2 * self.iron + self.gap
+
+    @property
+    def half_height(self) -> float:
+        """Largest y in cm."""
+        return self.iron + self.height
+
+    @property
+    def outline(self) -> float:
+        """Area in cm2 with the windows."""
+        return 4 * self.half_width * self.half_height
+
+    @property
+    def window(self) -> float:
+        """Area in cm2 of one window."""
+        return 2 * self.gap * self.height
+
+
+@dataclass(frozen=True)
+class Magnet:
+    """One magnet of the row.
+
+    Attributes:
+        half_length: in cm.
+        entrance, exit: cross-sections at its two ends.
+        field: B_y of the core in T; negative for the other polarity.
+    """
+
+    half_length: float
+    entrance: Section
+    exit: Section
+    field: float
+
+    def __post_init__(self) -> None:
+        numbers = [self.half_length, *(getattr(s, n) for s in (self.entrance, self.exit) for n in ("iron", "height"))]
+        gaps = [self.entrance.gap, self.exit.gap]
+        if not (all(0 < n < math.inf for n in numbers) and all(0 <= g < math.inf for g in gaps)):
+            raise DesignError(f"a magnet needs lengths > 0 and gaps >= 0, all finite, in cm, got {self}")
+        if not math.isfinite(self.field):
+            raise DesignError(f"the field of a magnet must be finite, got {self.field} T")
+
+    def mass(self, density: float = 7.874) -> float:
+        """Mass of the iron in kg: frustum of the outline minus those of the two windows."""
+        iron = frustum(self.entrance.outline, self.exit.outline, 2 * self.half_length)
+        windows = 2 * frustum(self.entrance.window, self.exit.window, 2 * self.half_length)
+        return 1e-3 * density * (iron - windows)
+
+
+def frustum(area_in: float, area_out: float, length: float) -> float:
+    """Volume of a frustum between two similar faces: L / 3 (A1 + A2 + sqrt(A1 A2))."""
+    return length / 3 * (area_in + area_out + math.sqrt(area_in * area_out))
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A piece of iron with a uniform field; its corners move linearly between the two ends.
+
+    Attributes:
+        z_in, z_out: ends in cm, z_in < z_out.
+        corners_in, corners_out: (x, y) in cm at z_in and z_out, counter-clockwise in the x-y plane, [4, 2].
+        field: (B_x, B_y, B_z) in T.
+    """
+
+    z_in: float
+    z_out: float
+    corners_in: FloatArray
+    corners_out: FloatArray
+    field: tuple[float, float, float]
+
+
+def magnet_blocks(magnet: Magnet, z_in: float) -> tuple[Block, ...]:
+    """The eight blocks of a magnet from z_in on: core, top, return yoke and bottom for x > 0, the same for x < 0.
+
+    The flux goes up the core (for a positive field), outwards in the top, down the return yokes and inwards in the
+    bottom.
+    """
+    first, last = (_quadrants(section) for section in (magnet.entrance, magnet.exit))
+    z_out, b = z_in + 2 * magnet.half_length, magnet.field
+    fields = ((0.0, b, 0.0), (b, 0.0, 0.0), (0.0, -b, 0.0), (-b, 0.0, 0.0))
+    right = [Block(z_in, z_out, one, other, field) for one, other, field in zip(first, last, fields, strict=True)]
+    left = [
+        Block(z_in, z_out, _mirrored(block.corners_in), _mirrored(block.corners_out), (-bx, by, bz))
+        for block in right
+        for bx, by, bz in [block.field]
+    ]
+    return (*right, *left)
+
+
+def row_blocks(magnets: Sequence[Magnet], z_in: float = 0.0) -> tuple[Block, ...]:
+    """The blocks of magnets that stand one behind the other, the first one beginning at z_in in cm."""
+    ends = z_in + np.cumsum([0.0, *(2 * magnet.half_length for magnet in magnets)])
+    return tuple(block for magnet, z in zip(magnets, ends.tolist(), strict=False) for block in magnet_blocks(magnet, z))
+
+
+def _quadrants(section: Section) -> tuple[FloatArray, ...]:
+    """Corners [4, 2] of core, top, return yoke and bottom for x > 0."""
+    f, h, g = section.iron, section.height, section.gap
+    core = [(0, -h - f), (f, -h), (f, h), (0, h + f)]
+    top = [(f, h), (f + g, h), (2 * f + g, h + f), (0, h + f)]
+    yoke = [(f + g, -h), (2 * f + g, -h - f), (2 * f + g, h + f), (f + g, h)]
+    bottom = [(0, -h - f), (2 * f + g, -h - f), (f + g, -h), (f, -h)]
+    return tuple(np.array(corners, dtype=np.float64) for corners in (core, top, yoke, bottom))
+
+
+def _mirrored(corners: FloatArray) -> FloatArray:
+    """The corners at the other side of x = 0, counter-clockwise again."""
+    mirrored: FloatArray = corners[::-1] * np.array([-1.0, 1.0])
+    return mirrored
