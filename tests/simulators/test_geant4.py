@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from rl_detector.errors import ConfigError, DesignError, MissingDependency, SimulationError
-from rl_detector.simulators.geant4 import Geant4Simulator, checks, physics_lists, simulator, worker
+from rl_detector.simulators.geant4 import Geant4Simulator, checks, physics_lists, worker, workers
 from rl_detector.simulators.geant4.pool import WorkerPool
 from rl_detector.simulators.stack import Beam, Primaries, Stack
 
@@ -66,7 +66,7 @@ def two_workers() -> Iterator[Geant4Simulator]:
 def bad_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     """Makes the module `geant4_hooks` importable in workers; its functions misbehave for chunk 0 of this seed."""
     seed = 99
-    text = HOOKS.replace("SEEDS", str(simulator._seeds(seed, 0)))
+    text = HOOKS.replace("SEEDS", str(workers.chunk_seeds(seed, 0)))
     (tmp_path / "geant4_hooks.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "geant4_hooks", raising=False)
@@ -74,7 +74,7 @@ def bad_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def misbehave(monkeypatch: pytest.MonkeyPatch, hook: str) -> None:
-    monkeypatch.setattr(simulator.worker, "run_chunk", getattr(importlib.import_module("geant4_hooks"), hook))
+    monkeypatch.setattr(worker, "run_chunk", getattr(importlib.import_module("geant4_hooks"), hook))
 
 
 def test_same_seed_same_bits_on_any_worker_in_any_batch(two_workers: Geant4Simulator) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rl_detector.simulators.geant4.callbacks import actions, detector
 
 MARGIN = 10.0
 """Vacuum between the layers and the end of the world, in cm; the gun stands half way in front of the first layer."""
@@ -28,11 +30,21 @@ class Layer(NamedTuple):
     """In cm."""
 
 
-class Setup:
-    """What Geant4 calls back: geometry, gun, and the copy of the deposits after each event.
+class Stacked(Protocol):
+    """Some events of one stack, see `worker.Chunk`."""
 
-    Every C++ object that Geant4 does not own is kept referenced here.
-    """
+    @property
+    def layers(self) -> tuple[Layer, ...]: ...
+    @property
+    def columns(self) -> int: ...
+    @property
+    def particles(self) -> tuple[str, ...]: ...
+    @property
+    def energies(self) -> tuple[float, ...]: ...
+
+
+class StackSetup:
+    """What Geant4 calls back: geometry, gun, and the copy of the deposits after each event, see `callbacks.Setup`."""
 
     def __init__(self, g4: Any, width: float) -> None:
         """`g4` is the module geant4_pybind, `width` the full transverse size of the layers in cm."""
@@ -46,12 +58,19 @@ class Setup:
         self.deposits: NDArray[np.float64] = np.zeros((0, 0))
         self.limits = g4.G4UserLimits("stopIons")
         self.limits.SetUserMinEkine(_ALWAYS_STOPPED * g4.GeV)
-        self.detector = _detector(self)
-        self.actions = _actions(self)
+        self.detector = detector(self)
+        self.actions = actions(self)
 
-    def shoot(self, particles: tuple[str, ...], energies: tuple[float, ...], deposits: NDArray[np.float64]) -> None:
-        """Set the primaries of the next run (GeV) and the array [events, layers] that takes their deposits in GeV."""
-        self.particles, self.energies, self.deposits = particles, energies, deposits
+    def place(self, chunk: Stacked) -> bool:
+        """Take the layers of a chunk; whether they differ from the present ones."""
+        changed, self.layers = chunk.layers != self.layers, chunk.layers
+        return changed
+
+    def shoot(self, chunk: Stacked) -> NDArray[np.float64]:
+        """Take the primaries of a chunk; the array [events, layers] that takes their deposits in GeV."""
+        self.particles, self.energies = chunk.particles, chunk.energies
+        self.deposits = np.zeros((len(chunk.particles), chunk.columns))
+        return self.deposits
 
     def build(self) -> Any:
         """World volume with the layers, first one at the lowest z."""
@@ -82,10 +101,10 @@ class Setup:
     def attach(self) -> None:
         """Score the energy deposits of all layers in C++; the copy number is the column of the result."""
         if not self.scorers:
-            detector, scorer = self.g4.G4MultiFunctionalDetector(_DETECTOR), self.g4.G4PSEnergyDeposit(_SCORER)
-            detector.RegisterPrimitive(scorer)
-            self.g4.G4SDManager.GetSDMpointer().AddNewDetector(detector)
-            self.scorers = [detector, scorer]
+            scored, scorer = self.g4.G4MultiFunctionalDetector(_DETECTOR), self.g4.G4PSEnergyDeposit(_SCORER)
+            scored.RegisterPrimitive(scorer)
+            self.g4.G4SDManager.GetSDMpointer().AddNewDetector(scored)
+            self.scorers = [scored, scorer]
         for _, logical, _ in self.volumes[1:]:
             logical.SetSensitiveDetector(self.scorers[0])
             logical.SetUserLimits(self.limits)
@@ -105,39 +124,3 @@ class Setup:
         row = self.deposits[event.GetEventID()]
         for column, energy in event.GetHCofThisEvent().GetHC(self.collection):
             row[column] = energy / self.g4.GeV
-
-
-def _detector(setup: Setup) -> Any:
-    class Detector(setup.g4.G4VUserDetectorConstruction):  # type: ignore[name-defined, misc]
-        def Construct(self) -> Any:
-            return setup.build()
-
-        def ConstructSDandField(self) -> None:
-            setup.attach()
-
-    return Detector()
-
-
-def _actions(setup: Setup) -> Any:
-    g4 = setup.g4
-
-    class Gun(g4.G4VUserPrimaryGeneratorAction):  # type: ignore[name-defined, misc]
-        def __init__(self) -> None:
-            super().__init__()
-            self.gun = g4.G4ParticleGun(1)
-
-        def GeneratePrimaries(self, event: Any) -> None:
-            setup.aim(self.gun, event.GetEventID())
-            self.gun.GeneratePrimaryVertex(event)
-
-    class Reader(g4.G4UserEventAction):  # type: ignore[name-defined, misc]
-        def EndOfEventAction(self, event: Any) -> None:
-            setup.read(event)
-
-    class Actions(g4.G4VUserActionInitialization):  # type: ignore[name-defined, misc]
-        def Build(self) -> None:
-            self.parts = (Gun(), Reader())
-            for part in self.parts:
-                self.SetUserAction(part)
-
-    return Actions()

@@ -14,6 +14,8 @@ from rl_detector.errors import ConfigError, MissingDependency
 DATA_FREE = "data-free"
 AUTO = "auto"
 DATA_FREE_LABEL = "data-free EM (Urban msc, no G4LEDATA) + Bertini/BGG hadronics"
+TRACKS_LABEL = "data-free EM (WentzelVI and single scattering of muons, no G4LEDATA) + Bertini/BGG hadronics"
+"""The data-free list, for stacks of layers and for tracks."""
 
 HADRON_LIMIT = 30.0
 """Highest kinetic energy of pions in GeV with the data-free list: above it the Bertini cascade stops interacting

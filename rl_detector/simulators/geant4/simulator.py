@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import math
-import os
-import weakref
-from collections.abc import Mapping, Sequence
-from concurrent.futures import BrokenExecutor
-from types import TracebackType
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pebble import ProcessExpired
 
-from rl_detector.errors import ConfigError, DetectorError, SimulationError
+from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.physics.materials import material
 from rl_detector.simulators.geant4 import worker
 from rl_detector.simulators.geant4.checks import violation
 from rl_detector.simulators.geant4.geometry import Layer
-from rl_detector.simulators.geant4.physics_lists import (
-    DATA_FREE,
-    GEANT4_VERSIONS,
-    HADRON_LIMIT,
-    Physics,
-    choose,
-    require_geant4,
-)
-from rl_detector.simulators.geant4.pool import WorkerPool
+from rl_detector.simulators.geant4.physics_lists import DATA_FREE, HADRON_LIMIT, choose
+from rl_detector.simulators.geant4.workers import Workers, check_sizes, chunk_seeds, failure
 from rl_detector.simulators.stack import PARTICLES, Primaries, Stack
 
 MINIMUM_THICKNESS = 1e-6
 """Layers thinner than this (cm) are not built; their deposit is zero. Geant4's surface tolerance is 1e-10 cm."""
 
 
-class Geant4Simulator:
+class Geant4Simulator(Workers):
     """Stacks of flat layers in Geant4, in persistent worker processes.
 
     The same (stack, primaries, seed) gives the same deposits bit by bit on any worker, in any batch, for the same
@@ -51,8 +38,6 @@ class Geant4Simulator:
         chunk: events per task; also fixes the random numbers.
     """
 
-    name = "geant4"
-
     def __init__(  # one argument per line of the configuration
         self,
         physics_list: str = DATA_FREE,
@@ -63,32 +48,9 @@ class Geant4Simulator:
         timeout_per_gev: float = 0.5,
         chunk: int = 25,
     ) -> None:
-        self.workers = (os.cpu_count() or 1) if workers is None else workers
-        self.chunk, self.timeout, self.timeout_per_gev = chunk, timeout, timeout_per_gev
-        for label, value in (("workers", self.workers), ("chunk", chunk)):
-            if value < 1:
-                raise ConfigError(f"geant4: {label} must be at least 1, got {value}")
-        for label, size in (("cut", cut), ("width", width), ("timeout", timeout), ("timeout_per_gev", timeout_per_gev)):
-            if not 0 < size < math.inf:
-                raise ConfigError(f"geant4: {label} must be positive and finite, got {size}")
-        self._version = require_geant4()
-        self._settings = worker.Settings(choose(physics_list), cut, width)
-        self._pool: WorkerPool | None = None
-        self._finalizer: Any = None
-
-    @property
-    def physics(self) -> Physics:
-        """The physics list in use."""
-        return self._settings.physics
-
-    def describe(self) -> Mapping[str, str]:
-        """Facts that every result must state."""
-        return {
-            "simulator": self.name,
-            "version": f"Geant4 {GEANT4_VERSIONS.get(self._version, 'unknown')} (geant4_pybind {self._version})",
-            "physics_list": self.physics.label,
-            "cut": f"{self._settings.cut} mm",
-        }
+        check_sizes(cut=cut, width=width, timeout=timeout, timeout_per_gev=timeout_per_gev)
+        super().__init__(workers, chunk, worker.Settings(choose(physics_list), cut, width))
+        self.timeout, self.timeout_per_gev = timeout, timeout_per_gev
 
     def deposits(
         self, stacks: Sequence[Stack], primaries: Sequence[Primaries], seeds: Sequence[int]
@@ -102,20 +64,6 @@ class Geant4Simulator:
             for index, (stack, sent, chunks) in enumerate(zip(stacks, primaries, jobs, strict=True))
         ]
 
-    def close(self) -> None:
-        """End the workers; the next call of `deposits` starts new ones."""
-        if self._finalizer is not None:
-            self._finalizer()
-        self._pool = self._finalizer = None
-
-    def __enter__(self) -> Geant4Simulator:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _chunks(self, stack: Stack, primaries: Primaries, seed: int) -> list[worker.Chunk]:
         _check_primaries(primaries)
         if self.physics.name == DATA_FREE:
@@ -128,7 +76,7 @@ class Geant4Simulator:
         if not layers:
             return []
         starts = range(0, len(primaries), self.chunk)
-        return [self._chunk(layers, stack, primaries, start, _seeds(seed, k)) for k, start in enumerate(starts)]
+        return [self._chunk(layers, stack, primaries, start, chunk_seeds(seed, k)) for k, start in enumerate(starts)]
 
     def _chunk(
         self, layers: tuple[Layer, ...], stack: Stack, primaries: Primaries, start: int, seeds: tuple[int, ...]
@@ -137,24 +85,6 @@ class Geant4Simulator:
         energies = tuple(map(float, primaries.energies[events]))
         limit = self.timeout + self.timeout_per_gev * sum(energies)
         return worker.Chunk(layers, len(stack.materials), primaries.particles[events], energies, seeds, limit)
-
-    def _run(self, chunks: Sequence[worker.Chunk]) -> list[Any]:
-        if not chunks:
-            return []
-        try:
-            return self._ready_pool().run(
-                worker.run_chunk, [(self._settings, chunk) for chunk in chunks], [chunk.limit for chunk in chunks]
-            )
-        except BaseException:
-            self.close()
-            raise
-
-    def _ready_pool(self) -> WorkerPool:
-        if self._pool is None or not self._pool.usable:
-            self.close()
-            self._pool = WorkerPool(self.workers, worker.start)
-            self._finalizer = weakref.finalize(self, self._pool.stop)
-        return self._pool
 
     def _assemble(
         self,
@@ -167,30 +97,11 @@ class Geant4Simulator:
         where = f"stack {index} ({len(stack.materials)} layers, {stack.length:.4g} cm, {len(primaries)} events)"
         deposits = np.zeros((len(primaries), len(stack.materials)))
         for number, (chunk, result) in enumerate(zip(chunks, results, strict=True)):
-            problem = _problem(result, chunk)
+            problem = failure(result, chunk.limit) or violation(result, chunk)
             if problem is not None:
                 return SimulationError(f"geant4: {where}, chunk {number + 1} of {len(chunks)}: {problem}")
             deposits[number * self.chunk : number * self.chunk + len(chunk.particles)] = result
         return deposits
-
-
-def _problem(result: Any, chunk: worker.Chunk) -> str | None:
-    """What is wrong with the outcome of a chunk; None if nothing.
-
-    Raises:
-        DetectorError: the worker could not start at all, which no other stack would survive either.
-    """
-    if isinstance(result, DetectorError) and not isinstance(result, SimulationError):
-        raise result
-    if isinstance(result, ProcessExpired):
-        return f"the worker process died with exit code {result.exitcode}"
-    if isinstance(result, TimeoutError):
-        return f"no result within {chunk.limit:.0f} s ({result.args[0] if result.args else 'timeout'})"
-    if isinstance(result, BrokenExecutor):
-        return "all worker processes ended before they took the task; does `import rl_detector` work in a fresh python?"
-    if isinstance(result, BaseException):
-        return f"{type(result).__name__}: {result}"
-    return violation(result, chunk)
 
 
 def _check_primaries(primaries: Primaries) -> None:
@@ -214,9 +125,3 @@ def _check_data_free(stack: Stack, primaries: Primaries) -> None:
     raise ConfigError(
         f"geant4: physics_list={DATA_FREE} simulates {problem}; use physics_list=FTFP_BERT with its data sets"
     )
-
-
-def _seeds(seed: int, chunk: int) -> tuple[int, ...]:
-    """Four positive 31-bit seeds of Geant4's MixMax engine; 0 is not allowed."""
-    state = np.random.SeedSequence(seed, spawn_key=(chunk,)).generate_state(4)
-    return tuple(int(word >> 1) + 1 for word in state)

@@ -102,6 +102,11 @@ def integer(value: int) -> tuple[Any, int]:
     return ctypes.c_int, value
 
 
+def truth(value: bool) -> tuple[Any, bool]:
+    """An argument of C++ type bool."""
+    return ctypes.c_bool, value
+
+
 def real(value: float) -> tuple[Any, float]:
     """An argument of C++ type double."""
     return ctypes.c_double, value

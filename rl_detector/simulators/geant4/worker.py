@@ -15,14 +15,12 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Protocol
 
 from rl_detector.errors import SimulationError
 from rl_detector.simulators.geant4 import data_free
-from rl_detector.simulators.geant4.geometry import Layer, Setup
+from rl_detector.simulators.geant4.callbacks import Setup
+from rl_detector.simulators.geant4.geometry import Layer, StackSetup
 from rl_detector.simulators.geant4.physics_lists import DATA_FREE, DATA_SETS, Physics
 
 _PARENT_CHECK = 0.5
@@ -32,9 +30,48 @@ _PATIENCE = 2.0
 """A worker ends itself after this many times its time limit, in case nobody is left to end it."""
 
 
+class AnySettings(Protocol):
+    """What a worker is built for."""
+
+    @property
+    def physics(self) -> Physics:
+        """List and data sets."""
+        ...
+
+    @property
+    def cut(self) -> float:
+        """Production cut in mm."""
+        ...
+
+    @property
+    def limited(self) -> bool:
+        """Whether the limits of volumes on steps and energies are obeyed by all particles."""
+        ...
+
+    def setup(self, g4: Any) -> Setup:
+        """Geometry and readout; `g4` is the module geant4_pybind."""
+        ...
+
+
+class AnyChunk(Protocol):
+    """Some events of one geometry."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Four positive 31-bit numbers."""
+        ...
+
+    @property
+    def limit(self) -> float:
+        """Seconds that the parent waits."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
 @dataclass(frozen=True)
 class Settings:
-    """What a worker is built for.
+    """What a worker for stacks is built for.
 
     Attributes:
         physics: list and data sets.
@@ -45,6 +82,11 @@ class Settings:
     physics: Physics
     cut: float
     width: float
+    limited = False
+
+    def setup(self, g4: Any) -> Setup:
+        """Geometry and readout; `g4` is the module geant4_pybind."""
+        return StackSetup(g4, self.width)
 
 
 @dataclass(frozen=True)
@@ -66,6 +108,9 @@ class Chunk:
     seeds: tuple[int, ...]
     limit: float
 
+    def __len__(self) -> int:
+        return len(self.particles)
+
 
 _machine: _Machine | None = None
 _failure: Exception | None = None
@@ -80,15 +125,15 @@ def start() -> None:
     threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
 
 
-def run_chunk(settings: Settings, chunk: Chunk) -> NDArray[np.float64]:
-    """Energy deposits in GeV, [events, layers]; runs in the worker."""
+def run_chunk(settings: AnySettings, chunk: AnyChunk) -> Any:
+    """What the setup reads, such as deposits in GeV [events, layers]; runs in the worker."""
     signal.alarm(math.ceil(_PATIENCE * chunk.limit))
-    deposits = _ready(settings).run(chunk)
+    result = _ready(settings).run(chunk)
     signal.alarm(0)
-    return deposits
+    return result
 
 
-def _ready(settings: Settings) -> _Machine:
+def _ready(settings: AnySettings) -> _Machine:
     """The machine of this process; a second attempt after a failed start would abort it, so the error is kept."""
     global _machine, _failure
     if _failure is not None:
@@ -111,34 +156,32 @@ def _follow(parent: int) -> None:
 class _Machine:
     """Run manager, physics and the geometry of the last chunk."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: AnySettings) -> None:
         _prepare_environment(settings.physics)
         import geant4_pybind as g4  # type: ignore[import-not-found]
 
-        self.setup = Setup(g4, settings.width)
+        self.setup = settings.setup(g4)
         self.manager = g4.G4RunManager()
         self.interface = g4.G4UImanager.GetUIpointer()
         self.random = g4.G4Random
         self.g4 = g4
         self.settings = settings
-        self.physics = _physics_list(g4, settings.physics.name)
+        self.physics = _physics_list(g4, settings.physics.name, settings.limited)
+        if settings.limited:
+            self.limits = g4.G4StepLimiterPhysics()
+            self.limits.SetApplyToAll(True)
+            self.physics.RegisterPhysics(self.limits)
         self._initialize()
 
-    def run(self, chunk: Chunk) -> NDArray[np.float64]:
+    def run(self, chunk: AnyChunk) -> Any:
         """Simulate the events of one chunk."""
-        self._build(chunk.layers)
+        if self.setup.place(chunk):
+            self.interface.ApplyCommand("/run/reinitializeGeometry true")
+            self.manager.Initialize()
         self.random.setTheSeeds([*chunk.seeds, 0], len(chunk.seeds))  # the list must end with 0
-        deposits = np.zeros((len(chunk.particles), chunk.columns))
-        self.setup.shoot(chunk.particles, chunk.energies, deposits)
-        self.manager.BeamOn(len(chunk.particles))
-        return deposits
-
-    def _build(self, layers: tuple[Layer, ...]) -> None:
-        if layers == self.setup.layers:
-            return
-        self.setup.layers = layers
-        self.interface.ApplyCommand("/run/reinitializeGeometry true")
-        self.manager.Initialize()
+        result = self.setup.shoot(chunk)
+        self.manager.BeamOn(len(chunk))
+        return result
 
     def _initialize(self) -> None:
         for topic in ("run", "event", "tracking", "process", "process/em", "process/had"):
@@ -169,13 +212,13 @@ def _prepare_environment(physics: Physics) -> None:
     os.environ.update(physics.data)
 
 
-def _physics_list(g4: Any, name: str) -> Any:
+def _physics_list(g4: Any, name: str, tracks: bool) -> Any:
     parameters = g4.G4EmParameters.Instance()
     parameters.SetVerbose(0)
     parameters.SetWorkerVerbose(0)
     parameters.SetIsPrintedFlag(True)
     if name == DATA_FREE:
-        return data_free.physics_list(g4)
+        return data_free.physics_list(g4, tracks)
     factory = g4.G4PhysListFactory()
     factory.SetVerbose(0)
     return factory.GetReferencePhysList(name)
