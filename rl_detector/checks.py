@@ -197,6 +197,20 @@ def check_env(env: gym.Env[Any, Any], seed: int = 0) -> None:
     require(
         rewards != [step[1] for step in _episode(env, actions, seed + 1)], "other rewards with another seed", rewards
     )
+    if "action_mask" in env.reset(seed=seed)[1]:
+        _check_masks(env, seed)
+
+
+def _check_masks(env: gym.Env[Any, Any], seed: int, episodes: int = 5) -> None:
+    """What the masks of an environment allow is carried out and not replaced by something else."""
+    for number in range(episodes):
+        _, info = env.reset(seed=seed + number)
+        ended = False
+        while not ended:
+            mask = info["action_mask"]
+            _, _, terminated, truncated, info = env.step(env.action_space.sample(mask=mask))
+            require("replaced" not in info, f"what is allowed by its mask to be carried out, {mask}", info)
+            ended = terminated or truncated
 
 
 def _check_gymnasium(env: gym.Env[Any, Any]) -> None:
@@ -215,6 +229,7 @@ def _episode(env: gym.Env[Any, Any], actions: list[Any], seed: int) -> list[tupl
         if len(actions) < len(steps):
             actions.append(env.action_space.sample())
         observation, reward, terminated, truncated, info = env.step(actions[len(steps) - 1])
+        require(math.isfinite(reward), "a finite reward in every step", reward)
         steps.append((_plain(observation), float(reward), terminated, truncated))
     _check_end(steps[-1], info)
     return steps

@@ -5,7 +5,8 @@ Another package announces its environments with the entry-point group `rl_detect
     [project.entry-points."rl_detector.envs"]
     my_detector = "my_package.detector:my_problem"
 
-which makes `gym.make("rl_detector/MyDetector-v0")` and `rl-detector train env=my_detector` work.
+which makes `gym.make("rl_detector/MyDetector-v0")` and `rl-detector train env=my_detector` work, and, where its space
+has one Repeated component, `gym.make("rl_detector/MyDetectorBuilder-v0")`, which builds designs piece by piece.
 """
 
 from __future__ import annotations
@@ -42,7 +43,16 @@ class Registration:
     @property
     def id(self) -> str:
         """The Gymnasium id, for example rl_detector/Calorimeter-v0."""
-        return f"{NAMESPACE}/{''.join(part.capitalize() for part in self.name.split('_'))}-v{self.version}"
+        return self._id("")
+
+    @property
+    def builder_id(self) -> str:
+        """The Gymnasium id of building piece by piece, for example rl_detector/SpectrometerBuilder-v0."""
+        return self._id("Builder")
+
+    def _id(self, suffix: str) -> str:
+        stem = "".join(part.capitalize() for part in self.name.split("_"))
+        return f"{NAMESPACE}/{stem}{suffix}-v{self.version}"
 
 
 _NAME = "[a-z][a-z0-9]*(_[a-z][a-z0-9]*)*"
@@ -74,18 +84,25 @@ def register(name: str, factory: str | Callable[..., Any], version: int = 0) -> 
     if _REGISTERED.setdefault(name, registration) != registration:
         taken = _REGISTERED[name]
         raise ConfigError(f"{name!r} is already registered as {taken.id} with {taken.factory}; choose another name")
-    taken_by = gym.registry.get(registration.id)
-    if taken_by is not None and taken_by.kwargs.get("factory") != registration.factory:
-        del _REGISTERED[name]
-        raise ConfigError(f"the Gymnasium id {registration.id} is taken by another environment; choose another name")
-    if taken_by is None:
-        gym.register(
-            registration.id,
-            entry_point=f"{NAMESPACE}.env:make_env",
-            vector_entry_point=f"{NAMESPACE}.env:make_vector_env",
-            kwargs={"factory": registration.factory},
-        )
+    _register_with_gymnasium(registration)
     return registration.id
+
+
+def _register_with_gymnasium(registration: Registration) -> None:
+    """One id for whole designs, one for building them piece by piece, which needs a space with a Repeated."""
+    new = []
+    for wanted in (registration.id, registration.builder_id):
+        taken_by = gym.registry.get(wanted)
+        if taken_by is not None and taken_by.kwargs.get("factory") != registration.factory:
+            del _REGISTERED[registration.name]
+            raise ConfigError(f"the Gymnasium id {wanted} is taken by another environment; choose another name")
+        if taken_by is None:
+            new.append(wanted)
+    whole = {"entry_point": f"{NAMESPACE}.env:make_env", "vector_entry_point": f"{NAMESPACE}.env:make_vector_env"}
+    pieces = {"entry_point": f"{NAMESPACE}.builder:make_builder_env"}
+    for wanted in new:
+        points: dict[str, Any] = whole if wanted == registration.id else pieces
+        gym.register(wanted, kwargs={"factory": registration.factory}, **points)
 
 
 def registered() -> dict[str, Registration]:

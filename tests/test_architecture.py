@@ -55,9 +55,9 @@ def inside(*modules: str) -> tuple[str, ...]:
 
 LAYERS = [
     ("errors",),
-    ("parameters", "space"),
+    ("parameters", "space", "construction"),
     ("problem", "agent", "box"),
-    ("env", "evaluate", "ledger", "judge", "futures", "threads"),
+    ("env", "evaluate", "ledger", "judge", "futures", "threads", "building", "builder"),
     ("registry",),
     ("study", "validation"),
     ("in_flight", "asynchronous"),
@@ -81,7 +81,22 @@ def test_modules_import_downwards_only(level: int) -> None:
         (("simulators",), ("reach", "reconstruct", "envs", "agents", "agent", "env", "study", "cli")),
         (("reach", "reconstruct"), ("simulators", "envs", "agents", "agent", "env", "study", "cli")),
         (("envs",), ("agents", "agent", "env", "registry", "study", "launch", "cli")),
-        (("agents",), ("envs", "env", "problem", "simulators", "reach", "reconstruct", "physics", "study", "cli")),
+        (
+            ("agents",),
+            (
+                "envs",
+                "env",
+                "builder",
+                "building",
+                "problem",
+                "simulators",
+                "reach",
+                "reconstruct",
+                "physics",
+                "study",
+                "cli",
+            ),
+        ),
         (
             ("space", "problem", "env", "agent", "study", "ledger", "evaluate"),
             ("envs", "agents", "simulators", "reach"),
@@ -99,6 +114,7 @@ def test_packages_import_only_what_they_build_on(importers: tuple[str, ...], for
         ("wandb", ("tracking",)),
         ("geant4_pybind", ("simulators.geant4",)),
         ("stable_baselines3", ("wrappers", "agents.stable_baselines", "agents.ppo", "agents.sac")),
+        ("sb3_contrib", ("builder_wrappers",)),
         ("botorch", ("agents.gaussian_process", "agents.bayesian", "agents.turbo")),
         ("gpytorch", ("agents.gaussian_process",)),
         ("optuna", ("agents.tpe", "sweep_search")),

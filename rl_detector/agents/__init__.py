@@ -24,6 +24,7 @@ AGENTS: dict[str, str] = {
     "nsga2": "rl_detector.agents.nsga2:Nsga2",
     "l_gso": "rl_detector.agents.l_gso:LGso",
     "contextual_policy_gradient": "rl_detector.agents.contextual_policy_gradient:ContextualPolicyGradient",
+    "sequential_policy_gradient": "rl_detector.agents.sequential_policy_gradient:SequentialPolicyGradient",
 }
 """Name of every agent -> "module:Class"."""
 

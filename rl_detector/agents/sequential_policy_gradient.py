@@ -1,0 +1,249 @@
+"""Policy gradient that builds every design component by component.
+
+pi(a | s, xi) = product over steps of pi(a_t | s_t, xi): whether to stop, which choices, and the numbers of one component,
+given those before it (`sequential_policy.py`). As for one-shot design, (1) sample designs, (2) evaluate them, (3) find
+the advantage of every step, (4) ascend sum_i sum_t A_it grad ln pi(a_it | s_it). The advantages come from a critic that
+is linear in grad ln pi and fitted to the latest evaluations (`compatible.py`), whose weights are the natural gradient;
+its length is bounded by the divergence between the policy before and after the step.
+
+Some of every batch are designs that may be recommended: the likeliest design, and the best so far once more
+(`contenders.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from rl_detector.agent import Batch
+from rl_detector.agents.advantages import finite_rewards
+from rl_detector.agents.compatible import CompatibleCritic, normal_scores
+from rl_detector.agents.contenders import Contenders
+from rl_detector.agents.history import start_encoding
+from rl_detector.agents.sequential_policy import Parameters, SequentialPolicy
+from rl_detector.errors import ConfigError, SimulationError
+from rl_detector.space import Design, DesignSpace, Encoding, FloatArray
+from rl_detector.threads import one_thread
+
+GROUPS = {
+    "mean": ("mean", "coupling"),
+    "spread": ("log_sigma",),
+    "choices": ("logits", "stop"),
+    "network": ("token", "features", "shift", "last", "query", "key", "value"),
+}
+"""Group of the critic -> quantities of the policy."""
+
+CONTENDERS = 8
+"""One in so many proposals is a contender."""
+
+SIGMA_MAXIMUM = 1.0
+
+
+class SequentialPolicyGradient:
+    """Episodic natural actor-critic with an autoregressive policy.
+
+    Attributes:
+        space: the designs that can be proposed.
+
+    Args:
+        sigma, sigma_minimum: initial and smallest spread of the numbers in units of half the box.
+        departure: initial probability that a choice differs from the start's.
+        exploration: probability shared out among all choices, so that none dies.
+        rate: length of a step in units of the natural gradient of standardised rewards.
+        divergence: largest KL divergence of a step in nats, of whole designs.
+        memory: latest evaluations that the critic is fitted to.
+        hidden: units of the network; 0: no component sees those before it.
+    """
+
+    def __init__(
+        self,
+        space: DesignSpace,
+        seed: int,
+        start: Design | None = None,
+        *,
+        sigma: float = 0.2,
+        sigma_minimum: float = 0.002,
+        departure: float = 0.2,
+        exploration: float = 0.02,
+        rate: float = 1.0,
+        divergence: float = 1.0,
+        memory: int = 512,
+        hidden: int = 16,
+    ) -> None:
+        _check(sigma, sigma_minimum, departure, exploration, (rate, divergence), (memory, hidden))
+        self.space, self._rng = space, np.random.default_rng(seed)
+        self._start = start_encoding(space, start)
+        network = np.random.default_rng((seed, 1))
+        self.policy = SequentialPolicy(space, self._start, sigma, departure, hidden, exploration, network)
+        self._sigma_minimum, self._rate, self._divergence, self._memory = sigma_minimum, rate, divergence, memory
+        self._critic = CompatibleCritic.initial(tuple(GROUPS))
+        self._contenders = Contenders(len(space.continuous), len(space.discrete))
+        self._actions = Encoding(np.zeros((0, len(space.continuous))), np.zeros((0, len(space.discrete)), np.int64))
+        self._rewards, self._then, self._batch = np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.int64)
+        self._told, self._numbers = 0, {"kl": 0.0, "explained": 0.0}
+
+    def ask(self, observation: FloatArray, n: int) -> Encoding:
+        """(1) n designs, built component by component; some are contenders."""
+        with one_thread():
+            actions = self.policy.build(n, self._rng)
+            if not (some := n // CONTENDERS):
+                return actions
+            self._contenders.add(next(self.policy.build(1, None).rows()))
+            chosen = self._contenders.promising(some)
+        return Encoding(
+            *(np.concatenate([a, b[: n - len(a)]]) for a, b in zip(chosen, actions, strict=True))
+        )
+
+    def tell(self, batch: Batch) -> None:
+        """(3) and (4): fit the critic, one natural-gradient step; (2), the evaluation, came before."""
+        rewards = finite_rewards(batch)
+        if batch.revised is not None:
+            self._revise(batch.revised)
+        if not len(rewards):
+            return
+        with one_thread():
+            self._remember(batch, rewards)
+            if np.ptp(self._rewards) > 0:
+                self._update(len(rewards))
+        self._contenders.tell(batch, rewards)
+
+    def _revise(self, revised: FloatArray) -> None:
+        if revised.shape != (self._told,) or not np.isfinite(revised).all():
+            raise SimulationError(f"expected {self._told} finite revised rewards, got an array {revised.shape}")
+        self._rewards = np.asarray(revised, dtype=np.float64)[self._told - len(self._rewards) :]
+
+    def _remember(self, batch: Batch, rewards: FloatArray) -> None:
+        n, keep = len(rewards), slice(-max(self._memory, len(rewards)), None)
+        then = batch.log_probabilities
+        then = self.policy.log_probability(batch.actions) if then is None else then
+        self._actions = Encoding(
+            *(np.concatenate(both)[keep] for both in zip(self._actions, batch.actions, strict=True))
+        )
+        number = self._batch[-1] + 1 if len(self._batch) else 0
+        self._rewards = np.concatenate([self._rewards, rewards])[keep]
+        self._then = np.concatenate([self._then, then])[keep]
+        self._batch = np.concatenate([self._batch, np.full(n, number)])[keep]
+        self._told += n
+
+    def _update(self, newest: int) -> None:
+        """Fit the critic to what is remembered, seen from the present policy, and take a step."""
+        gradients, now = self.policy.gradients(self._actions)
+        scales = {name: _scale(value) for name, value in gradients.items()}
+        features = {name: (value * scales[name]).reshape(len(now), -1).numpy() for name, value in gradients.items()}
+        kernels, sizes = self._kernels(features, newest)
+        steps = 3 if len(now) <= 2 * newest else 1
+        alpha = self._critic.fit(kernels, normal_scores(self._rewards), self._noise(now), steps)
+        w: Parameters = {}
+        for group, quantities in GROUPS.items():
+            for name in (name for name in features if _quantity(name) in quantities):
+                weight = self._critic.strengths[group] / sizes[group] * (alpha @ features[name])
+                w[name] = torch.from_numpy(weight).reshape(gradients[name].shape[1:]) * scales[name]
+        advantages = sum(float(1) * (gradients[name] * w[name]).reshape(len(now), -1).sum(dim=1) for name in w)
+        recent = np.asarray(advantages)[-newest:]
+        self._step(w, recent)
+
+    def _step(self, w: Parameters, advantages: FloatArray) -> None:
+        """The step and its divergence E[(step . grad ln pi)^2] / 2, the quadratic form of the Fisher information."""
+        kl = 0.5 * self._rate**2 * float(np.mean(advantages**2))
+        length = self._rate * min(1.0, math.sqrt(self._divergence / max(kl, 1e-12)))
+        self.policy.move({name: length * value for name, value in w.items()}, self._sigma_minimum, SIGMA_MAXIMUM)
+        self._numbers = {"kl": min(kl, self._divergence), "explained": float(np.var(advantages))}
+
+    def _kernels(self, features: Mapping[str, FloatArray], newest: int) -> tuple[dict[str, FloatArray], dict[str, float]]:
+        """Fisher kernels of the groups, and the mean diagonals by which they are divided."""
+        kernels: dict[str, FloatArray] = {}
+        sizes: dict[str, float] = {}
+        for group, quantities in GROUPS.items():
+            own = [value for name, value in features.items() if _quantity(name) in quantities and value.shape[1]]
+            kernel = sum((value @ value.T for value in own), np.zeros(2 * [len(self._rewards)]))
+            sizes[group] = max(float(np.diag(kernel)[-newest:].mean()), 1e-9)
+            kernels[group] = kernel / sizes[group]
+        kernels["batch"] = (self._batch[:, None] == self._batch).astype(np.float64)
+        return kernels, sizes
+
+    def _noise(self, now: FloatArray) -> FloatArray:
+        """Relative variances [n]: what the present policy would hardly propose says little about its gradient."""
+        decisions = math.sqrt(len(self.space.continuous) + len(self.space.discrete))
+        distance = np.maximum(self._then - now, 0) / decisions
+        return np.exp(np.minimum(2 * distance, 12))
+
+    def log_probability(self, actions: Encoding) -> FloatArray:
+        """ln pi(a) of each action under the present policy, [designs]."""
+        return self.policy.log_probability(actions)
+
+    def recommend(self, observation: FloatArray) -> Encoding:
+        """The contender with the largest lower bound; before any was evaluated, the start or the likeliest design."""
+        best = self._contenders.best()
+        if best is not None:
+            return best
+        return next(self.policy.build(1, None).rows()) if self._told else self._start
+
+    def metrics(self) -> Mapping[str, float]:
+        """What to plot.
+
+        sigma: mean spread of the numbers (0 without numbers). contenders: designs that may be recommended. kl, explained:
+        divergence of the latest step, and the variance of the advantages in units of the standardised rewards.
+        noise: share of the rewards' variance that the critic takes for noise.
+        """
+        sigmas = [value.exp().reshape(-1) for name, value in self.policy.parameters.items() if "log_sigma" in name]
+        spread = torch.cat(sigmas)
+        sigma = float(spread.mean()) if len(spread) else 0.0
+        noise = self._critic.strengths["noise"]
+        return {"sigma": sigma, "contenders": float(len(self._contenders)), "noise": noise, **self._numbers}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Policy, critic, contenders, memory and random generator."""
+        arrays = (*self._actions, self._rewards, self._then, self._batch)
+        return {
+            "policy": {name: value.clone() for name, value in self.policy.parameters.items()},
+            "critic": dict(self._critic.strengths),
+            "contenders": self._contenders.state_dict(),
+            "memory": [torch.from_numpy(array.copy()) for array in arrays],
+            "told": self._told,
+            "numbers": dict(self._numbers),
+            "rng": self._rng.bit_generator.state,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        self.policy.parameters = {name: value.clone() for name, value in state["policy"].items()}
+        self._critic.strengths = dict(state["critic"])
+        self._contenders.load_state_dict(state["contenders"])
+        continuous, discrete, *rest = (array.numpy().copy() for array in state["memory"])
+        self._actions = Encoding(continuous, discrete)
+        self._rewards, self._then, self._batch = rest
+        self._told, self._numbers = state["told"], dict(state["numbers"])
+        self._rng.bit_generator.state = state["rng"]
+
+
+def _quantity(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _scale(gradients: torch.Tensor) -> torch.Tensor:
+    """One over the root mean square of every component of grad ln pi: about the units of the natural gradient."""
+    if not gradients.numel():
+        return torch.ones(gradients.shape[1:], dtype=torch.float64)
+    square = gradients.square().mean(dim=0)
+    return 1 / (square + 1e-3 * square.max() + 1e-12).sqrt()
+
+
+def _check(
+    sigma: float,
+    sigma_minimum: float,
+    departure: float,
+    exploration: float,
+    lengths: tuple[float, float],
+    sizes: tuple[int, int],
+) -> None:
+    sound = 0 < sigma_minimum <= sigma <= SIGMA_MAXIMUM and 0 < departure < 1 and 0 <= exploration < 1
+    if not (sound and min(lengths) > 0 and sizes[0] >= 2 and sizes[1] >= 1):
+        raise ConfigError(
+            "sequential_policy_gradient needs 0 < sigma_minimum <= sigma <= 1, 0 < departure < 1, 0 <= exploration < 1, "
+            f"rate and divergence > 0, memory >= 2 and hidden >= 1, got {sigma=}, {sigma_minimum=}, {departure=}, "
+            f"{exploration=}, rate={lengths[0]}, divergence={lengths[1]}, memory={sizes[0]}, hidden={sizes[1]}"
+        )
