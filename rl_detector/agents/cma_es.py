@@ -9,6 +9,7 @@ from typing import Any
 import cma  # type: ignore[import-untyped]
 import numpy as np
 import torch
+from cma.sigma_adaptation import CMAAdaptSigmaCSA  # type: ignore[import-untyped]
 
 from rl_detector.agent import Batch
 from rl_detector.agents.advantages import finite_rewards
@@ -185,6 +186,7 @@ def _strategy(centre: FloatArray, sigma: float, n: int, factor: float, seed: int
     options = {
         "popsize": round(factor * max(n, 4 + int(3 * math.log(len(centre))))),
         "bounds": [-1, 1],
+        "AdaptSigma": CMAAdaptSigmaCSA,  # beyond 300 coordinates the default needs asks of whole populations
         "randn": lambda *shape: rng.standard_normal(shape),
         "seed": math.nan,
         "verbose": -9,

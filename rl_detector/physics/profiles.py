@@ -1,0 +1,85 @@
+"""Longitudinal shower profiles in one material, event by event; arrays are [events] unless stated.
+
+Electromagnetic: dE/dt = E beta (beta t)^(alpha - 1) e^(-beta t) / Gamma(alpha) with t in radiation lengths (Longo and
+Sestili, NIM 128 (1975) 283), alpha and the depth T = (alpha - 1) / beta of the maximum fluctuating together
+(Grindhammer and Peters, hep-ex/0001020, appendix A.1: homogeneous media, individual showers).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from rl_detector.physics.showers import FloatArray
+
+PAIR = -0.5
+"""Mean of ln(share) over the two particles of a photon's pair, weighted by the share, for shares even in [0, 1]."""
+
+_LEAST_LOG = 2.5
+_LEAST_ALPHA = 1.2
+"""Below these (an energy of 12 Ec) the fits of the individual showers do not hold."""
+
+
+def shower_shape(log_energy: FloatArray, z: float, normal: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Parameters alpha and beta (per radiation length) of individual electron showers.
+
+    ln T has mean ln(ln y - 0.812) and width 1 / (-1.4 + 1.26 ln y); ln alpha has mean
+    ln(0.81 + (0.458 + 2.26 / Z) ln y) and width 1 / (-0.58 + 0.86 ln y); their correlation is 0.705 - 0.023 ln y.
+
+    Args:
+        log_energy: ln y, y = energy / critical energy; add `PAIR` for a shower that begins with a photon's pair.
+        z: atomic number.
+        normal: standard normal numbers, [2, events].
+    """
+    log_y = np.maximum(log_energy, _LEAST_LOG)
+    correlation = 0.705 - 0.023 * log_y
+    second = correlation * normal[0] + np.sqrt(1 - correlation**2) * normal[1]
+    maximum = (log_y - 0.812) * np.exp(normal[0] / (1.26 * log_y - 1.4))
+    alpha = (0.81 + (0.458 + 2.26 / z) * log_y) * np.exp(second / (0.86 * log_y - 0.58))
+    alpha = np.maximum(alpha, _LEAST_ALPHA)
+    return alpha, (alpha - 1) / maximum
+
+
+def _log_gamma(alpha: FloatArray) -> FloatArray:
+    return np.array([math.lgamma(value) for value in alpha])
+
+
+def gamma_density(depth: Any, alpha: FloatArray, beta: FloatArray) -> Any:
+    """beta (beta t)^(alpha - 1) e^(-beta t) / Gamma(alpha), 0 for t <= 0, in the precision of `depth` [..., events]."""
+    kind = depth.dtype
+    power, rate = (alpha - 1).astype(kind), beta.astype(kind)
+    constant = (alpha * np.log(beta) - _log_gamma(alpha)).astype(kind)
+    inside = np.maximum(depth, kind.type(1e-6))
+    density = np.exp(power * np.log(inside) - rate * inside + constant)
+    return np.where(depth > 0, density, kind.type(0))
+
+
+def electromagnetic_fraction(energy: FloatArray, scale: float = 1.0, power: float = 0.82) -> FloatArray:
+    """Mean share of a pion's energy that becomes neutral pions, 1 - (E / E0)^(k - 1), 0 below E0.
+
+    Gabriel et al., NIM A 338 (1994) 336; `scale` is E0 in GeV, `power` is k.
+    """
+    fraction: FloatArray = 1 - np.maximum(energy / scale, 1.0) ** (power - 1)
+    return fraction
+
+
+def straggling(thickness: float, density: float, z_over_a: float, mip_loss: float) -> float:
+    """Relative variance of the energy that a fast particle leaves in a thin layer, secondaries that leave it excluded.
+
+    Var = xi T_c / mean^2 (Bohr, cut off), xi = 0.1535 MeV cm2/g * Z/A * x the coefficient of Landau's theory for a
+    charge at the speed of light, and T_c the energy of an electron whose range is the thickness:
+    0.412 T^(1.265 - 0.0954 ln T) g/cm2 with T in MeV (Katz and Penfold, Rev. Mod. Phys. 24 (1952) 28).
+
+    Args:
+        thickness: cm.
+        density: g/cm3.
+        z_over_a: of the material.
+        mip_loss: GeV/cm.
+    """
+    depth = thickness * density
+    energies = np.geomspace(0.01, 2.5, 2000)
+    ranges = 0.412 * energies ** (1.265 - 0.0954 * np.log(energies))
+    cut = float(np.interp(depth, ranges, energies))
+    return float(0.1535 * z_over_a * depth * cut / (1000 * mip_loss * thickness) ** 2)
