@@ -11,7 +11,7 @@ muons, scattered alike, for all designs.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -29,13 +29,16 @@ from rl_detector.envs.muon_tomography_furnace import (
     sample_muons,
     scatter,
 )
+from rl_detector.envs.muon_tomography_hall import STEP, THRESHOLD, scattered
 from rl_detector.envs.muon_tomography_panels import Panels, Technology, measured_tracks
 from rl_detector.envs.muon_tomography_reach import MINIMUM_EVENTS, FillHeightReach
-from rl_detector.errors import ConfigError
+from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.parameters import Atom, Categorical, Continuous
 from rl_detector.physics.closest_approach import Tracks, closest_approach, vertex_height_error
 from rl_detector.problem import DesignProblem
-from rl_detector.space import Design, DesignSpace, FloatArray, Repeated
+from rl_detector.simulators.hall import Tracker
+from rl_detector.simulators.trackers import tracker_of
+from rl_detector.space import Design, DesignSpace, FloatArray, IntArray, Repeated
 from rl_detector.terms import Component, Constraint, Cost, Readout
 
 SIDES = ("upper", "lower")
@@ -60,6 +63,9 @@ EDGE = 0.1
 
 BLOCK = 4096
 """Muons that are simulated together, a multiple of the number of fill heights; another one gives other events."""
+
+POSITIVE = 0.56
+"""Share of positive muons at sea level (PDG 2024, "Cosmic rays": charge ratio 1.25 to 1.30)."""
 
 NOTHING = np.array([0.0, 1.0, 0.0])
 """Signals of a muon without a vertex in the furnace: height and its error in m, acceptance."""
@@ -138,26 +144,42 @@ class TomographySimulator:
     Attributes:
         budget: what is spent exactly, see `built`; None: spans are as they are.
         smoothness: of the panels' edges, 0: sharp, see `nearness`.
+        tracker: follows the muons through the furnace; None: fast scattering without loss of energy.
     """
 
     budget: float | None = BUDGET
     smoothness: float = 0.0
+    tracker: Tracker | None = None
 
     def simulate(self, design: Design, events: int, seed: int) -> Readout:
         """Readout of one design: truth `height` [events] in m; signals z, its error (m) and acceptance [events, 3]."""
-        return self.simulate_batch([design], events, [seed])[0]
+        readout = self.simulate_batch([design], events, [seed])[0]
+        if isinstance(readout, SimulationError):
+            raise readout
+        return readout
 
-    def simulate_batch(self, designs: Sequence[Design], events: int, seeds: Sequence[int]) -> list[Readout]:
+    def simulate_batch(
+        self, designs: Sequence[Design], events: int, seeds: Sequence[int]
+    ) -> list[Readout | SimulationError]:
         """Readouts of many designs; those with equal seeds share the muons."""
         layouts = [built(design, self.budget) for design in designs]
-        signals = np.empty((len(designs), events, 3))
+        readouts: dict[int, Readout | SimulationError] = {}
         for seed in dict.fromkeys(seeds):
             chosen = [i for i, other in enumerate(seeds) if other == seed]
-            for first in range(0, events, BLOCK):
-                last = min(first + BLOCK, events)
-                draws = _Draws.of(seed, first // BLOCK, last - first)
-                for i in chosen:
-                    signals[i, first:last] = self._vertices(layouts[i], draws)
+            try:
+                found: Sequence[Readout | SimulationError] = self._readouts([layouts[i] for i in chosen], events, seed)
+            except SimulationError as error:
+                found = [error] * len(chosen)
+            readouts.update(zip(chosen, found, strict=True))
+        return [readouts[i] for i in range(len(designs))]
+
+    def _readouts(self, layouts: Sequence[Design], events: int, seed: int) -> list[Readout]:
+        signals = np.empty((len(layouts), events, 3))
+        for first in range(0, events, BLOCK):
+            last = min(first + BLOCK, events)
+            draws = _Draws.of(seed, first // BLOCK, last - first, self.tracker)
+            for row, layout in zip(signals, layouts, strict=True):
+                row[first:last] = self._vertices(layout, draws)
         truth = np.resize(FILL_HEIGHTS, events)
         return [Readout({"height": truth}, each) for each in signals]
 
@@ -178,7 +200,8 @@ class TomographySimulator:
         """What is simulated."""
         edges = "sharp" if self.smoothness == 0 else f"smooth, {self.smoothness:g}"
         spent = "as designed" if self.budget is None else f"scaled to {self.budget:g} units"
-        return {"simulator": "muons in a ladle furnace", "edges of panels": edges, "panels": spent}
+        facts = {"simulator": "muons in a ladle furnace", "edges of panels": edges, "panels": spent}
+        return facts if self.tracker is None else {**facts, **self.tracker.describe()}
 
 
 def _reconstruct(above: Tracks, below: Tracks) -> FloatArray:
@@ -210,17 +233,29 @@ class _Draws:
     luck: FloatArray
 
     @staticmethod
-    def of(seed: int, block: int, muons: int) -> _Draws:
+    def of(seed: int, block: int, muons: int, tracker: Tracker | None = None) -> _Draws:
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(block,)))
         incoming = sample_muons(rng, muons)
         fills = np.resize(np.arange(len(FILL_HEIGHTS)), muons)
-        scattered, down = scatter(incoming, fills, rng.standard_normal((2, 2, muons)))
+        normals = rng.standard_normal((2, 2, muons))
+        outgoing, down = _outgoing(tracker, incoming, fills, normals, (seed, block))
         errors = rng.standard_normal((len(SIDES), 2, PANELS, muons))
-        return _Draws(incoming, scattered, down, errors, rng.random((len(SIDES), PANELS, muons)))
+        return _Draws(incoming, outgoing, down, errors, rng.random((len(SIDES), PANELS, muons)))
 
     def noise(self, side: int) -> tuple[FloatArray, FloatArray]:
         """Errors and luck of the hits above (0) or below (1)."""
         return self.errors[side], self.luck[side]
+
+
+def _outgoing(
+    tracker: Tracker | None, muons: Muons, fills: IntArray, normals: FloatArray, place: tuple[int, int]
+) -> tuple[Rays, BoolArray]:
+    """What comes out of the furnace; for a tracker, from random numbers of its own for (seed, block)."""
+    if tracker is None:
+        return scatter(muons, fills, normals)
+    rng = np.random.default_rng(np.random.SeedSequence(place[0], spawn_key=(place[1], 1)))
+    charge = np.where(rng.random(len(fills)) < POSITIVE, 1.0, -1.0)
+    return scattered(tracker, muons, fills, charge, int(rng.integers(2**32)))
 
 
 def components(layout: Design) -> list[Component]:
@@ -242,10 +277,11 @@ def muon_tomography(
     smoothness: float = 0.0,
     cost_weight: float = 0.0,
     penalty_weight: float = 5.0,
+    simulator: str | Mapping[str, Any] = "fast",
 ) -> DesignProblem:
     """The panels around a ladle furnace as a design problem.
 
-    The zero of the reach is the metric of the published start with the same settings. Thousands of events per design
+    The zero of the reach is the metric of the published start with the same settings, in the fast simulator. Thousands of events per design
     are sensible: 4000 give an error of the reach of about 0.1.
 
     Args:
@@ -257,11 +293,13 @@ def muon_tomography(
         smoothness: of the edges of panels; 0: sharp, 1 to 0.1: the training model of TomOpt.
         cost_weight: reach that spending the whole budget must buy.
         penalty_weight: reach per relative excess over the budget.
+        simulator: "fast", or "geant4" for muons in Geant4, with their loss of energy, or one of them with settings.
     """
     _check(budget, muons_per_volume, smoothness)
     spent = budget if fixed_budget else None
     layouts = baselines(technologies)
-    simulator = TomographySimulator(spent, smoothness)
+    fast = TomographySimulator(spent, smoothness)
+    tracker = tracker_of("muon_tomography", simulator, step=STEP, threshold=THRESHOLD)
 
     def amount(layout: Design) -> float:
         return price(built(layout, spent))
@@ -269,8 +307,8 @@ def muon_tomography(
     return DesignProblem(
         name="muon_tomography",
         space=space(technologies),
-        simulator=simulator,
-        reach=FillHeightReach(_reference(simulator, muons_per_volume), muons_per_volume),
+        simulator=replace(fast, tracker=tracker),
+        reach=FillHeightReach(_reference(fast, muons_per_volume), muons_per_volume),
         costs=(Cost("panels", "units", BUDGET, amount),),
         constraints=(Constraint("budget", "units", budget, amount),),
         baselines=layouts,

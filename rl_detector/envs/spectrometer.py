@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rl_detector.envs.spectrometer_hall import STEP, THRESHOLD, TrackedSpectrometer
 from rl_detector.envs.spectrometer_tracking import MINIMUM_HITS, Spectrometer, Stations, TrackBeam
-from rl_detector.errors import ConfigError
+from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.parameters import Categorical, Continuous
 from rl_detector.physics.materials import material
 from rl_detector.physics.tracks import Dipole
 from rl_detector.problem import DesignProblem
+from rl_detector.simulators.trackers import tracker_of
 from rl_detector.space import Design, DesignSpace, FloatArray, Repeated
 from rl_detector.terms import Component, Constraint, Cost, Measurement, Readout
 
@@ -193,16 +195,21 @@ class SpectrometerSimulator:
     """Tracks and their fitted momenta for designs of this space.
 
     Attributes:
-        spectrometer: magnet, gas, aperture and beam.
+        spectrometer: magnet, gas, aperture and beam, with fast tracks or tracks from another simulator.
     """
 
-    spectrometer: Spectrometer
+    spectrometer: Spectrometer | TrackedSpectrometer
 
     def simulate(self, design: Design, events: int, seed: int) -> Readout:
         """Readout of one design: truth `kappa` = q / p, signals fitted kappa, its error [1/GeV], number of hits."""
-        return self.simulate_batch([design], events, [seed])[0]
+        readout = self.simulate_batch([design], events, [seed])[0]
+        if isinstance(readout, SimulationError):
+            raise readout
+        return readout
 
-    def simulate_batch(self, designs: Sequence[Design], events: int, seeds: Sequence[int]) -> list[Readout]:
+    def simulate_batch(
+        self, designs: Sequence[Design], events: int, seeds: Sequence[int]
+    ) -> Sequence[Readout | SimulationError]:
         """Readouts of many designs; equal seeds share tracks and random numbers."""
         return self.spectrometer.readouts([stations_of(layout) for layout in designs], events, seeds)
 
@@ -265,8 +272,11 @@ def spectrometer(
     gas: str = "helium",
     cost_weight: float = 0.05,
     penalty_weight: float = 5.0,
+    simulator: str | Mapping[str, Any] = "fast",
 ) -> DesignProblem:
     """The spectrometer as a design problem: at most the channels of the equidistant baseline, at most 4 m.
+
+    The zero of the reach is the metric of that baseline in the fast simulator, whatever simulator is used.
 
     Args:
         stations: number of stations of the baseline, and the most that can be built.
@@ -276,6 +286,7 @@ def spectrometer(
         gas: what fills the gaps: vacuum, helium or air.
         cost_weight: reach that the baseline's price must buy.
         penalty_weight: reach per relative violation of a limit.
+        simulator: "fast", or "geant4" for tracks in Geant4, or one of them with settings.
 
     Raises:
         ConfigError: an impossible setting.
@@ -289,12 +300,13 @@ def spectrometer(
     magnet = Dipole(field, MAGNET_START / 100, MAGNET_LENGTH / 100)
     beam = TrackBeam(momentum_low, momentum_high, pion_fraction)
     layouts = baselines(stations)
-    simulator = SpectrometerSimulator(Spectrometer(magnet, GASES[gas], WIDTH / 100, beam))
+    fast = Spectrometer(magnet, GASES[gas], WIDTH / 100, beam)
+    tracker = tracker_of("the spectrometer", simulator, step=STEP, threshold=THRESHOLD)
     start = layouts["equidistant"]
     problem = DesignProblem(
         name="spectrometer",
         space=space(stations),
-        simulator=simulator,
+        simulator=SpectrometerSimulator(fast if tracker is None else TrackedSpectrometer(fast, tracker, gas)),
         reach=MomentumReach(1.0),
         costs=(Cost("price", "EUR", price(start), price),),
         constraints=(Constraint("channels", "channels", channels(start), channels),),
@@ -311,7 +323,7 @@ def spectrometer(
         metric="mean relative error of the momentum",
         minimum_events=MINIMUM_EVENTS,
     )
-    return replace(problem, reach=MomentumReach(_reference(simulator, stations)))
+    return replace(problem, reach=MomentumReach(_reference(SpectrometerSimulator(fast), stations)))
 
 
 MINIMUM_EVENTS = 10

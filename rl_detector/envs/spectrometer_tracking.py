@@ -101,7 +101,7 @@ class Tracks:
 
 
 @dataclass(frozen=True)
-class _Draws:
+class Draws:
     """The random numbers of one seed that do not depend on the design: tracks, and for every station its own.
 
     The numbers of the first stations are the same however many there are.
@@ -113,15 +113,15 @@ class _Draws:
     chance: FloatArray
 
     @staticmethod
-    def of(beam: TrackBeam, events: int, seed: int, stations: int) -> _Draws:
+    def of(beam: TrackBeam, events: int, seed: int, stations: int) -> Draws:
         tracks, normal, strip, chance = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
         size = (stations, events)
         normals = normal.standard_normal((stations, 3, events))
-        return _Draws(beam.sample(events, tracks), normals, strip.random(size), chance.random(size))
+        return Draws(beam.sample(events, tracks), normals, strip.random(size), chance.random(size))
 
 
 @dataclass(frozen=True)
-class _Scattering:
+class Scattering:
     """The steps of the tracks, with the angles [stations, events] and [gaps, events] in rad of stations and gas."""
 
     all: Steps
@@ -156,14 +156,22 @@ class Spectrometer:
         Tracks with fewer than `MINIMUM_HITS` have 0 for kappa and error. Equal seeds share tracks and random numbers.
         """
         most = max(len(layout.position) for layout in layouts)
-        draws = {seed: _Draws.of(self.beam, events, seed, most) for seed in set(seeds)}
+        draws = {seed: Draws.of(self.beam, events, seed, most) for seed in set(seeds)}
         return [self._readout(layout, draws[seed]) for layout, seed in zip(layouts, seeds, strict=True)]
 
-    def _readout(self, layout: Stations, draws: _Draws) -> Readout:
-        steps, n = self._steps(layout, draws.tracks), len(layout.position)
-        positions = self._positions(layout, steps, draws)
-        seen = self._seen(layout, positions, draws)
-        measured = positions + layout.pitch[:, None] * (draws.strip[:n] - 0.5)
+    def _readout(self, layout: Stations, draws: Draws) -> Readout:
+        y, steps = draws.tracks.y + draws.tracks.slope_y * layout.position[:, None], self.steps(layout, draws.tracks)
+        return self.measured(layout, steps, draws, self._positions(layout, steps, draws), y)
+
+    def measured(
+        self, layout: Stations, steps: Scattering, draws: Draws, positions: FloatArray, y: FloatArray
+    ) -> Readout:
+        """The readout of tracks that cross the stations at positions (x) and y in m, [stations, events].
+
+        A track that does not get to a station has an infinite x there.
+        """
+        n, seen = len(layout.position), self._seen(layout, positions, y, draws)
+        measured = np.where(seen, positions, 0.0) + layout.pitch[:, None] * (draws.strip[:n] - 0.5)
         variances = np.broadcast_to(layout.pitch[:, None] ** 2 / 12, measured.shape)
         kappa, variance = filter_kappa(measured, seen, variances, steps.all)
         hits = seen.sum(axis=0)
@@ -172,15 +180,15 @@ class Spectrometer:
         signals = np.stack([np.where(known, kappa, 0.0), np.where(known, errors, 0.0), hits], axis=1)
         return Readout({"kappa": draws.tracks.kappa}, signals)
 
-    def _steps(self, layout: Stations, tracks: Tracks) -> _Scattering:
+    def steps(self, layout: Stations, tracks: Tracks) -> Scattering:
         """Scattering angles of these tracks; the logarithm of Highland's formula is that of all matter together."""
         thin, thick = layout.radiation, np.diff(layout.position) / self.gas
         whole = float(thin.sum() + thick.sum())
         total = highland_angle(1000 * tracks.momentum, tracks.beta, whole)
         planes, gaps = (total * np.sqrt(part / (whole or 1.0))[:, None] for part in (thin, thick))
-        return _Scattering(Steps.between(layout.position[:, None], self.magnet, planes, gaps), planes, gaps)
+        return Scattering(Steps.between(layout.position[:, None], self.magnet, planes, gaps), planes, gaps)
 
-    def _positions(self, layout: Stations, steps: _Scattering, draws: _Draws) -> FloatArray:
+    def _positions(self, layout: Stations, steps: Scattering, draws: Draws) -> FloatArray:
         """True x at every station, [stations, events] in m."""
         tracks, first = draws.tracks, layout.position[0]
         x = tracks.x + tracks.slope_x * first + tracks.kappa * self.magnet.bend(first)
@@ -195,13 +203,11 @@ class Spectrometer:
             positions.append(x)
         return np.stack(positions)
 
-    def _seen(self, layout: Stations, positions: FloatArray, draws: _Draws) -> BoolArray:
+    def _seen(self, layout: Stations, positions: FloatArray, y: FloatArray, draws: Draws) -> BoolArray:
         """Which tracks leave a hit: inside the station, not lost before, and not missed, [stations, events]."""
-        tracks = draws.tracks
-        y = tracks.y + tracks.slope_y * layout.position[:, None]
         inside = np.maximum(np.abs(positions), np.abs(y)) < self.width / 2
         upstream = (np.cumsum(layout.interaction) - layout.interaction)[:, None]
-        return inside & (upstream < tracks.range) & (draws.chance[: len(y)] < layout.efficiency[:, None])
+        return inside & (upstream < draws.tracks.range) & (draws.chance[: len(y)] < layout.efficiency[:, None])
 
     def describe(self) -> Mapping[str, str]:
         """Facts of magnet and beam."""

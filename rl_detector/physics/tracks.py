@@ -77,6 +77,21 @@ def arc(z: ArrayLike, slope: ArrayLike, kappa: ArrayLike, field: float) -> Float
     return total
 
 
+def exact_path(z: ArrayLike, slope: ArrayLike, kappa: ArrayLike, dipole: Dipole) -> FloatArray:
+    """Exact x(z) - x0 in m of a track that starts at z = 0 in front of a dipole: line, circle, line.
+
+    `basis` is its first order in slope and kappa. Tracks that curl up give NaN from where they do.
+    """
+    planes = np.asarray(z, dtype=np.float64)
+    inside = np.clip(planes - dipole.start, 0, dipole.length)
+    straight = np.asarray(slope) * np.minimum(planes, dipole.start)
+    end = np.sin(np.arctan(slope)) + CURVATURE * dipole.field * np.asarray(kappa, dtype=np.float64) * inside
+    with np.errstate(invalid="ignore"):
+        leaving = end / np.sqrt(1 - end**2) * np.maximum(planes - dipole.start - dipole.length, 0)
+    path: FloatArray = straight + arc(inside, slope, kappa, dipole.field) + leaving
+    return path
+
+
 def scattering_covariance(z: ArrayLike, planes: ArrayLike, gaps: ArrayLike = 0.0) -> FloatArray:
     """Covariance of positions from multiple scattering upstream, [..., n, n] in m^2.
 

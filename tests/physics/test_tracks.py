@@ -17,6 +17,7 @@ from rl_detector.physics.tracks import (
     Steps,
     arc,
     basis,
+    exact_path,
     filter_kappa,
     scattering_covariance,
     weighted_fit,
@@ -215,3 +216,24 @@ def test_tracks_that_curl_up_have_no_end() -> None:
 def test_impossible_dipoles(arguments: tuple[float, float, float]) -> None:
     with pytest.raises(DesignError, match="a dipole needs finite"):
         Dipole(*arguments)
+
+
+def test_exact_path_is_line_circle_line() -> None:
+    """Against the equation of motion in 4000 steps: curvature of the path is 0.3 B kappa inside the dipole."""
+    slope, kappa, step = 0.05, 0.3, 1e-3
+    x, angle = 0.0, math.atan(slope)
+    for index in range(4000):
+        inside = MIDDLE.start <= (index + 0.5) * step < MIDDLE.start + MIDDLE.length
+        turn = CURVATURE * MIDDLE.field * kappa * step if inside else 0.0
+        end = math.asin(math.sin(angle) + turn)
+        x += step * math.tan((angle + end) / 2)
+        angle = end
+    assert exact_path(4.0, slope, kappa, MIDDLE) == pytest.approx(x, rel=1e-6)
+
+
+def test_exact_path_begins_as_its_first_order() -> None:
+    """Slopes and curvatures of 1e-4: equal to 1e-7 of the path; tracks that curl up have no end."""
+    z = np.array([0.5, 1.5, 4.0])
+    linear = 1e-4 * z + 1e-4 * MIDDLE.bend(z)
+    np.testing.assert_allclose(exact_path(z, 1e-4, 1e-4, MIDDLE), linear, rtol=1e-7)
+    assert np.isnan(exact_path(4.0, 0.0, 5.0, MIDDLE))

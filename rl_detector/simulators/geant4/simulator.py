@@ -21,6 +21,10 @@ MINIMUM_THICKNESS = 1e-6
 """Layers thinner than this (cm) are not built; their deposit is zero. Geant4's surface tolerance is 1e-10 cm."""
 
 
+CUT = 0.7
+"""Production cut in mm, Geant4's own default."""
+
+
 class Geant4Simulator(Workers):
     """Stacks of flat layers in Geant4, in persistent worker processes.
 
@@ -31,7 +35,7 @@ class Geant4Simulator(Workers):
         physics_list: "data-free" (needs no data sets), a reference physics list of Geant4 such as "FTFP_BERT_EMZ", or
             "auto" (FTFP_BERT when its data sets are found, else data-free).
         workers: number of processes; None for one per core.
-        cut: production cut in mm.
+        cut: production cut in mm; None for CUT.
         width: full transverse size of the layers in cm.
         timeout: seconds that a chunk may take, whatever its energy.
         timeout_per_gev: further seconds per GeV of its primaries.
@@ -42,12 +46,13 @@ class Geant4Simulator(Workers):
         self,
         physics_list: str = DATA_FREE,
         workers: int | None = None,
-        cut: float = 0.7,
+        cut: float | None = None,
         width: float = 200.0,
         timeout: float = 60.0,
         timeout_per_gev: float = 0.5,
         chunk: int = 25,
     ) -> None:
+        cut = CUT if cut is None else cut
         check_sizes(cut=cut, width=width, timeout=timeout, timeout_per_gev=timeout_per_gev)
         super().__init__(workers, chunk, worker.Settings(choose(physics_list), cut, width))
         self.timeout, self.timeout_per_gev = timeout, timeout_per_gev
