@@ -149,6 +149,7 @@ def _import_path(factory: Callable[..., Any]) -> str:
 
 
 register("calorimeter", "rl_detector.envs.calorimeter:calorimeter")
+register("muon_map", "rl_detector.envs.muon_map:muon_map")
 register("muon_tomography", "rl_detector.envs.muon_tomography:muon_tomography")
 register("oracle", "rl_detector.envs.oracles:oracle")
 register("slab_calorimeter", "rl_detector.envs.slab_calorimeter:slab_calorimeter")

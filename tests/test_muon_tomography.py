@@ -29,10 +29,11 @@ from rl_detector.envs.muon_tomography import (
     price,
     space,
 )
-from rl_detector.envs.muon_tomography_furnace import FILL_HEIGHTS, Muons, Rays, densities, flux, sample_muons, scatter
+from rl_detector.envs.muon_tomography_furnace import FILL_HEIGHTS, densities, sample_muons, scatter
 from rl_detector.envs.muon_tomography_panels import Panels, measured_tracks, nearness
 from rl_detector.envs.muon_tomography_reach import MINIMUM_EVENTS, VARIANCE, FillHeightReach, vertex_weights
 from rl_detector.errors import ConfigError
+from rl_detector.physics.cosmic_muons import Muons, Rays, flux
 from rl_detector.physics.scattering import highland_angle, velocity
 from rl_detector.physics.scattering import scatter as scatter_layer
 from rl_detector.space import Design

@@ -23,9 +23,6 @@ from rl_detector.envs.muon_tomography_furnace import (
     PASSIVE_TOP,
     TOP,
     WIDTH,
-    BoolArray,
-    Muons,
-    Rays,
     sample_muons,
     scatter,
 )
@@ -35,6 +32,7 @@ from rl_detector.envs.muon_tomography_reach import MINIMUM_EVENTS, FillHeightRea
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.parameters import Atom, Categorical, Continuous
 from rl_detector.physics.closest_approach import Tracks, closest_approach, vertex_height_error
+from rl_detector.physics.cosmic_muons import BoolArray, Muons, Rays
 from rl_detector.problem import DesignProblem
 from rl_detector.simulators.hall import Tracker
 from rl_detector.simulators.trackers import tracker_of

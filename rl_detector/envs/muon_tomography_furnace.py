@@ -1,4 +1,4 @@
-"""A ladle furnace in cosmic muons: the flux at sea level, the furnace's materials, and multiple scattering in it.
+"""A ladle furnace in cosmic muons: its materials, the muons that cross it, and how they scatter in it.
 
 Lengths in m, momenta and energies in GeV, slopes are horizontal distance per depth (muons go down). No energy is lost
 and the material is that along the unscattered line, as scattered tracks leave it by little. Panels scatter nothing.
@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rl_detector.physics.scattering import MUON_MASS, highland_angle, velocity
+from rl_detector.physics.cosmic_muons import (
+    BoolArray,
+    Matter,
+    Muons,
+    Rays,
+    sample_momenta,
+    sample_rays,
+)
+from rl_detector.physics.cosmic_muons import scatter as deflect
 from rl_detector.space import FloatArray, IntArray
-
-BoolArray: TypeAlias = NDArray[np.bool_]
 
 WIDTH = 1.0
 """Side of the square volume in m (TomOpt, ladle furnace benchmark)."""
@@ -35,96 +37,21 @@ FILL_HEIGHTS = np.round(np.arange(0.6, 1.31, 0.1), 1)
 RADIATION_LENGTHS: Mapping[str, float] = {"steel": 0.01782, "liquid steel": 0.01991, "slag": 0.08211, "air": 303.9}
 """X0 in m (TomOpt)."""
 
-ZENITH_LIMIT = math.radians(70)
-ENERGY_LOW, ENERGY_HIGH = 0.5, 500.0
-"""Largest zenith angle, and energies in GeV (TomOpt)."""
-
-FLUX_POWER, FLUX_OFFSET, FLUX_DECAY, FLUX_RADIUS = 3.0, 3.87, 854.0, 174.0
-"""n, E0 [GeV], epsilon [GeV] and R/d of the flux (P. Shukla and S. Sankrith, arXiv:1606.06907)."""
-
 MARGIN = math.tan(math.pi / 12) * TOP
 """Muons start at the top up to so many m beside the volume (TomOpt)."""
 
-STEEPEST = 0.1
-"""A muon whose direction has a smaller share along its old depth axis after scattering is lost."""
-
-
-@dataclass(frozen=True)
-class Rays:
-    """Straight lines going down from a height: position at that height in m and slope, [2, rays] each."""
-
-    position: FloatArray
-    slope: FloatArray
-
-    def take(self, chosen: IntArray) -> Rays:
-        """Some of the rays."""
-        return Rays(self.position[:, chosen], self.slope[:, chosen])
-
-
-@dataclass(frozen=True)
-class Muons:
-    """Muons at the top of the volume, and their momenta in GeV, [muons]."""
-
-    rays: Rays
-    momentum: FloatArray
-
-
-def flux(energy: FloatArray, zenith: FloatArray) -> FloatArray:
-    """Intensity of muons at sea level, not normalised: (E0 + E)^-n / (1 + E / eps) D(theta)^-(n - 1).
-
-    D(theta) = sqrt((R/d)^2 cos^2 + 2 R/d + 1) - R/d cos is the relative length of the way through the atmosphere
-    (P. Shukla and S. Sankrith, arXiv:1606.06907).
-    """
-    cosine = np.cos(zenith)
-    path = np.sqrt(FLUX_RADIUS**2 * cosine**2 + 2 * FLUX_RADIUS + 1) - FLUX_RADIUS * cosine
-    result: FloatArray = (FLUX_OFFSET + energy) ** -FLUX_POWER / (1 + energy / FLUX_DECAY) * path ** (1 - FLUX_POWER)
-    return result
-
+_CORNER = np.zeros(2)
 
 def sample_muons(rng: np.random.Generator, muons: int) -> Muons:
     """Muons that cross the furnace somewhere: flux times cos(theta) sin(theta), positions uniform at the top."""
     position, slope = np.empty((2, 0)), np.empty((2, 0))
     while position.shape[1] < muons:
-        rays = _any_rays(rng, 2 * (muons - position.shape[1]) + 64)
+        rays = sample_rays(rng, 2 * (muons - position.shape[1]) + 64, _CORNER - MARGIN, _CORNER + WIDTH + MARGIN)
         inner, wall = _crossed(rays)
         crossing = (inner + wall).any(axis=0)
         position = np.concatenate([position, rays.position[:, crossing]], axis=1)
         slope = np.concatenate([slope, rays.slope[:, crossing]], axis=1)
-    energies, cumulative = _spectrum()
-    energy = np.interp(rng.random(muons), cumulative, energies)
-    momentum = np.sqrt(energy**2 - (MUON_MASS / 1000) ** 2)
-    return Muons(Rays(position[:, :muons], slope[:, :muons]), momentum)
-
-
-def _any_rays(rng: np.random.Generator, rays: int) -> Rays:
-    """Lines from anywhere around the top."""
-    angles, cumulative = _zeniths()
-    uniform = rng.random((4, rays))
-    steepness, azimuth = np.tan(np.interp(uniform[0], cumulative, angles)), 2 * np.pi * uniform[1]
-    position = uniform[2:] * (WIDTH + 2 * MARGIN) - MARGIN
-    return Rays(position, steepness * np.stack([np.cos(azimuth), np.sin(azimuth)]))
-
-
-@lru_cache
-def _spectrum() -> tuple[FloatArray, FloatArray]:
-    """Energies in GeV and the share of muons below."""
-    edges = np.geomspace(ENERGY_LOW, ENERGY_HIGH, 2049)
-    middle = np.sqrt(edges[1:] * edges[:-1])
-    return edges, _cumulative(flux(middle, np.zeros(1)) * np.diff(edges))
-
-
-@lru_cache
-def _zeniths() -> tuple[FloatArray, FloatArray]:
-    """Zenith angles in rad and the share of muons below."""
-    edges = np.linspace(0, ZENITH_LIMIT, 1025)
-    middle = (edges[1:] + edges[:-1]) / 2
-    return edges, _cumulative(flux(np.ones(1), middle) * np.cos(middle) * np.sin(middle))
-
-
-def _cumulative(weights: FloatArray) -> FloatArray:
-    total = np.concatenate([[0.0], np.cumsum(weights)])
-    result: FloatArray = total / total[-1]
-    return result
+    return Muons(Rays(position[:, :muons], slope[:, :muons]), sample_momenta(rng, muons))
 
 
 def _crossed(rays: Rays) -> tuple[FloatArray, FloatArray]:
@@ -164,34 +91,17 @@ def _moments(rays: Rays, fills: IntArray) -> FloatArray:
 
 
 def scatter(muons: Muons, fills: IntArray, normals: FloatArray) -> tuple[Rays, BoolArray]:
-    """What comes out below.
-
-    The sum over layers of correlated Gaussian angles and offsets is drawn at once: angle theta0 g1, offset theta0 times
-    the mean lever arm g1 plus its spread g2, with theta0 from Highland's formula for the whole way through the furnace.
+    """What comes out below: `rl_detector.physics.cosmic_muons.scatter` in the furnace.
 
     Args:
         muons: at the top.
         fills: index of the fill height of the volume that each muon crosses, [muons].
-        normals: standard normal g1, g2 in the plane of the zenith angle and across it, [2 planes, 2, muons].
+        normals: standard normal numbers, [2 planes, 2, muons].
 
     Returns:
         Rays at the floor of the furnace, [2, muons], and whether a muon still goes down, [muons].
     """
-    slope, momentum = muons.rays.slope, muons.momentum * 1000
-    steep = np.sqrt((slope**2).sum(axis=0))
-    stretch = np.sqrt(1 + steep**2)
-    step = VOXEL * stretch
+    step = VOXEL * np.sqrt(1 + (muons.rays.slope**2).sum(axis=0))
     thickness, first, second = _moments(muons.rays, fills) * step
-    theta = highland_angle(momentum, velocity(momentum), thickness)
-    mean = first / np.maximum(thickness, 1e-30)
-    spread = np.sqrt(np.maximum(second / np.maximum(thickness, 1e-30) - mean**2, 0))
-    along, across = ((theta * g1, theta * step * (mean * g1 + spread * g2)) for g1, g2 in normals)
-    outward = slope / np.where(steep > 0, steep, 1.0)
-    outward = np.where(steep > 0, outward, np.array([[1.0], [0.0]]))
-    sideways = np.stack([-outward[1], outward[0]])
-    forward = 1 - along[0] * steep
-    down = forward > STEEPEST
-    new_slope = (outward * (steep + along[0]) + sideways * across[0] * stretch) / np.where(down, forward, 1.0)
-    exit_point = muons.rays.position + slope * (TOP - PASSIVE_BOTTOM)
-    shift = outward * along[1] / stretch + sideways * across[1] + new_slope * along[1] * steep / stretch
-    return Rays(exit_point + shift, new_slope), down
+    matter = Matter.of_moments(thickness, first * step, second * step**2)
+    return deflect(muons, matter, TOP - PASSIVE_BOTTOM, normals)

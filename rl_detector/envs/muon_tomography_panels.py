@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rl_detector.envs.muon_tomography_furnace import Rays
 from rl_detector.physics.closest_approach import Tracks, fit_tracks
+from rl_detector.physics.cosmic_muons import Rays
 from rl_detector.space import FloatArray
 
 
@@ -29,12 +29,12 @@ class Technology:
 
 @dataclass(frozen=True)
 class Panels:
-    """Some panels on one side of the furnace.
+    """Some panels above or below what is looked into.
 
     Attributes:
         centres: x, y in m, [2, panels].
         heights: z in m, [panels].
-        spans: sides of the squares in m, [panels].
+        spans: sides in m, [panels] of squares or [2, panels].
         resolutions, efficiencies: [panels].
     """
 
@@ -51,7 +51,7 @@ def nearness(true: FloatArray, panels: Panels, smoothness: float) -> FloatArray:
     1 inside and 0 outside for smoothness 0; else sigmoid((1 - |d|) / s) / sigmoid(1 / s), d from the centre in half
     spans: the training model of TomOpt, which sees muons beside a panel and is no model of a real one.
     """
-    away = np.abs(true - panels.centres[:, :, None]) / (panels.spans / 2)[:, None]
+    away = np.abs(true - panels.centres[:, :, None]) / (panels.spans / 2)[..., None]
     if smoothness == 0:
         return (away <= 1).astype(np.float64)
     result: FloatArray = (1 + np.exp(-1 / smoothness)) / (1 + np.exp((away - 1) / smoothness))
