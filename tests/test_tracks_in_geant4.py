@@ -13,12 +13,13 @@ import pytest
 from rl_detector.checks import check_problem
 from rl_detector.config import build_problem
 from rl_detector.envs.muon_tomography import TomographySimulator, muon_tomography
-from rl_detector.envs.muon_tomography_furnace import FILL_HEIGHTS, Muons, Rays, scatter
+from rl_detector.envs.muon_tomography_furnace import FILL_HEIGHTS, scatter
 from rl_detector.envs.muon_tomography_hall import furnace, scattered
 from rl_detector.envs.spectrometer import SpectrometerSimulator, spectrometer
 from rl_detector.envs.spectrometer_hall import TrackedSpectrometer, curvature, hall
 from rl_detector.envs.spectrometer_tracking import Spectrometer, Stations, TrackBeam
 from rl_detector.errors import ConfigError, SimulationError
+from rl_detector.physics.cosmic_muons import Muons, Rays
 from rl_detector.physics.tracks import Dipole
 from rl_detector.simulators.geant4 import Geant4Tracker
 from rl_detector.simulators.hall import Charged, Crossings, Hall

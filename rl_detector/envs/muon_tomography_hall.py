@@ -14,10 +14,8 @@ from rl_detector.envs.muon_tomography_furnace import (
     TOP,
     VOXEL,
     WIDTH,
-    BoolArray,
-    Muons,
-    Rays,
 )
+from rl_detector.physics.cosmic_muons import BoolArray, Muons, Rays
 from rl_detector.physics.magnets import Block
 from rl_detector.physics.materials import material
 from rl_detector.simulators.hall import Charged, Hall, Matter, Tracker
