@@ -1,15 +1,15 @@
 """Geant4 showers in a steel slab with silicon planes: `python generate.py` -> showers.npz (needs the geant4 extra).
 
-400 x (4.8 mm stainless steel, 0.2 mm silicon): every plane is a place where a design may put a sensor. Deposits in MeV.
+Goes on where it was interrupted. Two slabs: 400 x (4.8 mm stainless steel, 0.2 mm silicon), and 100 groups of four such
+planes of 0.06, 0.12, 0.2 and 0.3 mm. Stored: deposits in silicon in MeV, [events, planes], and their mean in steel.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,35 +18,60 @@ from rl_detector.simulators.geant4 import Geant4Simulator
 from rl_detector.simulators.stack import Primaries, Stack
 
 FOLDER = Path(__file__).parent
-PLANES, STEEL, SILICON = 400, 0.48, 0.02
-"""Number of planes; cm of steel before each, and its thickness in cm."""
+FILE = FOLDER / "showers.npz"
+PLANES, STEEL = 400, 0.48
+EQUAL, TYPES = (0.02,) * 4, (0.006, 0.012, 0.02, 0.03)
+"""Number of planes, cm of steel before each, and cm of silicon of each group of four."""
 
-SAMPLES = {"gamma": {50.0: 300, 100.0: 300, 20.0: 200}, "pi+": {30.0: 600, 20.0: 300, 10.0: 300}}
-"""Events by particle and kinetic energy in GeV. Pions end at 30 GeV, the limit of the data-free physics list."""
 
-CHUNK, FIRST_SEED = 5, 8000
+class Sample(NamedTuple):
+    """Events of one particle and kinetic energy in GeV."""
+
+    particle: str
+    energy: float
+    events: int
+    silicon: tuple[float, ...] = EQUAL
+
+    @property
+    def name(self) -> str:
+        return f"{self.particle} {self.energy:g}{'' if self.silicon == EQUAL else ' types'}"
+
+    @property
+    def stack(self) -> Stack:
+        return Stack(("steel", "Si") * PLANES, tuple(x for size in self.silicon for x in (STEEL, size)) * (PLANES // 4))
+
+
+SAMPLES = (
+    Sample("gamma", 50.0, 300),
+    Sample("pi+", 50.0, 150),
+    Sample("gamma", 50.0, 100, TYPES),
+    Sample("pi+", 10.0, 200),
+    Sample("pi+", 100.0, 80),
+    Sample("gamma", 100.0, 60),
+    Sample("pi+", 50.0, 40, TYPES),
+    Sample("gamma", 20.0, 100),
+)
+CHUNK, FIRST_SEED = 5, 8050
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, help="events of every sample, for a trial")
-    parser.add_argument("--out", default="showers.npz")
-    given = parser.parse_args()
-    stack = Stack(("steel", "Si") * PLANES, (STEEL, SILICON) * PLANES)
-    engine, arrays, seconds = Geant4Simulator(workers=1, chunk=CHUNK, timeout=600.0), {}, {}
-    for index, (particle, energies) in enumerate(SAMPLES.items()):
-        for energy, number in energies.items():
-            events, start = given.events or number, time.monotonic()
-            primaries = Primaries((particle,) * events, np.full(events, energy))
-            found = engine.deposits([stack], [primaries], [FIRST_SEED + 100 * index + int(energy)])[0]
-            if isinstance(found, SimulationError):
-                raise found
-            name = f"{particle} {energy:g}"
-            arrays[name], seconds[name] = (1000 * found[:, 1::2]).astype(np.float16), time.monotonic() - start
-            arrays[f"steel {name}"] = (1000 * found[:, 0::2]).mean(axis=0).astype(np.float32)
-            print(name, events, f"events, {seconds[name]:.0f} s", flush=True)
-            facts: dict[str, Any] = {**engine.describe(), "seconds": seconds, "steel_cm": STEEL, "silicon_cm": SILICON}
-            np.savez_compressed(FOLDER / given.out, header=np.array(json.dumps(facts)), **arrays)
+    engine = Geant4Simulator("data-free-ftfp", workers=1, chunk=CHUNK, timeout=1800.0)
+    arrays: dict[str, Any] = dict(np.load(FILE)) if FILE.exists() else {}
+    seconds = json.loads(str(arrays.pop("header")))["seconds"] if arrays else {}
+    for number, sample in enumerate(SAMPLES):
+        if sample.name in arrays:
+            continue
+        start = time.monotonic()
+        primaries = Primaries((sample.particle,) * sample.events, np.full(sample.events, sample.energy))
+        found = engine.deposits([sample.stack], [primaries], [FIRST_SEED + number])[0]
+        if isinstance(found, SimulationError):
+            raise found
+        arrays[sample.name] = (1000 * found[:, 1::2]).astype(np.float16)
+        arrays[f"steel {sample.name}"] = (1000 * found[:, 0::2]).mean(axis=0).astype(np.float32)
+        seconds[sample.name] = time.monotonic() - start
+        print(sample.name, sample.events, f"events, {seconds[sample.name]:.0f} s", flush=True)
+        header = np.array(json.dumps({**engine.describe(), "seconds": seconds}))
+        np.savez_compressed(FILE, header=header, **arrays)
     engine.close()
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rl_detector.physics.materials import material
-from rl_detector.physics.profiles import PAIR, electromagnetic_fraction, gamma_density, shower_shape
+from rl_detector.physics.profiles import electromagnetic_fraction, gamma_density, shower_shape
 from rl_detector.physics.showers import PHOTON_CONVERSION
 from rl_detector.space import FloatArray
 
@@ -80,13 +80,11 @@ class Book:
         events: the primaries.
         crossings: fast particles, in units of their mean deposit, at every plane, [planes, events].
         pitch: distance of the planes in cm, the first one half of it behind the front.
-        straggled: relative variance per crossing that is in `crossings` already.
     """
 
     events: Events
     crossings: SinglePrecision
     pitch: float
-    straggled: float = 0.0
 
 
 class Library(Protocol):
@@ -103,7 +101,7 @@ class Library(Protocol):
 
 @dataclass(frozen=True)
 class Showers:
-    """Constants of the fast library, fitted to Geant4 with pions of 10-30 GeV and photons of 20-100 GeV.
+    """Constants of the fast library, fitted to Geant4 with pions of 10 and 50 GeV and photons of 50 GeV.
 
     Attributes:
         clumping: fluctuations of the number of crossing particles of a photon's shower, variance over mean.
@@ -114,18 +112,26 @@ class Showers:
         first_share, second_share: mean share of the energy at the first vertex of a pion, and at the second one of what
             is left then; shares are Beta distributed with `share_strength`.
         share_strength: sum of the two parameters of that distribution.
-        hadron_range: mean distance of the rest's deposits from their vertex, in cm.
+        hadron_range: half the mean distance of the rest's deposits from their vertex, in cm, for pions of 50 GeV.
+        spacing: mean distance of the vertices over lambda_pi, for pions of 50 GeV.
+        spacing_order: order of the Gamma distribution of that distance; 1 is exponential.
+        growth: power of the energy with which both lengths grow.
+        photon_start: offset of ln(energy / critical energy) of a photon's shower, see `shower_shape`.
     """
 
-    clumping: float = 1.5
-    hadron_clumping: float = 3.0
-    hadron_response: float = 0.65
+    clumping: float = 3.4
+    hadron_clumping: float = 42.0
+    hadron_response: float = 0.665
     hadron_spread: float = 0.1
-    neutral_spread: float = 0.15
-    first_share: float = 0.5
-    second_share: float = 0.6
-    share_strength: float = 3.0
-    hadron_range: float = 12.0
+    neutral_spread: float = 0.125
+    first_share: float = 0.6
+    second_share: float = 0.79
+    share_strength: float = 9.4
+    hadron_range: float = 11.8
+    spacing: float = 1.12
+    spacing_order: float = 1.1
+    growth: float = 0.233
+    photon_start: float = -0.25
 
 
 FITTED = Showers()
@@ -170,16 +176,18 @@ def _fast_book(showers: Showers, seed: int, events: int) -> Book:
     return Book(primaries, crossings, PITCH)
 
 
-def mean_photons(energy: FloatArray, depth: SinglePrecision, rng: np.random.Generator) -> SinglePrecision:
+def mean_photons(
+    showers: Showers, energy: FloatArray, depth: SinglePrecision, rng: np.random.Generator
+) -> SinglePrecision:
     """Mean number of crossing particles of photon showers that begin at 0, [planes, events], depth in cm."""
     start = rng.exponential(PHOTON_CONVERSION * STEEL.radiation_length, len(energy))
-    return _electromagnetic(energy, PAIR, start, depth, rng)
+    return _electromagnetic(energy, showers.photon_start, start, depth, rng)
 
 
 def _photons(
     showers: Showers, energy: FloatArray, depth: SinglePrecision, shape: np.random.Generator, rng: np.random.Generator
 ) -> SinglePrecision:
-    mean = mean_photons(energy, depth, shape)
+    mean = mean_photons(showers, energy, depth, shape)
     return _counted(mean, np.float32(showers.clumping), rng)
 
 
@@ -198,7 +206,8 @@ def _electromagnetic(
 def _pions(
     showers: Showers, energy: FloatArray, depth: SinglePrecision, shape: np.random.Generator, rng: np.random.Generator
 ) -> SinglePrecision:
-    vertex = shape.exponential(PION_LENGTH, (VERTICES, len(energy))).cumsum(axis=0)
+    growth = (energy / 50) ** showers.growth
+    vertex = _vertices(showers, growth, shape)
     neutral = _neutral(showers, energy, shape)
     rest = (1 - neutral) * energy * showers.hadron_response
     rest = rest * np.maximum(1 + showers.hadron_spread * shape.standard_normal(len(energy)), 0)
@@ -206,7 +215,7 @@ def _pions(
     mean, spread = np.zeros((len(depth), len(energy)), np.float32), np.zeros((len(depth), len(energy)), np.float32)
     for place, share in zip(vertex, shares, strict=True):
         light = _electromagnetic(neutral * energy * share, 0.0, place, depth, shape)
-        heavy = _exponential(rest * share, place, depth, showers.hadron_range)
+        heavy = _tail(rest * share, place, depth, showers.hadron_range * growth)
         mean += light + heavy
         spread += np.float32(showers.clumping) * light + np.float32(showers.hadron_clumping) * heavy
     alone = depth < vertex[0].astype(np.float32)
@@ -218,6 +227,14 @@ VERTICES = 3
 """Places at which a pion's energy is shared out."""
 
 TINY = np.float32(1e-20)
+
+
+def _vertices(showers: Showers, growth: FloatArray, rng: np.random.Generator) -> FloatArray:
+    """Depths in cm, [VERTICES, events]: the first one exponential, the others Gamma distributed behind it."""
+    spacing = showers.spacing * growth * PION_LENGTH / showers.spacing_order
+    steps = [rng.exponential(PION_LENGTH, len(growth))]
+    steps += [rng.gamma(showers.spacing_order, spacing) for _ in range(VERTICES - 1)]
+    return np.cumsum(steps, axis=0)
 
 
 def _neutral(showers: Showers, energy: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -238,11 +255,11 @@ def _shares(showers: Showers, events: int, rng: np.random.Generator) -> FloatArr
     return np.stack([*shares, left])
 
 
-def _exponential(energy: FloatArray, start: FloatArray, depth: SinglePrecision, length: float) -> SinglePrecision:
-    """Mean crossings of energy that is deposited exponentially behind `start` [cm], [planes, events]."""
-    behind = (depth - start.astype(np.float32)) / np.float32(length)
+def _tail(energy: FloatArray, start: FloatArray, depth: SinglePrecision, length: FloatArray) -> SinglePrecision:
+    """Mean crossings of energy that is deposited as x e^(-x / l) behind `start` [cm], [planes, events]."""
+    behind = np.maximum((depth - start.astype(np.float32)) / length.astype(np.float32), 0)
     height = (energy / (STEEL.mip_loss * length)).astype(np.float32)
-    density: SinglePrecision = np.where(behind > 0, np.exp(-np.maximum(behind, 0)) * height, np.float32(0))
+    density: SinglePrecision = behind * np.exp(-behind) * height
     return density
 
 

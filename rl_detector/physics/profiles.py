@@ -14,9 +14,6 @@ import numpy as np
 
 from rl_detector.physics.showers import FloatArray
 
-PAIR = -0.5
-"""Mean of ln(share) over the two particles of a photon's pair, weighted by the share, for shares even in [0, 1]."""
-
 _LEAST_LOG = 2.5
 _LEAST_ALPHA = 1.2
 """Below these (an energy of 12 Ec) the fits of the individual showers do not hold."""
@@ -29,7 +26,7 @@ def shower_shape(log_energy: FloatArray, z: float, normal: FloatArray) -> tuple[
     ln(0.81 + (0.458 + 2.26 / Z) ln y) and width 1 / (-0.58 + 0.86 ln y); their correlation is 0.705 - 0.023 ln y.
 
     Args:
-        log_energy: ln y, y = energy / critical energy; add `PAIR` for a shower that begins with a photon's pair.
+        log_energy: ln y, y = energy / critical energy; 0.5 less for a pair that shares it evenly.
         z: atomic number.
         normal: standard normal numbers, [2, events].
     """
@@ -63,23 +60,3 @@ def electromagnetic_fraction(energy: FloatArray, scale: float = 1.0, power: floa
     """
     fraction: FloatArray = 1 - np.maximum(energy / scale, 1.0) ** (power - 1)
     return fraction
-
-
-def straggling(thickness: float, density: float, z_over_a: float, mip_loss: float) -> float:
-    """Relative variance of the energy that a fast particle leaves in a thin layer, secondaries that leave it excluded.
-
-    Var = xi T_c / mean^2 (Bohr, cut off), xi = 0.1535 MeV cm2/g * Z/A * x the coefficient of Landau's theory for a
-    charge at the speed of light, and T_c the energy of an electron whose range is the thickness:
-    0.412 T^(1.265 - 0.0954 ln T) g/cm2 with T in MeV (Katz and Penfold, Rev. Mod. Phys. 24 (1952) 28).
-
-    Args:
-        thickness: cm.
-        density: g/cm3.
-        z_over_a: of the material.
-        mip_loss: GeV/cm.
-    """
-    depth = thickness * density
-    energies = np.geomspace(0.01, 2.5, 2000)
-    ranges = 0.412 * energies ** (1.265 - 0.0954 * np.log(energies))
-    cut = float(np.interp(depth, ranges, energies))
-    return float(0.1535 * z_over_a * depth * cut / (1000 * mip_loss * thickness) ** 2)

@@ -13,10 +13,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from rl_detector.simulators.geant4.symbols import Symbols, integer, name_for_particle, pointer, real, truth
+from rl_detector.simulators.geant4.symbols import Symbols, boolean, integer, name_for_particle, pointer, real, truth
 
 NEUTRON_TIME = 10.0
 """Neutrons are dropped this many microseconds after the event began (default of G4NeutronTrackingCut)."""
+
+TRANSITION = (9000.0, 12000.0)
+"""Between these energies in MeV either the Bertini cascade or the string model interacts, by lot; our choice.
+
+Geant4's own FTFP_BERT has 3 and 6 GeV."""
 
 _MAXIMUM_ENERGY = 1e8
 """Upper end of a cross section, in MeV: 100 TeV."""
@@ -31,9 +36,11 @@ _ABSORBED_AT_REST = ("G4PionMinus", "G4KaonMinus", "G4SigmaMinus")
 _FAMILIES = ("Boson", "Lepton", "Meson", "Baryon", "Ion", "ShortLived")
 
 
-def physics_list(g4: Any, tracks: bool = False) -> Any:
+def physics_list(g4: Any, tracks: bool = False, strings: bool = False) -> Any:
     """The data-free G4VModularPhysicsList; `g4` is the module geant4_pybind.
 
+    With `strings`, hadrons above 9-12 GeV interact by the Fritiof string model with precompound de-excitation (FTFP),
+    whose nuclei have no discrete levels without the data sets; else by the Bertini cascade at all energies.
     For `tracks`, muons scatter by the WentzelVI model and single Coulomb scattering as in Geant4's own lists: with
     Urban's model the width behind 1 m of iron depends by 8 % on the lengths of steps.
     """
@@ -45,7 +52,7 @@ def physics_list(g4: Any, tracks: bool = False) -> Any:
                 symbols.call(f"G4{family}Constructor", "ConstructParticle", "v")
 
         def ConstructProcess(self) -> None:
-            for construct in (_photons, _electrons, _charged_hadrons, _hadronic):
+            for construct in (_photons, _electrons, _charged_hadrons, _strings if strings else _hadronic):
                 construct(symbols)
             _muons(symbols, tracks)
 
@@ -143,13 +150,51 @@ def _hadronic(symbols: Symbols) -> None:
         family = "Pion" if "Pion" in name else "Nucleon"
         particle = symbols.particle(name)
         _inelastic(symbols, name, symbols.for_particle(f"G4BGG{family}InelasticXS", particle))
-        elastic = symbols.named("G4HadronElasticProcess", "hadElastic")
-        model = symbols.named("G4HadronElastic", "hElasticLHEP")
-        _hadronic_process(symbols, elastic, symbols.for_particle(f"G4BGG{family}ElasticXS", particle), model)
-        _register(symbols, elastic, particle)
+        _elastic(symbols, name, family)
     for name in _STRANGE:
         component = symbols.construct("G4ComponentGGHadronNucleusXsc", "v")
         _inelastic(symbols, name, _cross_section(symbols, component))
+    _absorption(symbols)
+
+
+def _strings(symbols: Symbols) -> None:
+    """FTFP and Bertini as Geant4's builders join them; the cross sections that are added last are those that count."""
+    limits = symbols.function("_ZN20G4HadronicParameters8InstanceEv", result=pointer(None)[0])()
+    for method, energy in zip(("SetMinEnergyTransition", "SetMaxEnergyTransition"), TRANSITION, strict=True):
+        symbols.call("G4HadronicParameters", f"{method}FTF_Cascade", "d", pointer(limits), real(energy))
+    for name in ("G4PionPlus", "G4PionMinus", "G4Proton", "G4Neutron"):
+        family, builder = ("Pion", "Pion") if "Pion" in name else ("Nucleon", "Proton")
+        process = name_for_particle(
+            symbols, "G4HadronInelasticProcess", f"{name[2:].lower()}Inelastic", symbols.particle(name), "np"
+        )
+        _build(symbols, f"G4FTFP{builder}Builder", "SetMinEnergy", TRANSITION[0], process)
+        _build(symbols, f"G4Bertini{builder}Builder", "SetMaxEnergy", TRANSITION[1], process)
+        section = pointer(symbols.for_particle(f"G4BGG{family}InelasticXS", symbols.particle(name)))
+        symbols.call("G4HadronicProcess", "AddDataSet", "P22G4VCrossSectionDataSet", pointer(process), section)
+        _register(symbols, process, symbols.particle(name))
+        _elastic(symbols, name, family)
+    for method in ("BuildKaonsFTFP_BERT", "BuildHyperonsFTFP_BERT"):
+        symbols.call("G4HadronicBuilder", method, "v")
+    _absorption(symbols)
+
+
+def _build(symbols: Symbols, name: str, limit: str, energy: float, process: int) -> None:
+    """Let one of Geant4's builders add its model, limited in energy (MeV), to a process."""
+    quasi_elastic = ("b", boolean(False)) if "FTFP" in name else ("v",)
+    builder = pointer(symbols.construct(name, *quasi_elastic))
+    symbols.call(name, limit, "d", builder, real(energy))
+    symbols.call(name, "Build", "P24G4HadronInelasticProcess", builder, pointer(process))
+
+
+def _elastic(symbols: Symbols, name: str, family: str) -> None:
+    particle = symbols.particle(name)
+    elastic = symbols.named("G4HadronElasticProcess", "hadElastic")
+    model = symbols.named("G4HadronElastic", "hElasticLHEP")
+    _hadronic_process(symbols, elastic, symbols.for_particle(f"G4BGG{family}ElasticXS", particle), model)
+    _register(symbols, elastic, particle)
+
+
+def _absorption(symbols: Symbols) -> None:
     for name in _ABSORBED_AT_REST:
         particle = symbols.particle(name)
         absorption = symbols.construct("G4HadronicAbsorptionBertini", "P20G4ParticleDefinition", pointer(particle))

@@ -12,14 +12,22 @@ from pathlib import Path
 from rl_detector.errors import ConfigError, MissingDependency
 
 DATA_FREE = "data-free"
+DATA_FREE_STRINGS = "data-free-ftfp"
 AUTO = "auto"
 DATA_FREE_LABEL = "data-free EM (Urban msc, no G4LEDATA) + Bertini/BGG hadronics"
 TRACKS_LABEL = "data-free EM (WentzelVI and single scattering of muons, no G4LEDATA) + Bertini/BGG hadronics"
 """The data-free list, for stacks of layers and for tracks."""
 
+STRINGS_LABEL = "data-free EM (Urban msc, no G4LEDATA) + FTFP above 9-12 GeV, Bertini below, BGG cross sections"
+
+STRINGS_LIMIT = 200.0
+"""Highest kinetic energy of pions in GeV for which the list with strings was looked at."""
+
 HADRON_LIMIT = 30.0
 """Highest kinetic energy of pions in GeV with the data-free list: above it the Bertini cascade stops interacting
 (response to pi+ in 7 interaction lengths of iron: 0.77 at 10 and 30 GeV, 0.12 at 50 GeV)."""
+
+HADRON_LIMITS: Mapping[str, float] = {DATA_FREE: HADRON_LIMIT, DATA_FREE_STRINGS: STRINGS_LIMIT}
 
 GEANT4_VERSIONS = {"0.1.3": "11.4.1"}
 """geant4_pybind -> Geant4 inside its wheel (G4RunManager::GetVersionString: geant4-11-04-patch-01)."""
@@ -98,7 +106,7 @@ def require_geant4() -> str:
 
 
 def choose(physics_list: str) -> Physics:
-    """Resolve a name from the configuration: "data-free", "auto" or a reference physics list.
+    """Resolve a name from the configuration: "data-free", "data-free-ftfp", "auto" or a reference physics list.
 
     Raises:
         ConfigError: no such list.
@@ -106,11 +114,14 @@ def choose(physics_list: str) -> Physics:
     """
     if physics_list == DATA_FREE:
         return Physics(DATA_FREE, DATA_FREE_LABEL, {})
+    if physics_list == DATA_FREE_STRINGS:
+        return Physics(DATA_FREE_STRINGS, STRINGS_LABEL, {})
     if physics_list == AUTO:
         return _named("FTFP_BERT") if not _missing("FTFP_BERT") else choose(DATA_FREE)
     if physics_list not in PHYSICS_LISTS:
         raise ConfigError(
-            f"unknown physics_list {physics_list!r}: use {DATA_FREE!r} (needs no data sets), {AUTO!r}, or one of "
+            f"unknown physics_list {physics_list!r}: use {DATA_FREE!r} (needs no data sets), {DATA_FREE_STRINGS!r} "
+            f"(neither, for pions above {HADRON_LIMIT:g} GeV), {AUTO!r}, or one of "
             f"{', '.join(_HADRONIC)}, each with an optional EM suffix {', '.join(_ELECTROMAGNETIC[1:])}"
         )
     _require_data(physics_list)

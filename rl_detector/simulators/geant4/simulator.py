@@ -13,7 +13,7 @@ from rl_detector.physics.materials import material
 from rl_detector.simulators.geant4 import worker
 from rl_detector.simulators.geant4.checks import violation
 from rl_detector.simulators.geant4.geometry import Layer
-from rl_detector.simulators.geant4.physics_lists import DATA_FREE, HADRON_LIMIT, choose
+from rl_detector.simulators.geant4.physics_lists import DATA_FREE, HADRON_LIMITS, choose
 from rl_detector.simulators.geant4.workers import Workers, check_sizes, chunk_seeds, failure
 from rl_detector.simulators.stack import PARTICLES, Primaries, Stack
 
@@ -32,8 +32,9 @@ class Geant4Simulator(Workers):
     `chunk`, `cut`, `width` and physics list.
 
     Args:
-        physics_list: "data-free" (needs no data sets), a reference physics list of Geant4 such as "FTFP_BERT_EMZ", or
-            "auto" (FTFP_BERT when its data sets are found, else data-free).
+        physics_list: "data-free" (needs no data sets), "data-free-ftfp" (neither, for pions above 30 GeV), a reference
+            physics list of Geant4 such as "FTFP_BERT_EMZ", or "auto" (FTFP_BERT when its data sets are found, else
+            data-free).
         workers: number of processes; None for one per core.
         cut: production cut in mm; None for CUT.
         width: full transverse size of the layers in cm.
@@ -71,8 +72,8 @@ class Geant4Simulator(Workers):
 
     def _chunks(self, stack: Stack, primaries: Primaries, seed: int) -> list[worker.Chunk]:
         _check_primaries(primaries)
-        if self.physics.name == DATA_FREE:
-            _check_data_free(stack, primaries)
+        if self.physics.name in HADRON_LIMITS:
+            _check_data_free(self.physics.name, stack, primaries)
         layers = tuple(
             Layer(column, material(name).geant4, float(thickness))
             for column, (name, thickness) in enumerate(zip(stack.materials, stack.thicknesses, strict=True))
@@ -118,15 +119,13 @@ def _check_primaries(primaries: Primaries) -> None:
         raise ConfigError(f"geant4: need one finite energy > 0 GeV per particle, got {energies} for {len(primaries)}")
 
 
-def _check_data_free(stack: Stack, primaries: Primaries) -> None:
+def _check_data_free(name: str, stack: Stack, primaries: Primaries) -> None:
     """Refuse what the data-free hadronic physics gets wrong without a word."""
     pions = np.asarray(primaries.energies)[[particle == "pi+" for particle in primaries.particles]]
-    if np.any(pions > HADRON_LIMIT):
-        problem = f"pions only up to {HADRON_LIMIT} GeV, got {pions.max():.4g} GeV"
+    if np.any(pions > HADRON_LIMITS[name]):
+        problem = f"pions only up to {HADRON_LIMITS[name]} GeV, got {pions.max():.4g} GeV"
     elif pions.size and "U" in stack.materials:
         problem = "no pions in uranium (fission by slow neutrons needs cross-section data)"
     else:
         return
-    raise ConfigError(
-        f"geant4: physics_list={DATA_FREE} simulates {problem}; use physics_list=FTFP_BERT with its data sets"
-    )
+    raise ConfigError(f"geant4: physics_list={name} simulates {problem}; use physics_list=FTFP_BERT with its data sets")

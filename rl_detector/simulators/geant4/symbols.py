@@ -107,6 +107,11 @@ def truth(value: bool) -> tuple[Any, bool]:
     return ctypes.c_bool, value
 
 
+def boolean(value: bool) -> tuple[Any, bool]:
+    """An argument of C++ type bool."""
+    return ctypes.c_bool, value
+
+
 def real(value: float) -> tuple[Any, float]:
     """An argument of C++ type double."""
     return ctypes.c_double, value

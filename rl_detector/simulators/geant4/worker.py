@@ -21,7 +21,7 @@ from rl_detector.errors import SimulationError
 from rl_detector.simulators.geant4 import data_free
 from rl_detector.simulators.geant4.callbacks import Setup
 from rl_detector.simulators.geant4.geometry import Layer, StackSetup
-from rl_detector.simulators.geant4.physics_lists import DATA_FREE, DATA_SETS, Physics
+from rl_detector.simulators.geant4.physics_lists import DATA_FREE, DATA_FREE_STRINGS, DATA_SETS, Physics
 
 _PARENT_CHECK = 0.5
 """Seconds between two looks whether the parent is still there."""
@@ -217,8 +217,8 @@ def _physics_list(g4: Any, name: str, tracks: bool) -> Any:
     parameters.SetVerbose(0)
     parameters.SetWorkerVerbose(0)
     parameters.SetIsPrintedFlag(True)
-    if name == DATA_FREE:
-        return data_free.physics_list(g4, tracks)
+    if name in (DATA_FREE, DATA_FREE_STRINGS):
+        return data_free.physics_list(g4, tracks, name == DATA_FREE_STRINGS)
     factory = g4.G4PhysListFactory()
     factory.SetVerbose(0)
     return factory.GetReferencePhysList(name)
