@@ -150,6 +150,7 @@ def _import_path(factory: Callable[..., Any]) -> str:
 
 register("calorimeter", "rl_detector.envs.calorimeter:calorimeter")
 register("muon_map", "rl_detector.envs.muon_map:muon_map")
+register("muon_shield", "rl_detector.envs.muon_shield:muon_shield")
 register("muon_tomography", "rl_detector.envs.muon_tomography:muon_tomography")
 register("oracle", "rl_detector.envs.oracles:oracle")
 register("slab_calorimeter", "rl_detector.envs.slab_calorimeter:slab_calorimeter")

@@ -86,6 +86,17 @@ def partial_angle(
     return angle
 
 
+def growth(thickness_in_radiation_lengths: ArrayLike) -> FloatArray:
+    """x (1 + 0.038 ln x)^2: how theta0^2 of a fast particle grows with the matter crossed, x in X0 (PDG eq. 34.16).
+
+    (13.6 MeV / beta p)^2 times the difference of two values is the theta0^2 of the part between them, so that any
+    division into steps gives the width of the whole, with the logarithm of the whole.
+    """
+    crossed = np.asarray(thickness_in_radiation_lengths, dtype=np.float64)
+    value: FloatArray = crossed * np.square(1 + HIGHLAND_LOG * np.log(np.maximum(crossed, _THINNEST)))
+    return value
+
+
 def covariance(theta: ArrayLike, length: ArrayLike) -> FloatArray:
     """Covariance of (angle, offset) at the exit of a homogeneous slab, [..., 2, 2].
 
