@@ -21,7 +21,7 @@ from rl_detector.physics.materials import material
 from rl_detector.simulators.hall import Charged, Hall, Matter, Tracker
 from rl_detector.space import FloatArray, IntArray
 
-STEP, THRESHOLD = 5.0, 0.01
+STEP, THRESHOLD = 2.0, 0.01
 """Longest step in cm in the furnace, and kinetic energy in GeV below which muons are dropped."""
 
 ELEMENTS = {"steel": "Fe", "liquid steel": "Fe", "slag": "Al"}

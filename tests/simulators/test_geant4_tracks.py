@@ -297,4 +297,4 @@ def test_bad_settings(options: dict[str, Any], message: str) -> None:
 def test_results_state_their_physics(geant4: Geant4Tracker) -> None:
     facts = geant4.describe()
     assert facts["physics_list"].startswith("data-free EM (WentzelVI")
-    assert (facts["cut"], facts["longest step"], facts["threshold"]) == ("10.0 mm", "5.0 cm", "1.0 GeV")
+    assert (facts["cut"], facts["longest step"], facts["threshold"]) == ("10.0 mm", "2.0 cm", "1.0 GeV")

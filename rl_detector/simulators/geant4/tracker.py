@@ -37,7 +37,8 @@ class Geant4Tracker(Workers):
             "auto" (FTFP_BERT when its data sets are found, else data-free).
         workers: number of processes; None for one per core.
         cut: production cut in mm; from 0.1 to 10 mm nothing measured changes, and 10 mm is four times as fast as 1 mm.
-        step: longest step in a block, in cm: in one step the field bends a momentum that does not change.
+        step: longest step in a block, in cm. In one step the field bends the momentum at its start: in iron at 5 GeV,
+            2 cm bend 0.3 % too little.
         threshold: kinetic energy in GeV below which particles are dropped.
         timeout: seconds that a chunk may take, besides those per particle.
         chunk: particles per task; also fixes the random numbers.
@@ -48,7 +49,7 @@ class Geant4Tracker(Workers):
         physics_list: str = DATA_FREE,
         workers: int | None = None,
         cut: float = 10.0,
-        step: float = 5.0,
+        step: float = 2.0,
         threshold: float = 1.0,
         timeout: float = 60.0,
         chunk: int = 100,
