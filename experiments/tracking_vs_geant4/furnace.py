@@ -56,16 +56,10 @@ def designs(events: int) -> dict[str, Any]:
     found = {each["name"]: each["design"] for each in json.loads(FOUND.read_text())["rows"]}
     layouts = {**fast.baselines, **{name: layout for name, layout in found.items() if name not in fast.baselines}}
     rows: dict[str, Any] = {}
-    measured = {
-        kind: dict(
-            zip(
-                layouts,
-                map(problem.reach.measure, problem.simulator.simulate_batch(list(layouts.values()), events, [5] * len(layouts))),
-                strict=True,
-            )
-        )
-        for kind, problem in (("geant4", geant4), ("fast", fast))
-    }
+    measured = {}
+    for kind, problem in (("geant4", geant4), ("fast", fast)):
+        readouts = problem.simulator.simulate_batch(list(layouts.values()), events, [5] * len(layouts))
+        measured[kind] = dict(zip(layouts, map(problem.reach.measure, readouts), strict=True))
     for name in layouts:
         one, other = measured["geant4"][name], measured["fast"][name]
         rows[name] = row(one.metric, one.metric_error, other.metric, other.metric_error)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from compare import Array, core, inner, quantile, side_by_side
+from rl_detector.physics.energy_loss import mean_loss
+from rl_detector.physics.muon_transport import IronTransport, Muons, Noise, Stage
 
 from rl_detector.errors import SimulationError
-from rl_detector.physics.energy_loss import mean_loss
 from rl_detector.physics.magnets import Block, Magnet, Section
-from rl_detector.physics.muon_transport import IronTransport, Muons, Noise, Stage
 from rl_detector.physics.scattering import covariance, highland_angle, velocity
 from rl_detector.simulators.geant4 import Geant4Tracker
 from rl_detector.simulators.hall import Charged, Hall
@@ -64,7 +64,7 @@ def columns(start: float, momentum: Array, x: Array, y: Array) -> dict[str, Arra
 
 
 def closed_forms(momentum: float) -> dict[str, float]:
-    """Loss step by step without fluctuations; kick 0.3 B times the integral of dz / p; Highland at the mean of 1 / p^2."""
+    """Loss without fluctuations; kick 0.3 B times the integral of dz / p; Highland at the mean of 1 / p^2."""
     p, step = momentum, LENGTH / 1000
     inverse = squared = 0.0
     for _ in range(1000):

@@ -29,7 +29,7 @@ def relative(readout: Readout) -> Array:
 
 
 def scattered(simulator: SpectrometerSimulator, layout: Any, tracks: int, seed: int) -> dict[str, Array]:
-    """How far tracks are from their unscattered path at the fourth and last station, in mm, with their fitted errors."""
+    """How far tracks are from their unscattered path at the fourth and last station, in mm, and their errors."""
     apparatus, built = simulator.spectrometer, stations_of(layout)
     fast = apparatus.spectrometer if isinstance(apparatus, TrackedSpectrometer) else apparatus
     draws = Draws.of(fast.beam, tracks, seed, len(built.position))
@@ -40,7 +40,7 @@ def scattered(simulator: SpectrometerSimulator, layout: Any, tracks: int, seed: 
         if isinstance(found, SimulationError):
             raise found
         there = found.seen.all(axis=1)
-        away = (found.position[there, :, 0].T / 100 - (linear + curvature(z, sent, fast.magnet))[:, there])
+        away = found.position[there, :, 0].T / 100 - (linear + curvature(z, sent, fast.magnet))[:, there]
     else:
         away = fast._positions(built, fast.steps(built, sent), draws) - linear
     readout = simulator.simulate(layout, tracks, seed)
