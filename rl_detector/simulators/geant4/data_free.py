@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rl_detector.simulators.geant4.symbols import Symbols, boolean, integer, name_for_particle, pointer, real, truth
+from rl_detector.simulators.geant4.symbols import Symbols, boolean, integer, name_for_particle, pointer, real
 
 NEUTRON_TIME = 10.0
 """Neutrons are dropped this many microseconds after the event began (default of G4NeutronTrackingCut)."""
@@ -113,7 +113,7 @@ def _urban(symbols: Symbols, name: str) -> int:
 
 def _wentzel(symbols: Symbols, name: str) -> int:
     process, label = symbols.named(name, "msc"), symbols.string("WentzelVIUni")
-    model = symbols.construct("G4WentzelVIModel", "bRK8G4String", truth(True), pointer(label))
+    model = symbols.construct("G4WentzelVIModel", "bRK8G4String", boolean(True), pointer(label))
     arguments = (pointer(process), pointer(model), integer(0))
     symbols.call("G4VMultipleScattering", "SetEmModel", "P11G4VMscModeli", *arguments)
     return process

@@ -102,11 +102,6 @@ def integer(value: int) -> tuple[Any, int]:
     return ctypes.c_int, value
 
 
-def truth(value: bool) -> tuple[Any, bool]:
-    """An argument of C++ type bool."""
-    return ctypes.c_bool, value
-
-
 def boolean(value: bool) -> tuple[Any, bool]:
     """An argument of C++ type bool."""
     return ctypes.c_bool, value

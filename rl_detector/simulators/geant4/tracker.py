@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.simulators.geant4.hall_geometry import NUMBERS, TrackChunk, TrackSettings
-from rl_detector.simulators.geant4.physics_lists import DATA_FREE, HADRON_LIMIT, TRACKS_LABEL, choose
+from rl_detector.simulators.geant4.physics_lists import DATA_FREE, HADRON_LIMITS, TRACKS_LABEL, choose
 from rl_detector.simulators.geant4.workers import Workers, check_sizes, chunk_seeds, failure
 from rl_detector.simulators.hall import Charged, Crossings, Hall
 
@@ -76,8 +76,8 @@ class Geant4Tracker(Workers):
         ]
 
     def _chunks(self, hall: Hall, particles: Charged, seed: int) -> list[TrackChunk]:
-        if self.physics.name == DATA_FREE:
-            _check_data_free(particles)
+        if self.physics.name in HADRON_LIMITS:
+            _check_pions(particles, self.physics.name)
         ends = _ends(hall, particles)
         key = hashlib.sha256(pickle.dumps((hall, ends))).hexdigest()
         states = np.concatenate([particles.position, particles.momentum], axis=1)
@@ -131,11 +131,11 @@ def _ends(hall: Hall, particles: Charged) -> tuple[float, float]:
     return min(z) - MARGIN, max(z) + MARGIN
 
 
-def _check_data_free(particles: Charged) -> None:
+def _check_pions(particles: Charged, name: str) -> None:
     """Refuse what the data-free hadronic physics gets wrong without a word."""
     pions = particles.energies[[name.startswith("pi") for name in particles.names]]
-    if np.any(pions > HADRON_LIMIT):
+    if np.any(pions > HADRON_LIMITS[name]):
         raise ConfigError(
-            f"geant4: physics_list={DATA_FREE} simulates pions only up to {HADRON_LIMIT} GeV, got {pions.max():.4g} "
+            f"geant4: physics_list={name} simulates pions only up to {HADRON_LIMITS[name]} GeV, got {pions.max():.4g} "
             f"GeV; use physics_list=FTFP_BERT with its data sets"
         )
