@@ -12,6 +12,10 @@ import pytest
 
 from rl_detector.checks import check_problem
 from rl_detector.config import build_problem
+from rl_detector.envs.muon_shield import muon_shield
+from rl_detector.envs.muon_shield_hall import TrackedShieldSimulator
+from rl_detector.envs.muon_shield_layout import length, mass, published
+from rl_detector.envs.muon_shield_source import START
 from rl_detector.envs.muon_tomography import TomographySimulator, muon_tomography
 from rl_detector.envs.muon_tomography_furnace import FILL_HEIGHTS, scatter
 from rl_detector.envs.muon_tomography_hall import furnace, scattered
@@ -65,7 +69,7 @@ class Straight(Broken):
 
 @pytest.mark.geant4
 @needs_geant4
-@pytest.mark.parametrize("factory", [spectrometer, muon_tomography])
+@pytest.mark.parametrize("factory", [spectrometer, muon_tomography, muon_shield])
 def test_the_problem_keeps_its_contract_in_geant4(factory: Any) -> None:
     problem = factory(simulator=GEANT4)
     check_problem(problem, events=100, designs=1)
@@ -73,7 +77,7 @@ def test_the_problem_keeps_its_contract_in_geant4(factory: Any) -> None:
     assert facts["simulator"] == "geant4" and facts["physics_list"].startswith("data-free")
 
 
-@pytest.mark.parametrize("name", ["spectrometer", "muon_tomography"])
+@pytest.mark.parametrize("name", ["spectrometer", "muon_tomography", "muon_shield"])
 def test_simulators_by_name(name: str) -> None:
     assert "physics_list" not in build_problem({"name": name}, {"name": "fast"}).simulator.describe()
     with pytest.raises(ConfigError, match=r"unknown simulator 'fats' of .*: known are fast, geant4"):
@@ -84,7 +88,7 @@ def test_simulators_by_name(name: str) -> None:
 
 @pytest.mark.geant4
 @needs_geant4
-@pytest.mark.parametrize("name", ["spectrometer", "muon_tomography"])
+@pytest.mark.parametrize("name", ["spectrometer", "muon_tomography", "muon_shield"])
 def test_settings_of_geant4(name: str) -> None:
     settings = {"name": "geant4", "physics_list": "auto", "workers": None, "cut": None}
     assert build_problem({"name": name}, settings).simulator.describe()["cut"] == "10.0 mm"
@@ -151,6 +155,42 @@ def test_failures_of_a_tracker_stay_failures() -> None:
     assert [str(each) for each in furnaces.simulate_batch([panels] * 2, 100, [1, 2])] == ["out of order"] * 2
     with pytest.raises(SimulationError, match="out of order"):
         furnaces.simulate(panels, 100, 1)
+    shields = TrackedShieldSimulator(muon_shield().simulator, Broken())  # type: ignore[arg-type]
+    assert [str(each) for each in shields.simulate_batch([published()], 10, [1])] == ["out of order"]
+    with pytest.raises(SimulationError, match="out of order"):
+        shields.simulate(published(), 10, 1)
+
+
+def test_the_shield_gets_the_muons_of_the_fast_simulator() -> None:
+    """Straight lines from the target to the plane: 50 m behind the shield, which begins 1 m behind the start."""
+    fast = muon_shield().simulator
+    straight = TrackedShieldSimulator(fast, Straight())  # type: ignore[arg-type]
+    one, other = straight.simulate(published(), 500, 3), fast.simulate(published(), 500, 3)
+    for name, values in other.truth.items():
+        np.testing.assert_array_equal(one.truth[name], values)
+    sent = fast.source.sample(500, np.random.default_rng(np.random.SeedSequence(3).spawn(1)[0]))  # type: ignore[attr-defined]
+    way = 50 + (length(published()) - START) / 100
+    np.testing.assert_allclose(one.signals[:, 0], sent.position[0] / 100 + way * sent.momentum[0] / sent.momentum[2])
+    np.testing.assert_allclose(one.signals[:, 2], one.truth["momentum"])
+    assert np.all(one.signals[:, 3] == mass(published()))
+
+
+@pytest.mark.geant4
+@needs_geant4
+def test_the_shield_sweeps_muons_in_geant4_as_in_the_fast_simulator() -> None:
+    """2000 muons: as many get through, and the median of charge times x at the plane agrees, within four errors."""
+    one, other = (muon_shield(simulator=name).simulator.simulate(published(), 2000, 5) for name in (GEANT4, "fast"))
+    away, share = [], []
+    for readout in (one, other):
+        x, y, p, _ = readout.signals.T
+        there = (p > 1) & (np.abs(x) < 11) & (np.abs(y) < 11) & (readout.truth["momentum"] > 40)
+        away.append((readout.truth["charge"] * x)[there])
+        share.append(there.sum() / (readout.truth["momentum"] > 40).sum())
+    assert abs(share[0] - share[1]) < 4 * np.sqrt(2 * 0.25 / 1000)
+    medians = [np.median(each) for each in away]
+    errors = [1.25 * each.std() / np.sqrt(len(each)) for each in away]
+    assert abs(medians[0] - medians[1]) < 4 * np.hypot(*errors)
+    assert medians[0] < -2
 
 
 def test_coordinates_of_the_furnace_there_and_back() -> None:

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 from compare import Array, core, inner, quantile, side_by_side
-from rl_detector.physics.energy_loss import mean_loss
-from rl_detector.physics.muon_transport import IronTransport, Muons, Noise, Stage
 
 from rl_detector.errors import SimulationError
+from rl_detector.physics.energy_loss import mean_loss
 from rl_detector.physics.magnets import Block, Magnet, Section
+from rl_detector.physics.muon_transport import IronTransport, Muons, Noise, Stage
 from rl_detector.physics.scattering import covariance, highland_angle, velocity
 from rl_detector.simulators.geant4 import Geant4Tracker
 from rl_detector.simulators.hall import Charged, Hall

@@ -8,12 +8,14 @@ the published design are what can be compared.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
+from rl_detector.envs.muon_shield_hall import TrackedShieldSimulator
 from rl_detector.envs.muon_shield_layout import (
     CLOSING,
     absorber,
@@ -29,6 +31,7 @@ from rl_detector.envs.muon_shield_source import ExponentialSource, MuonSource, P
 from rl_detector.envs.muon_shield_tracking import ShieldSimulator
 from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem
+from rl_detector.simulators.trackers import tracker_of
 from rl_detector.space import Design
 from rl_detector.terms import Component, Constraint, Cost
 
@@ -89,8 +92,11 @@ def muon_shield(
     blur: float = 1.0,
     cost_weight: float = 0.0,
     penalty_weight: float = 30.0,
+    simulator: str | Mapping[str, Any] = "fast",
 ) -> DesignProblem:
     """The muon shield as a design problem.
+
+    The zero of the reach is the objective of the published design in the fast simulator, whatever simulator is used.
 
     Args:
         source: of the muons: "pythia", the table, or "exponential", a simple parametrisation.
@@ -103,6 +109,7 @@ def muon_shield(
         blur: m by which the weight of hits is blurred, to train with few muons; 0: the published objective.
         cost_weight: reach that the published mass, or 13 million, must buy.
         penalty_weight: reach per relative violation of a limit.
+        simulator: "fast", or "geant4" for muons in Geant4, or one of them with settings.
 
     Raises:
         ConfigError: an impossible setting.
@@ -114,11 +121,12 @@ def muon_shield(
     if not 0 <= blur < math.inf:
         raise ConfigError(f"the blur of hits must be >= 0 m, got {blur}")
     unit, reference, amount = COSTS[cost]
-    simulator = ShieldSimulator(muon_source(source, part), 100 * distance)
+    fast = ShieldSimulator(muon_source(source, part), 100 * distance)
+    tracker = tracker_of("the muon shield", simulator)
     problem = DesignProblem(
         name="muon_shield",
         space=space(),
-        simulator=simulator,
+        simulator=fast if tracker is None else TrackedShieldSimulator(fast, tracker),
         reach=ShieldReach(1.0, blur),
         costs=(Cost(cost, unit, reference, amount),),
         constraints=_constraints(mass_limit, length_limit, cavern),
@@ -130,7 +138,7 @@ def muon_shield(
         metric="objective FCN",
         minimum_events=MINIMUM_EVENTS,
     )
-    return replace(problem, reach=ShieldReach(_reference(simulator, blur), blur))
+    return replace(problem, reach=ShieldReach(_reference(fast, blur), blur))
 
 
 def muon_source(source: str, part: str = "all") -> MuonSource:
