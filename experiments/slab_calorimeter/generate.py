@@ -31,10 +31,12 @@ class Sample(NamedTuple):
     energy: float
     events: int
     silicon: tuple[float, ...] = EQUAL
+    part: int = 1
 
     @property
     def name(self) -> str:
-        return f"{self.particle} {self.energy:g}{'' if self.silicon == EQUAL else ' types'}"
+        name = f"{self.particle} {self.energy:g}{'' if self.silicon == EQUAL else ' types'}"
+        return name if self.part == 1 else f"{name} part {self.part}"
 
     @property
     def stack(self) -> Stack:
@@ -50,6 +52,10 @@ SAMPLES = (
     Sample("gamma", 100.0, 60),
     Sample("pi+", 50.0, 40, TYPES),
     Sample("gamma", 20.0, 100),
+    Sample("gamma", 50.0, 300, TYPES, part=2),
+    Sample("pi+", 100.0, 220, part=2),
+    Sample("gamma", 100.0, 140, part=2),
+    Sample("pi+", 50.0, 250, part=2),
 )
 CHUNK, FIRST_SEED = 5, 8050
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from rl_detector.envs.slab_calorimeter_library import FITTED, SLAB, FastLibrary, Library, SinglePrecision
 from rl_detector.envs.slab_calorimeter_reach import MINIMUM_EVENTS, SlabReach
+from rl_detector.envs.slab_calorimeter_stored import StoredLibrary
 from rl_detector.errors import ConfigError
 from rl_detector.parameters import Categorical, Continuous
 from rl_detector.physics.materials import Material, material
@@ -205,11 +206,12 @@ class SlabSimulator:
         book = self.library.book(_book_seed(seed, number), events)
         normal = _normals(seed, number, events, self.sensors)[: len(built.gap)]
         centre = (built.front + built.thickness / 2) / 10
-        plane = np.minimum((centre / book.pitch).astype(np.intp), len(book.crossings) - 1)
-        particles = book.crossings[plane]
+        particles = book.crossings[book.planes(centre)]
         particles[centre >= SLAB] = 0
-        variance = sensor_variance(built.thickness).astype(np.float32)[:, None]
-        signals = straggled(particles, variance, normal)
+        variance = sensor_variance(built.thickness)
+        if book.thickness is not None:
+            variance = np.maximum(variance - sensor_variance(np.array(book.thickness)), 0.0)
+        signals = straggled(particles, variance.astype(np.float32)[:, None], normal)
         signals *= (built.gap / 10 * SILICON.mip_loss).astype(np.float32)[:, None]
         return Readout(book.events.truth, signals.T.astype(np.float64))
 
@@ -241,6 +243,7 @@ def _joined(parts: Sequence[Readout]) -> Readout:
 
 
 def slab_calorimeter(
+    library: str = "fast",
     sensors: int = 60,
     electromagnetic_weight: float = 0.5,
     calibration: str = "global",
@@ -250,6 +253,8 @@ def slab_calorimeter(
     """The slab as a design problem: at most the price of the baseline beta, at most 2 m.
 
     Args:
+        library: "fast", or the file of a stored library (see slab_calorimeter_stored): for the validation of designs, the
+            zero of the reach stays that of the fast one.
         sensors: largest number of sensors, at least the 56 of the baselines.
         electromagnetic_weight: weight of the photons' resolution in the reach, the pions have the rest.
         calibration: "global", one number for all layers with the published weights, or "layers", fitted weights.
@@ -267,7 +272,7 @@ def slab_calorimeter(
     return DesignProblem(
         name="slab_calorimeter",
         space=space(sensors),
-        simulator=SlabSimulator(FastLibrary(), sensors),
+        simulator=SlabSimulator(FastLibrary() if library == "fast" else StoredLibrary(library), sensors),
         reach=SlabReach(electromagnetic_weight, calibration),
         costs=(Cost("price", "kEUR", price(start), price),),
         constraints=(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rl_detector.physics.materials import material
 from rl_detector.physics.profiles import electromagnetic_fraction, gamma_density, shower_shape
 from rl_detector.physics.showers import PHOTON_CONVERSION
-from rl_detector.space import FloatArray
+from rl_detector.space import FloatArray, IntArray
 
 SinglePrecision = NDArray[np.float32]
 
@@ -79,12 +79,26 @@ class Book:
     Attributes:
         events: the primaries.
         crossings: fast particles, in units of their mean deposit, at every plane, [planes, events].
-        pitch: distance of the planes in cm, the first one half of it behind the front.
+        pitch: distance of the planes in cm.
+        first: depth of the first one in cm.
+        thickness: of the silicon in mm whose fluctuations are in `crossings` already, None for none.
+        alone: whether a plane serves one sensor only, and the next ones the planes behind.
     """
 
     events: Events
     crossings: SinglePrecision
     pitch: float
+    first: float
+    thickness: float | None = None
+    alone: bool = False
+
+    def planes(self, depth: FloatArray) -> IntArray:
+        """Number of the plane for sensors at ascending depths in cm, at most the last one."""
+        nearest = np.maximum(np.floor((depth - self.first) / self.pitch + 0.5), 0)
+        if self.alone:
+            order = np.arange(len(depth))
+            nearest = np.maximum.accumulate(nearest - order) + order
+        return np.minimum(nearest, len(self.crossings) - 1).astype(np.intp)
 
 
 class Library(Protocol):
@@ -173,7 +187,7 @@ def _fast_book(showers: Showers, seed: int, events: int) -> Book:
         chosen = np.flatnonzero(primaries.pion == pion)
         crossings[:, chosen] = develop(showers, primaries.energy[chosen], depth, shape, crossing)
     crossings.flags.writeable = False
-    return Book(primaries, crossings, PITCH)
+    return Book(primaries, crossings, PITCH, PITCH / 2)
 
 
 def mean_photons(
