@@ -96,9 +96,15 @@ class SequentialPolicy:
 
     def log_prob(self, parameters: Parameters, runs: Sequence[Run]) -> torch.Tensor:
         """ln pi of designs given as runs, [n]."""
+        heads = self._all_heads(parameters, runs)
+        parts = [self._run_log_prob(parameters, p, *pair) for p, pair in enumerate(zip(runs, heads, strict=True))]
+        return torch.stack(parts).sum(dim=0)
+
+    def _all_heads(self, parameters: Parameters, runs: Sequence[Run]) -> list[Heads]:
+        """The heads of every component of every part, each having seen the components before it."""
         keys = torch.zeros(len(runs[0].exists), 0, self.hidden, dtype=torch.float64)
         values, seen = keys, keys[..., 0]
-        total = torch.zeros(len(keys), dtype=torch.float64)
+        found = []
         for p, run in enumerate(runs):
             content = torch.cat([run.numbers.clamp(-1, 1), run.chosen], dim=-1)
             tokens = self._tokens(parameters, p, content)
@@ -107,10 +113,9 @@ class SequentialPolicy:
             before = torch.tril(torch.ones(2 * [run.exists.shape[1]], dtype=torch.float64), diagonal=-1)
             visible = before * run.exists[:, None, :]
             visible = torch.cat([seen[:, None, :].expand(-1, visible.shape[1], -1), visible], dim=-1)
-            heads = self._heads(parameters, p, slice(None), features, keys, values, visible)
-            total = total + self._run_log_prob(parameters, p, run, heads)
+            found.append(self._heads(parameters, p, slice(None), features, keys, values, visible))
             seen = torch.cat([seen, run.exists], dim=-1)
-        return total
+        return found
 
     def _tokens(self, parameters: Parameters, p: int, content: torch.Tensor) -> torch.Tensor:
         return torch.tanh(content @ parameters[f"{p}.token"][:-1] + parameters[f"{p}.token"][-1])
@@ -265,6 +270,24 @@ class SequentialPolicy:
             return chosen, mean
         sigma = self.parameters[f"{p}.log_sigma"][i].exp().numpy()
         return chosen, mean + sigma * rng.standard_normal((n, part.numbers))
+
+    @torch.no_grad()
+    def imitate(self, design: Encoding, departure: float) -> None:
+        """Change the free parameters so that the design is the likeliest one; what follows from components before stays."""
+        actions = Encoding(design.continuous[None], design.discrete[None])
+        counts, parameters = self.sequences.counts(actions)[0], self.parameters
+        runs = self.sequences.runs(actions)
+        for p, (part, run, heads) in enumerate(zip(self.sequences.parts, runs, self._all_heads(parameters, runs), strict=True)):
+            rows = slice(0, int(counts[p]))
+            mean = self._conditional_mean(parameters, p, slice(None), heads, run.chosen)[0]
+            parameters[f"{p}.mean"][rows] += (run.numbers[0].clamp(-1, 1) - mean)[rows]
+            wanted = torch.from_numpy(_start_logits(design.discrete[part.discrete], part.choices, departure))
+            parameters[f"{p}.logits"][rows] += (wanted - heads.logits[0])[rows]
+            if part.count is not None:
+                place, count = np.arange(part.maximum), int(counts[p])
+                hazard = np.where(place < count, departure / max(count - part.minimum, 1), 1 - departure)
+                change = torch.from_numpy(np.log(hazard / (1 - hazard))) - heads.stop[0]
+                parameters[f"{p}.stop"][: count + 1] += change[: count + 1]
 
     def move(self, steps: Mapping[str, torch.Tensor], sigma_minimum: float, sigma_maximum: float) -> None:
         """Add steps to the parameters, and keep the free ones within their bounds."""

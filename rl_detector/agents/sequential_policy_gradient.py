@@ -22,8 +22,10 @@ import torch
 from rl_detector.agent import Batch
 from rl_detector.agents.advantages import finite_rewards
 from rl_detector.agents.compatible import CompatibleCritic, normal_scores
-from rl_detector.agents.contenders import Contenders
+from rl_detector.agents.contenders import MOST, Contenders
+from rl_detector.agents.edits import Editor
 from rl_detector.agents.history import start_encoding
+from rl_detector.agents.imagination import Imagination
 from rl_detector.agents.sequential_policy import Parameters, SequentialPolicy
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray
@@ -73,6 +75,8 @@ class SequentialPolicyGradient:
         divergence: float = 1.0,
         memory: int = 512,
         hidden: int = 16,
+        imagined: int = 8,
+        screened: float = 0.5,
     ) -> None:
         _check(sigma, sigma_minimum, departure, exploration, (rate, divergence), (memory, hidden))
         self.space, self._rng = space, np.random.default_rng(seed)
@@ -81,15 +85,18 @@ class SequentialPolicyGradient:
         self.policy = SequentialPolicy(space, self._start, sigma, departure, hidden, exploration, network)
         self._sigma_minimum, self._rate, self._divergence, self._memory = sigma_minimum, rate, divergence, memory
         self._critic = CompatibleCritic.initial(tuple(GROUPS))
+        self._imagined, self._screened = imagined, screened
+        self._imagination = Imagination(self.policy.sequences)
+        self._editor, self._departure = Editor(self.policy.sequences), departure
         self._contenders = Contenders(len(space.continuous), len(space.discrete))
         self._actions = Encoding(np.zeros((0, len(space.continuous))), np.zeros((0, len(space.discrete)), np.int64))
         self._rewards, self._then, self._batch = np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.int64)
-        self._told, self._numbers = 0, {"kl": 0.0, "explained": 0.0}
+        self._told, self._numbers = 0, {"kl": 0.0, "explained": 0.0, "followed": 0.0}
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
         """(1) n designs, built component by component; some are contenders."""
         with one_thread():
-            actions = self.policy.build(n, self._rng)
+            actions = self._proposals(n)
             if not (some := n // CONTENDERS):
                 return actions
             self._contenders.add(next(self.policy.build(1, None).rows()))
@@ -97,6 +104,31 @@ class SequentialPolicyGradient:
         return Encoding(
             *(np.concatenate([a, b[: n - len(a)]]) for a, b in zip(chosen, actions, strict=True))
         )
+
+    def _proposals(self, n: int) -> Encoding:
+        """Samples of the policy; some are the best of many imagined ones, each in a draw of what they may be worth."""
+        some = round(self._screened * n)
+        if not self._imagined or len(self._rewards) < 8 or np.ptp(self._rewards) == 0 or not some:
+            return self.policy.build(n, self._rng)
+        candidates = self._candidates(n)
+        told, y = self._actions, normal_scores(self._rewards)
+        draws = self._imagination.draws(told, y, self._batch, candidates, some, self._rng)
+        chosen: list[int] = []
+        for draw in draws:
+            draw[chosen] = -np.inf
+            chosen.append(int(draw.argmax()))
+        free = self.policy.build(n - some, self._rng)
+        return Encoding(*(np.concatenate(pair) for pair in zip(free, candidates.take(chosen), strict=True)))
+
+    def _candidates(self, n: int) -> Encoding:
+        """Imagined designs: samples of the policy, and edits of the contenders."""
+        half = max(self._imagined * n // 2, 2)
+        sampled = self.policy.build(half, self._rng)
+        if not len(self._contenders):
+            return sampled
+        best = self._contenders.promising(MOST)
+        edited = self._editor.edited(best.take(self._rng.integers(len(best.discrete), size=half)), self._rng)
+        return Encoding(*(np.concatenate(pair) for pair in zip(sampled, edited, strict=True)))
 
     def tell(self, batch: Batch) -> None:
         """(3) and (4): fit the critic, one natural-gradient step; (2), the evaluation, came before."""
@@ -110,6 +142,19 @@ class SequentialPolicyGradient:
             if np.ptp(self._rewards) > 0:
                 self._update(len(rewards))
         self._contenders.tell(batch, rewards)
+        self._contenders.add(next(batch.actions.take([int(rewards.argmax())]).rows()))
+        self._follow()
+
+    def _follow(self) -> None:
+        """Move the policy to the best contender where it is clearly better than the likeliest design."""
+        best, mode = self._contenders.best(), next(self.policy.build(1, None).rows())
+        place = self._contenders.find(*mode)
+        if best is None or place is None or self._contenders.counts[place] < 1:
+            return
+        lower, upper = self._contenders.bounds(-1.0), self._contenders.bounds(1.0)
+        if lower.max() > upper[place]:
+            self.policy.imitate(best, self._departure)
+            self._numbers["followed"] = self._numbers.get("followed", 0.0) + 1
 
     def _revise(self, revised: FloatArray) -> None:
         if revised.shape != (self._told,) or not np.isfinite(revised).all():
@@ -151,7 +196,7 @@ class SequentialPolicyGradient:
         kl = 0.5 * self._rate**2 * float(np.mean(advantages**2))
         length = self._rate * min(1.0, math.sqrt(self._divergence / max(kl, 1e-12)))
         self.policy.move({name: length * value for name, value in w.items()}, self._sigma_minimum, SIGMA_MAXIMUM)
-        self._numbers = {"kl": min(kl, self._divergence), "explained": float(np.var(advantages))}
+        self._numbers |= {"kl": min(kl, self._divergence), "explained": float(np.var(advantages))}
 
     def _kernels(self, features: Mapping[str, FloatArray], newest: int) -> tuple[dict[str, FloatArray], dict[str, float]]:
         """Fisher kernels of the groups, and the mean diagonals by which they are divided."""
@@ -201,6 +246,7 @@ class SequentialPolicyGradient:
         return {
             "policy": {name: value.clone() for name, value in self.policy.parameters.items()},
             "critic": dict(self._critic.strengths),
+            "imagination": dict(self._imagination.critic.strengths),
             "contenders": self._contenders.state_dict(),
             "memory": [torch.from_numpy(array.copy()) for array in arrays],
             "told": self._told,
@@ -212,6 +258,7 @@ class SequentialPolicyGradient:
         """Go on from a `state_dict`."""
         self.policy.parameters = {name: value.clone() for name, value in state["policy"].items()}
         self._critic.strengths = dict(state["critic"])
+        self._imagination.critic.strengths = dict(state["imagination"])
         self._contenders.load_state_dict(state["contenders"])
         continuous, discrete, *rest = (array.numpy().copy() for array in state["memory"])
         self._actions = Encoding(continuous, discrete)
