@@ -11,6 +11,9 @@ from rl_detector.space import Encoding, IntArray
 GO_ON = 0.6
 """Probability of one more edit of the same design."""
 
+RUN = 4
+"""Mean number of components in a row that are moved or swapped alike, of designs with many."""
+
 SPREADS = (0.02, 0.3)
 """Smallest and largest spread of a move, in units of half the box; drawn evenly in its logarithm."""
 
@@ -50,14 +53,14 @@ class Editor:
             self._shift(part, numbers, choices, count, kind, rng)
             counts[p] += 1 if kind == "add" else -1
             return
-        place = int(rng.integers(count))
+        first = int(rng.integers(count))
+        run = slice(first, min(first + int(rng.geometric(1 / min(RUN, count))), count))
         if kind == "move":
-            spread = np.exp(rng.uniform(*np.log(SPREADS)))
-            at = part.continuous[place]
-            numbers[at] = np.clip(numbers[at] + spread * rng.standard_normal(len(at)), -1, 1)
+            spread, at = np.exp(rng.uniform(*np.log(SPREADS))), part.continuous[run]
+            numbers[at] = np.clip(numbers[at] + spread * rng.standard_normal(part.numbers), -1, 1)
         else:
             slot = int(rng.integers(len(part.choices)))
-            choices[part.discrete[place, slot]] = rng.integers(part.choices[slot])
+            choices[part.discrete[run, slot]] = rng.integers(part.choices[slot])
 
     @staticmethod
     def _shift(

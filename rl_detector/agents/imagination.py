@@ -11,12 +11,12 @@ from rl_detector.agents.compatible import CompatibleCritic
 from rl_detector.agents.sequences import Run, Sequences
 from rl_detector.space import Encoding, FloatArray, IntArray
 
-NAMES = ("sums", "linear", "whole")
+NAMES = ("sums", "linear", "whole", "slopes")
 """Components of the process."""
 
 
 class Imagination:
-    """reward(design) = process(sums over its components) + linear(sums) + process(all its components) + batch + noise.
+    """reward(design) = process(sums over its components) + process(all of its components) + linear in both + batch + noise.
 
     Budgets are functions of sums: how many components there are, of which kinds, how much of each number. Lengths are
     the typical distances of the designs evaluated; strengths are chosen by the evidence.
@@ -55,8 +55,9 @@ class Imagination:
         """Covariances of designs with typical variance 1; distances are in units of those of the first `known` ones."""
         runs = self._sequences.runs(designs)
         sums, whole = _standardised(_sums(runs), known), _whole(runs)
-        linear = sums @ sums.T / max(sums.shape[1], 1)
-        return {"sums": _similarity(sums, known), "linear": linear, "whole": _similarity(whole, known)}
+        slopes = _standardised(whole, known)
+        result = {"linear": sums @ sums.T / max(sums.shape[1], 1), "slopes": slopes @ slopes.T / max(slopes.shape[1], 1)}
+        return {**result, "sums": _similarity(sums, known), "whole": _similarity(whole, known)}
 
 
 def _sums(runs: Sequence[Run]) -> FloatArray:

@@ -22,6 +22,13 @@ LOGIT_BOUND = 6.0
 """Largest logit: beyond it a choice is as good as certain."""
 
 
+MEAN_BOUND = 1.5
+"""Largest free mean: a little beyond the box, as choices and network may pull back."""
+
+IMITATIONS = 30
+"""Most corrections until a design is the likeliest; one is enough where nothing is clipped."""
+
+
 class Heads(NamedTuple):
     """What the policy says of components [n, m]: means before the choices [c], logits [options], stopping."""
 
@@ -81,9 +88,7 @@ class SequentialPolicy:
         self._set(f"{p}.logits", _start_logits(start.discrete[part.discrete[rows]], part.choices, departure))
         self._set(f"{p}.coupling", np.zeros((part.maximum, part.options, part.numbers)))
         if part.count is not None:
-            early = departure / max(count - part.minimum, 1)
-            place = np.arange(part.maximum)
-            hazard = np.where(place < count, early, np.where(place == count, 1 - departure, 0.5))
+            hazard = _start_hazard(part, count, departure)
             self._set(f"{p}.stop", np.log(hazard / (1 - hazard)))
 
     def _set_network(self, p: int, part: Part, rng: np.random.Generator) -> None:
@@ -155,7 +160,7 @@ class SequentialPolicy:
         attended = weights @ values / (1 + weights.sum(dim=-1, keepdim=True))  # 1: a token of nothing
         out = torch.tanh(inner + attended) @ parameters[f"{p}.last"]
         steps = torch.split(out, [part.numbers, part.options, 1], dim=-1)
-        mean = _bounded(parameters[f"{p}.mean"][rows] + self._sigma * steps[0], 1.0)
+        mean = parameters[f"{p}.mean"][rows] + self._sigma * steps[0]
         logits = _bounded(parameters[f"{p}.logits"][rows] + steps[1], LOGIT_BOUND)
         free = parameters[f"{p}.stop"][rows] if part.count is not None else torch.zeros(out.shape[1]).double()
         return Heads(mean, logits, _bounded(free + steps[2][..., 0], LOGIT_BOUND))
@@ -192,19 +197,18 @@ class SequentialPolicy:
         floor = self._exploration / (part.maximum - part.minimum + 1)
         return floor + (1 - 2 * floor) * torch.sigmoid(stop)
 
-    def gradients(self, actions: Encoding, chunk: int = 128) -> tuple[Parameters, FloatArray]:
-        """grad ln pi of every design, name -> [n, ...], and ln pi [n]."""
+    def gradients(self, actions: Encoding, chunk: int = 128) -> Parameters:
+        """grad ln pi of every design, name -> [n, ...]."""
         runs = self.sequences.runs(actions)
 
-        def one(parameters: Parameters, *tensors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        def one(parameters: Parameters, *tensors: torch.Tensor) -> torch.Tensor:
             single = [Run(*(x[None] for x in tensors[i : i + 5])) for i in range(0, len(tensors), 5)]
-            value = self.log_prob(parameters, single)[0]
-            return value, value.detach()
+            return self.log_prob(parameters, single)[0]
 
         flat = [x for run in runs for x in run]
-        derivative = vmap(grad(one, has_aux=True), in_dims=(None, *[0] * len(flat)), chunk_size=chunk)
-        gradients, values = derivative(self.parameters, *flat)
-        return gradients, values.numpy()
+        derivative = vmap(grad(one), in_dims=(None, *[0] * len(flat)), chunk_size=chunk)
+        gradients: Parameters = derivative(self.parameters, *flat)
+        return gradients
 
     @torch.no_grad()
     def log_probability(self, actions: Encoding) -> FloatArray:
@@ -273,21 +277,28 @@ class SequentialPolicy:
 
     @torch.no_grad()
     def imitate(self, design: Encoding, departure: float) -> None:
-        """Change the free parameters so that the design is the likeliest one; what follows from components before stays."""
+        """Change the free parameters until the design is the likeliest one; the network and the couplings stay."""
         actions = Encoding(design.continuous[None], design.discrete[None])
-        counts, parameters = self.sequences.counts(actions)[0], self.parameters
-        runs = self.sequences.runs(actions)
-        for p, (part, run, heads) in enumerate(zip(self.sequences.parts, runs, self._all_heads(parameters, runs), strict=True)):
-            rows = slice(0, int(counts[p]))
-            mean = self._conditional_mean(parameters, p, slice(None), heads, run.chosen)[0]
-            parameters[f"{p}.mean"][rows] += (run.numbers[0].clamp(-1, 1) - mean)[rows]
-            wanted = torch.from_numpy(_start_logits(design.discrete[part.discrete], part.choices, departure))
-            parameters[f"{p}.logits"][rows] += (wanted - heads.logits[0])[rows]
-            if part.count is not None:
-                place, count = np.arange(part.maximum), int(counts[p])
-                hazard = np.where(place < count, departure / max(count - part.minimum, 1), 1 - departure)
-                change = torch.from_numpy(np.log(hazard / (1 - hazard))) - heads.stop[0]
-                parameters[f"{p}.stop"][: count + 1] += change[: count + 1]
+        counts, runs = self.sequences.counts(actions)[0].tolist(), self.sequences.runs(actions)
+        for _ in range(IMITATIONS):
+            heads = self._all_heads(self.parameters, runs)
+            change = [self._imitate(p, design, departure, counts[p], runs[p], heads[p]) for p in range(len(runs))]
+            if max(change) < 1e-9:
+                return
+
+    def _imitate(self, p: int, design: Encoding, departure: float, count: int, run: Run, heads: Heads) -> float:
+        """One correction of the free parameters of a part, exact where nothing is clipped; its largest element."""
+        part, free = self.sequences.parts[p], self.parameters
+        mean = self._conditional_mean(free, p, slice(None), heads, run.chosen)[0]
+        changes = {f"{p}.mean": (run.numbers[0].clamp(-1, 1) - mean)[:count]}
+        wanted = torch.from_numpy(_start_logits(design.discrete[part.discrete], part.choices, departure))
+        changes[f"{p}.logits"] = (wanted - heads.logits[0])[:count]
+        if part.count is not None:
+            hazard = torch.from_numpy(_start_hazard(part, count, departure))
+            changes[f"{p}.stop"] = (torch.logit(hazard) - heads.stop[0])[: count + 1]
+        for name, change in changes.items():
+            free[name] = torch.cat([free[name][: len(change)] + change, free[name][len(change) :]])
+        return max(float(change.abs().max()) if change.numel() else 0.0 for change in changes.values())
 
     def move(self, steps: Mapping[str, torch.Tensor], sigma_minimum: float, sigma_maximum: float) -> None:
         """Add steps to the parameters, and keep the free ones within their bounds."""
@@ -295,7 +306,7 @@ class SequentialPolicy:
             self.parameters[name] = self.parameters[name] + step
         for p in range(len(self.sequences.parts)):
             for name, low, high in (
-                (f"{p}.mean", -1.0, 1.0),
+                (f"{p}.mean", -MEAN_BOUND, MEAN_BOUND),
                 (f"{p}.log_sigma", math.log(sigma_minimum), math.log(sigma_maximum)),
                 (f"{p}.logits", -LOGIT_BOUND, LOGIT_BOUND),
                 (f"{p}.stop", -LOGIT_BOUND, LOGIT_BOUND),
@@ -312,6 +323,13 @@ def _start_logits(chosen: IntArray, choices: Sequence[int], departure: float) ->
         raw = np.where(each > 0, math.log(1 - departure), math.log(departure / others))
         logits.append(raw - raw.mean(axis=1, keepdims=True))
     return np.concatenate(logits, axis=1) if logits else own
+
+
+def _start_hazard(part: Part, count: int, departure: float) -> FloatArray:
+    """Probabilities to stop before each component [m] that stop at `count` with probability (1 - departure)^2 or so."""
+    place = np.arange(part.maximum)
+    early = departure / max(count - part.minimum, 1)
+    return np.where(place < count, min(early, 0.5), np.where(place == count, 1 - departure, 0.5))
 
 
 def _bounded(raw: torch.Tensor, bound: float) -> torch.Tensor:

@@ -6,8 +6,11 @@ the advantage of every step, (4) ascend sum_i sum_t A_it grad ln pi(a_it | s_it)
 is linear in grad ln pi and fitted to the latest evaluations (`compatible.py`), whose weights are the natural gradient;
 its length is bounded by the divergence between the policy before and after the step.
 
-Some of every batch are designs that may be recommended: the likeliest design, and the best so far once more
-(`contenders.py`).
+That is a local search, and building has many local optima: a finer sensor here that must be paid with fewer ones there.
+Three things lead out of them. A share of the proposals are the best of many imagined designs, by a model of whole
+designs (`imagination.py`). Half of the imagined ones are edits of the best so far (`edits.py`). And when a design is
+clearly better than the likeliest one, the policy imitates it and goes on from there. Designs that may be recommended are
+evaluated again and again (`contenders.py`), so that neither the recommendation nor the imitation follows luck.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ from rl_detector.agents.history import start_encoding
 from rl_detector.agents.imagination import Imagination
 from rl_detector.agents.sequential_policy import Parameters, SequentialPolicy
 from rl_detector.errors import ConfigError, SimulationError
-from rl_detector.space import Design, DesignSpace, Encoding, FloatArray
+from rl_detector.space import Design, DesignSpace, Encoding, FloatArray, IntArray
 from rl_detector.threads import one_thread
 
 GROUPS = {
@@ -44,6 +47,12 @@ CONTENDERS = 8
 
 SIGMA_MAXIMUM = 1.0
 
+FARTHEST = 30.0
+"""Relative variance from which on the critic does without an evaluation."""
+
+TYPICAL = 32
+"""Samples of the policy that tell which log-probability is typical."""
+
 
 class SequentialPolicyGradient:
     """Episodic natural actor-critic with an autoregressive policy.
@@ -58,7 +67,9 @@ class SequentialPolicyGradient:
         rate: length of a step in units of the natural gradient of standardised rewards.
         divergence: largest KL divergence of a step in nats, of whole designs.
         memory: latest evaluations that the critic is fitted to.
-        hidden: units of the network; 0: no component sees those before it.
+        hidden: units of the network.
+        imagined: designs imagined for each that is proposed, half of them samples, half edits of contenders; 0: none.
+        screened: share of the proposals that are the best imagined ones, each in a draw of what they may be worth.
     """
 
     def __init__(
@@ -70,7 +81,7 @@ class SequentialPolicyGradient:
         sigma: float = 0.2,
         sigma_minimum: float = 0.002,
         departure: float = 0.2,
-        exploration: float = 0.02,
+        exploration: float = 0.05,
         rate: float = 1.0,
         divergence: float = 1.0,
         memory: int = 512,
@@ -78,7 +89,8 @@ class SequentialPolicyGradient:
         imagined: int = 8,
         screened: float = 0.5,
     ) -> None:
-        _check(sigma, sigma_minimum, departure, exploration, (rate, divergence), (memory, hidden))
+        shares, sizes = (departure, exploration, screened), (memory, hidden, imagined)
+        _check((sigma, sigma_minimum), shares, (rate, divergence), sizes)
         self.space, self._rng = space, np.random.default_rng(seed)
         self._start = start_encoding(space, start)
         network = np.random.default_rng((seed, 1))
@@ -90,7 +102,7 @@ class SequentialPolicyGradient:
         self._editor, self._departure = Editor(self.policy.sequences), departure
         self._contenders = Contenders(len(space.continuous), len(space.discrete))
         self._actions = Encoding(np.zeros((0, len(space.continuous))), np.zeros((0, len(space.discrete)), np.int64))
-        self._rewards, self._then, self._batch = np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.int64)
+        self._rewards, self._batch = np.zeros(0), np.zeros(0, dtype=np.int64)
         self._told, self._numbers = 0, {"kl": 0.0, "explained": 0.0, "followed": 0.0}
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
@@ -163,33 +175,34 @@ class SequentialPolicyGradient:
 
     def _remember(self, batch: Batch, rewards: FloatArray) -> None:
         n, keep = len(rewards), slice(-max(self._memory, len(rewards)), None)
-        then = batch.log_probabilities
-        then = self.policy.log_probability(batch.actions) if then is None else then
         self._actions = Encoding(
             *(np.concatenate(both)[keep] for both in zip(self._actions, batch.actions, strict=True))
         )
         number = self._batch[-1] + 1 if len(self._batch) else 0
         self._rewards = np.concatenate([self._rewards, rewards])[keep]
-        self._then = np.concatenate([self._then, then])[keep]
         self._batch = np.concatenate([self._batch, np.full(n, number)])[keep]
         self._told += n
 
     def _update(self, newest: int) -> None:
         """Fit the critic to what is remembered, seen from the present policy, and take a step."""
-        gradients, now = self.policy.gradients(self._actions)
+        noise = self._noise()
+        near = np.flatnonzero(noise < FARTHEST)
+        if len(near) < 4 or np.ptp(self._rewards[near]) == 0:
+            return
+        gradients = self.policy.gradients(self._actions.take(near))
+        newest = int((near >= len(noise) - newest).sum())
         scales = {name: _scale(value) for name, value in gradients.items()}
-        features = {name: (value * scales[name]).reshape(len(now), -1).numpy() for name, value in gradients.items()}
-        kernels, sizes = self._kernels(features, newest)
-        steps = 3 if len(now) <= 2 * newest else 1
-        alpha = self._critic.fit(kernels, normal_scores(self._rewards), self._noise(now), steps)
+        features = {name: (value * scales[name]).reshape(len(near), -1).numpy() for name, value in gradients.items()}
+        kernels, sizes = self._kernels(features, self._batch[near])
+        steps = 3 if len(near) <= 2 * newest else 1
+        alpha = self._critic.fit(kernels, normal_scores(self._rewards[near]), noise[near], steps)
         w: Parameters = {}
         for group, quantities in GROUPS.items():
             for name in (name for name in features if _quantity(name) in quantities):
                 weight = self._critic.strengths[group] / sizes[group] * (alpha @ features[name])
                 w[name] = torch.from_numpy(weight).reshape(gradients[name].shape[1:]) * scales[name]
-        advantages = sum(float(1) * (gradients[name] * w[name]).reshape(len(now), -1).sum(dim=1) for name in w)
-        recent = np.asarray(advantages)[-newest:]
-        self._step(w, recent)
+        own = [(gradients[name] * w[name]).reshape(len(near), -1).sum(dim=1) for name in w]
+        self._step(w, torch.stack(own).sum(dim=0).numpy())
 
     def _step(self, w: Parameters, advantages: FloatArray) -> None:
         """The step and its divergence E[(step . grad ln pi)^2] / 2, the quadratic form of the Fisher information."""
@@ -198,27 +211,26 @@ class SequentialPolicyGradient:
         self.policy.move({name: length * value for name, value in w.items()}, self._sigma_minimum, SIGMA_MAXIMUM)
         self._numbers |= {"kl": min(kl, self._divergence), "explained": float(np.var(advantages))}
 
-    def _kernels(self, features: Mapping[str, FloatArray], newest: int) -> tuple[dict[str, FloatArray], dict[str, float]]:
+    def _kernels(self, features: Mapping[str, FloatArray], batch: IntArray) -> tuple[dict[str, FloatArray], dict[str, float]]:
         """Fisher kernels of the groups, and the mean diagonals by which they are divided."""
         kernels: dict[str, FloatArray] = {}
         sizes: dict[str, float] = {}
         for group, quantities in GROUPS.items():
             own = [value for name, value in features.items() if _quantity(name) in quantities and value.shape[1]]
-            kernel = sum((value @ value.T for value in own), np.zeros(2 * [len(self._rewards)]))
-            sizes[group] = max(float(np.diag(kernel)[-newest:].mean()), 1e-9)
+            kernel = sum((value @ value.T for value in own), np.zeros(2 * [len(batch)]))
+            sizes[group] = max(float(np.median(np.diag(kernel))), 1e-9)
             kernels[group] = kernel / sizes[group]
-        kernels["batch"] = (self._batch[:, None] == self._batch).astype(np.float64)
+        kernels["batch"] = (batch[:, None] == batch).astype(np.float64)
         return kernels, sizes
 
-    def _noise(self, now: FloatArray) -> FloatArray:
+    def _noise(self) -> FloatArray:
         """Relative variances [n]: what the present policy would hardly propose says little about its gradient."""
+        samples = self.policy.build(TYPICAL, np.random.default_rng(self._told))
+        typical = np.median(self.policy.log_probability(samples))
         decisions = math.sqrt(len(self.space.continuous) + len(self.space.discrete))
-        distance = np.maximum(self._then - now, 0) / decisions
-        return np.exp(np.minimum(2 * distance, 12))
-
-    def log_probability(self, actions: Encoding) -> FloatArray:
-        """ln pi(a) of each action under the present policy, [designs]."""
-        return self.policy.log_probability(actions)
+        distance = np.maximum(typical - self.policy.log_probability(self._actions), 0) / decisions
+        noise: FloatArray = np.exp(np.minimum(2 * distance, 12))
+        return noise
 
     def recommend(self, observation: FloatArray) -> Encoding:
         """The contender with the largest lower bound; before any was evaluated, the start or the likeliest design."""
@@ -242,7 +254,7 @@ class SequentialPolicyGradient:
 
     def state_dict(self) -> dict[str, Any]:
         """Policy, critic, contenders, memory and random generator."""
-        arrays = (*self._actions, self._rewards, self._then, self._batch)
+        arrays = (*self._actions, self._rewards, self._batch)
         return {
             "policy": {name: value.clone() for name, value in self.policy.parameters.items()},
             "critic": dict(self._critic.strengths),
@@ -262,7 +274,7 @@ class SequentialPolicyGradient:
         self._contenders.load_state_dict(state["contenders"])
         continuous, discrete, *rest = (array.numpy().copy() for array in state["memory"])
         self._actions = Encoding(continuous, discrete)
-        self._rewards, self._then, self._batch = rest
+        self._rewards, self._batch = rest
         self._told, self._numbers = state["told"], dict(state["numbers"])
         self._rng.bit_generator.state = state["rng"]
 
@@ -280,17 +292,19 @@ def _scale(gradients: torch.Tensor) -> torch.Tensor:
 
 
 def _check(
-    sigma: float,
-    sigma_minimum: float,
-    departure: float,
-    exploration: float,
+    spreads: tuple[float, float],
+    shares: tuple[float, float, float],
     lengths: tuple[float, float],
-    sizes: tuple[int, int],
+    sizes: tuple[int, int, int],
 ) -> None:
+    (sigma, sigma_minimum), (departure, exploration, screened), (rate, divergence) = spreads, shares, lengths
+    memory, hidden, imagined = sizes
     sound = 0 < sigma_minimum <= sigma <= SIGMA_MAXIMUM and 0 < departure < 1 and 0 <= exploration < 1
-    if not (sound and min(lengths) > 0 and sizes[0] >= 2 and sizes[1] >= 1):
+    sound = sound and 0 <= screened <= 1 and min(lengths) > 0
+    if not (sound and memory >= 2 and hidden >= 1 and imagined >= 0):
         raise ConfigError(
-            "sequential_policy_gradient needs 0 < sigma_minimum <= sigma <= 1, 0 < departure < 1, 0 <= exploration < 1, "
-            f"rate and divergence > 0, memory >= 2 and hidden >= 1, got {sigma=}, {sigma_minimum=}, {departure=}, "
-            f"{exploration=}, rate={lengths[0]}, divergence={lengths[1]}, memory={sizes[0]}, hidden={sizes[1]}"
+            "sequential_policy_gradient needs 0 < sigma_minimum <= sigma <= 1, 0 < departure < 1, 0 <= exploration < "
+            "1, 0 <= screened <= 1, rate and divergence > 0, memory >= 2, hidden >= 1 and imagined >= 0, got "
+            f"{sigma=}, {sigma_minimum=}, {departure=}, {exploration=}, {screened=}, {rate=}, {divergence=}, "
+            f"{memory=}, {hidden=}, {imagined=}"
         )
