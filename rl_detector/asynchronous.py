@@ -7,20 +7,19 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from rl_detector.agent import Agent, Stochastic
 from rl_detector.checkpoint import load_checkpoint, save_checkpoint
 from rl_detector.errors import ConfigError, RunFolderError, SimulationError
-from rl_detector.evaluate import Evaluator, SerialEvaluator
+from rl_detector.evaluate import SerialEvaluator
 from rl_detector.in_flight import Flow, Jobs, Proposal, Simulated
 from rl_detector.ledger import Ledger, Trial
 from rl_detector.problem import DesignProblem, Evaluation
 from rl_detector.space import Design, Encoding, FloatArray
-from rl_detector.study import Budget, Progress, Study, trial_seed
+from rl_detector.study import Budget, Progress, Study, StudySettings, trial_seed
 
 RECENT = 32
 """The study stops when more than half of so many latest results (of `told_at_once`, if that is more) have failed."""
@@ -63,13 +62,10 @@ class AsynchronousStudy(Study):
         agent: Agent,
         ledger: Ledger,
         budget: Budget,
-        seed: int = 0,
-        common_events: bool = False,
-        evaluator: Evaluator | None = None,
-        checkpoint: Path | None = None,
         flow: Flow | None = None,
+        **settings: Unpack[StudySettings],
     ) -> None:
-        workers = evaluator or SerialEvaluator()
+        workers = settings["evaluator"] = settings.get("evaluator") or SerialEvaluator()
         self.flow = flow or Flow.for_workers(workers.workers)
         self.asked = self.asks = 0
         self._proposals: dict[int, Proposal] = {}
@@ -77,7 +73,7 @@ class AsynchronousStudy(Study):
         self._complete: list[Trial] = []
         self._jobs = Jobs(workers, problem, budget.events_per_design)
         own = replace(budget, designs_per_batch=self.flow.told_at_once)
-        super().__init__(problem, agent, ledger, own, seed, common_events, workers, checkpoint)
+        super().__init__(problem, agent, ledger, own, **settings)
         self._designs = budget.events // budget.events_per_design
         self._recent: deque[Evaluation] = deque(maxlen=min(max(RECENT, self.flow.told_at_once), self._designs))
 

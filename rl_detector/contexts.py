@@ -5,19 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from rl_detector.agent import Agent, Contextual
 from rl_detector.env import draw_context
 from rl_detector.errors import ConfigError
-from rl_detector.evaluate import Evaluator
 from rl_detector.ledger import Ledger
 from rl_detector.problem import DesignProblem, Evaluation
 from rl_detector.space import Design
-from rl_detector.study import Budget, Progress, Study
+from rl_detector.study import Budget, Progress, Study, StudySettings
 
 GRID = 5
 """Number of cost weights, evenly spread, for which designs are recommended after the training."""
@@ -105,17 +103,12 @@ class ContextualStudy(Study):
         agent: Agent,
         ledger: Ledger,
         budget: Budget,
-        seed: int = 0,
-        common_events: bool = False,
-        evaluator: Evaluator | None = None,
-        checkpoint: Path | None = None,
-        contexts: Contexts | None = None,
+        contexts: Contexts,
+        **settings: Unpack[StudySettings],
     ) -> None:
-        if contexts is None:
-            raise ConfigError("a contextual study needs contexts, such as Contexts((0.0, 1.0)), got None")
         contexts.check(problem, agent)
         self.contexts = contexts
-        super().__init__(problem, agent, ledger, budget, seed, common_events, evaluator, checkpoint)
+        super().__init__(problem, agent, ledger, budget, **settings)
 
     @property
     def task(self) -> DesignProblem:

@@ -3,44 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from rl_detector.errors import SimulationError
-from rl_detector.evaluate import SerialEvaluator
-from rl_detector.problem import DesignProblem, Evaluation
+from rl_detector.problem import RECOMMENDED, DesignProblem, Evaluation
 from rl_detector.space import Design
-from rl_detector.terms import Measurement
-from rl_detector.validation import Difference, held_out_seed, paired_difference
+from rl_detector.validation import Difference, JudgedDesign, held_out, judged, measurement_of, paired_difference
 
 
 @dataclass(frozen=True)
-class FamilyMember:
+class FamilyMember(JudgedDesign):
     """The design that is recommended for one cost weight.
 
     Attributes:
-        cost_weight: reward per unit of relative cost.
-        metric, metric_error: the figure behind the reach.
-        reach, reach_error: against the first baseline on the same events; without baselines as the problem defines it.
-        costs, violations: in their own units.
-        reward: with that reach, at this cost weight; its error is that of the reach.
+        cost_weight: reward per unit of relative cost; the reward is at this one.
         gain: reward at this cost weight minus that of the design recommended for the problem's own, paired.
     """
 
     cost_weight: float
-    design: Design
-    metric: float
-    metric_error: float
-    reach: float
-    reach_error: float
-    costs: Mapping[str, float]
-    violations: Mapping[str, float]
-    reward: float
     gain: Difference
-
-    def to_json(self) -> dict[str, Any]:
-        """The row as JSON-ready data."""
-        return asdict(self)
 
 
 def judge_family(
@@ -58,39 +38,18 @@ def judge_family(
     Raises:
         SimulationError: one of the designs could not be simulated.
     """
-    baselines = [problem.start] if problem.start is not None else []
-    shown = [recommended, *designs.values(), *baselines]
-    groups = SerialEvaluator(len(shown)).evaluate(problem, shown, events, [held_out_seed(seed)] * len(shown))
-    fixed, *found = [evaluation for group in groups for evaluation in group]
-    zero = _measured(found[-1]) if baselines else None
+    names = {weight: f"recommended for the cost weight {weight!r}" for weight in designs}
+    shown = {RECOMMENDED: recommended, **{names[weight]: design for weight, design in designs.items()}}
+    start = {} if problem.start is None else {next(iter(problem.baselines)): problem.start}
+    found = held_out(problem, {**shown, **start}, events, seed)
+    zero = next((found[name] for name in start), None)
     return [
-        _member(problem.with_cost_weight(weight), evaluation, fixed, zero)
-        for weight, evaluation in zip(designs, found, strict=False)
+        _member(problem.with_cost_weight(weight), found[names[weight]], found[RECOMMENDED], zero) for weight in designs
     ]
 
 
-def _measured(evaluation: Evaluation) -> Measurement:
-    if evaluation.measurement is None:
-        raise SimulationError(f"a design of the family could not be judged: {evaluation.failure}")
-    return evaluation.measurement
-
-
-def _member(
-    problem: DesignProblem, evaluation: Evaluation, fixed: Evaluation, zero: Measurement | None
-) -> FamilyMember:
-    measured = _measured(evaluation)
-    reach = Difference(measured.reach, measured.error) if zero is None else paired_difference(measured, zero)
-    better = paired_difference(measured, _measured(fixed))
-    charge = problem.charge(evaluation.costs, evaluation.violations)
-    return FamilyMember(
-        cost_weight=problem.cost_weight,
-        design=evaluation.design,
-        metric=measured.metric,
-        metric_error=measured.metric_error,
-        reach=reach.value,
-        reach_error=reach.error,
-        costs=evaluation.costs,
-        violations=evaluation.violations,
-        reward=reach.value - charge,
-        gain=Difference(better.value - charge + problem.charge(fixed.costs, fixed.violations), better.error),
-    )
+def _member(problem: DesignProblem, evaluation: Evaluation, fixed: Evaluation, zero: Evaluation | None) -> FamilyMember:
+    better = paired_difference(measurement_of(evaluation), measurement_of(fixed))
+    saved = problem.charge(fixed.costs, fixed.violations) - problem.charge(evaluation.costs, evaluation.violations)
+    gain = Difference(better.value + saved, better.error)
+    return FamilyMember(**judged(problem, evaluation, zero), cost_weight=problem.cost_weight, gain=gain)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -88,6 +88,15 @@ class Progress:
 def trial_seed(root: int, trial: int) -> int:
     """Event seed of a trial: SeedSequence(root, spawn_key=(trial,)), as a whole number below 2^63."""
     return int(np.random.SeedSequence(root, spawn_key=(trial,)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+class StudySettings(TypedDict, total=False):
+    """Arguments that all kinds of studies share, see Study."""
+
+    seed: int
+    common_events: bool
+    evaluator: Evaluator | None
+    checkpoint: Path | None
 
 
 class Study:

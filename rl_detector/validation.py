@@ -30,26 +30,18 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class ValidatedDesign:
-    """One row of a validation.
+class JudgedDesign:
+    """A design on held-out events.
 
     Attributes:
-        name: "recommended" or the name of a baseline.
-        simulator: facts of the simulator, its physics list among them.
-        events, seed: what was simulated; equal for all rows.
         metric, metric_error: the figure behind the reach.
-        reach, reach_error: against the first baseline in this same validation (0 +- 0 for itself); without baselines as
-            the problem defines it.
+        reach, reach_error: against the first baseline on the same events (0 +- 0 for itself); without baselines as the
+            problem defines it.
         costs, violations: in their own units.
-        reward: with that reach.
-        difference: reach of the recommended design minus that of this one, paired; None for the recommended one.
+        reward: with that reach; its error is that of the reach.
     """
 
-    name: str
     design: Design
-    simulator: Mapping[str, str]
-    events: int
-    seed: int
     metric: float
     metric_error: float
     reach: float
@@ -57,11 +49,32 @@ class ValidatedDesign:
     costs: Mapping[str, float]
     violations: Mapping[str, float]
     reward: float
-    difference: Difference | None
 
     def to_json(self) -> dict[str, Any]:
         """The row as JSON-ready data."""
-        row = asdict(self)
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ValidatedDesign(JudgedDesign):
+    """One row of a validation.
+
+    Attributes:
+        name: "recommended" or the name of a baseline.
+        simulator: facts of the simulator, its physics list among them.
+        events, seed: what was simulated; equal for all rows.
+        difference: reach of the recommended design minus that of this one, paired; None for the recommended one.
+    """
+
+    name: str
+    simulator: Mapping[str, str]
+    events: int
+    seed: int
+    difference: Difference | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as JSON-ready data, with the significance of the difference."""
+        row = super().to_json()
         if self.difference is not None:
             row["difference"]["significance"] = self.difference.significance
         return row
@@ -78,20 +91,52 @@ def validate(problem: DesignProblem, recommended: Design, events: int, seed: int
     Raises:
         SimulationError: one of the designs could not be simulated.
     """
-    designs = {RECOMMENDED: recommended, **problem.baselines}
+    evaluations = held_out(problem, {RECOMMENDED: recommended, **problem.baselines}, events, seed)
+    zero = evaluations.get(next(iter(problem.baselines), ""))
+    best = measurement_of(evaluations[RECOMMENDED])
+    return [
+        ValidatedDesign(
+            **judged(problem, evaluation, zero),
+            name=name,
+            simulator=dict(problem.simulator.describe()),
+            events=evaluation.events,
+            seed=evaluation.seed,
+            difference=None if name == RECOMMENDED else paired_difference(best, measurement_of(evaluation)),
+        )
+        for name, evaluation in evaluations.items()
+    ]
+
+
+def held_out(problem: DesignProblem, designs: Mapping[str, Design], events: int, seed: int) -> dict[str, Evaluation]:
+    """Evaluations of named designs, all with the same held-out seed.
+
+    Raises:
+        SimulationError: one of the designs could not be simulated.
+    """
     seeds = [held_out_seed(seed)] * len(designs)
     groups = SerialEvaluator(len(designs)).evaluate(problem, list(designs.values()), events, seeds)
     evaluations = dict(zip(designs, (evaluation for group in groups for evaluation in group), strict=True))
-    measured = {name: _measurement(name, evaluation) for name, evaluation in evaluations.items()}
-    zero = measured.get(next(iter(problem.baselines), ""))
-    best = measured[RECOMMENDED]
-    rows = []
     for name, evaluation in evaluations.items():
-        this = measured[name]
-        reach = Difference(this.reach, this.error) if zero is None else paired_difference(this, zero)
-        difference = None if name == RECOMMENDED else paired_difference(best, this)
-        rows.append(_row(problem, name, evaluation, reach, difference))
-    return rows
+        if evaluation.failed:
+            raise SimulationError(f"the design {name!r} could not be validated: {evaluation.failure}")
+    return evaluations
+
+
+def judged(problem: DesignProblem, evaluation: Evaluation, zero: Evaluation | None) -> dict[str, Any]:
+    """The attributes of a JudgedDesign, with its reach over `zero` if there is one, at the problem's cost weight."""
+    measured = measurement_of(evaluation)
+    own = Difference(measured.reach, measured.error)
+    reach = own if zero is None else paired_difference(measured, measurement_of(zero))
+    return {
+        "design": evaluation.design,
+        "metric": measured.metric,
+        "metric_error": measured.metric_error,
+        "reach": reach.value,
+        "reach_error": reach.error,
+        "costs": evaluation.costs,
+        "violations": evaluation.violations,
+        "reward": reach.value - problem.charge(evaluation.costs, evaluation.violations),
+    }
 
 
 def paired_difference(first: Measurement, second: Measurement) -> Difference:
@@ -106,28 +151,12 @@ def paired_difference(first: Measurement, second: Measurement) -> Difference:
     return Difference(math.log(second.metric / first.metric), float(terms.std(ddof=1) / math.sqrt(len(terms))))
 
 
-def _measurement(name: str, evaluation: Evaluation) -> Measurement:
+def measurement_of(evaluation: Evaluation) -> Measurement:
+    """The measurement of an evaluation that did not fail.
+
+    Raises:
+        SimulationError: it failed.
+    """
     if evaluation.measurement is None:
-        raise SimulationError(f"the design {name!r} could not be validated: {evaluation.failure}")
+        raise SimulationError(f"the design could not be measured: {evaluation.failure}")
     return evaluation.measurement
-
-
-def _row(
-    problem: DesignProblem, name: str, evaluation: Evaluation, reach: Difference, difference: Difference | None
-) -> ValidatedDesign:
-    measured = _measurement(name, evaluation)
-    return ValidatedDesign(
-        name=name,
-        design=evaluation.design,
-        simulator=dict(problem.simulator.describe()),
-        events=evaluation.events,
-        seed=evaluation.seed,
-        metric=measured.metric,
-        metric_error=measured.metric_error,
-        reach=reach.value,
-        reach_error=reach.error,
-        costs=evaluation.costs,
-        violations=evaluation.violations,
-        reward=reach.value - problem.charge(evaluation.costs, evaluation.violations),
-        difference=difference,
-    )

@@ -50,7 +50,7 @@ class DyingEvaluator(SerialEvaluator):
 def make_study(problem, folder, evaluator=None, budget=BUDGET, contexts=CONTEXTS, agent="contextual_policy_gradient"):
     folder.mkdir(exist_ok=True)
     return ContextualStudy(
-        problem, make_agent(agent, problem.space, 3, problem.start), Ledger(folder / "ledger.sqlite"), budget, 7,
+        problem, make_agent(agent, problem.space, 3, problem.start), Ledger(folder / "ledger.sqlite"), budget, seed=7,
         evaluator=evaluator or SerialEvaluator(5), checkpoint=folder / "checkpoint.pt", contexts=contexts,
     )  # fmt: skip
 

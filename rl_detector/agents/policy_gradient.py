@@ -67,9 +67,11 @@ class PolicyGradient:
         memory: evaluations that the critic is fitted to; 0: only the newest batch.
         without: tricks to do without, for ablations. antithetic: proposals come in pairs mu +- delta, whose difference
             is free of all even terms; posterior: Thompson choices; conditional: the mean of the numbers follows the
-            choices; sigma: the spread with the most exact optimum; shape: full covariance from the Hessian; evidence:
-            strengths of the critic's components follow the data; errors: weights from the stated errors of the
-            rewards; bowl, quadratic, remainder, landscape, batch: components of the critic.
+            choices; caution: the policy's own choices are those evaluated with the best lower confidence bound; box:
+            steps are the best in the box, not clipped to it; sigma: the spread with the most exact optimum; shape:
+            full covariance from the Hessian; evidence: strengths of the critic's components follow the data; errors:
+            weights from the stated errors of the rewards; bowl, quadratic, coupled, remainder, landscape, batch:
+            components of the critic.
     """
 
     def __init__(
@@ -324,7 +326,7 @@ def _standardised(rewards: FloatArray, points: Points, variances: Variances) -> 
     """Rewards less their mean over their standard deviation, both weighted by nearness, not below -3, [designs].
 
     One very bad design says no more about where the best is than a bad one: it is raised to -3 before the standard
-    deviation is taken again, until nothing changes (winsorising: Tukey 1962).
+    deviation is taken again, WINSORISINGS times (winsorising: Tukey 1962).
     """
     weights = 1 / (points.noise + np.minimum(points.distances**MISFIT_POWER, 1e6) * variances.misfit / variances.noise)
     raised = rewards

@@ -143,6 +143,28 @@ def test_every_trick_can_be_done_without(trick: str) -> None:
     assert trick in RARELY_NEEDED or np.abs(first - second).max() > 1e-9
 
 
+def test_own_choices_are_among_those_evaluated() -> None:
+    """64 assignments, 24 evaluations: with caution none is taken on the word of the critic."""
+    taken: dict[str, int] = {"caution": 0, "": 0}
+    for without in taken:
+        for seed in range(5):
+            agent = PolicyGradient(space_of(2, 6, 2), seed, without=[without] if without else [])
+            asked = learn(agent, batches=2, n=12, noise=1.0)
+            seen = {tuple(row) for actions in asked for row in actions.discrete.tolist()}
+            taken[without] += tuple(agent.recommend(NOTHING).discrete.tolist()) not in seen
+    assert taken[""] == 0 and taken["caution"] > 0
+
+
+def test_lies_of_the_simulator_do_not_stop_the_search() -> None:
+    """One reward in twenty is lower by 100 spreads; a scale that they set would hide all differences of the others."""
+    agent, rng = PolicyGradient(space_of(6, 0), 0), np.random.default_rng(0)
+    for _ in range(20):
+        actions = agent.ask(NOTHING, 20)
+        rewards = reward(actions) + 0.1 * rng.standard_normal(20) - 100 * (rng.random(20) < 0.05)
+        agent.tell(Batch(actions, rewards, np.full(20, 0.1)))
+    assert reward(agent.recommend(NOTHING)) > -0.15  # -0.54 at the start
+
+
 def test_steps_in_the_box_do_not_drift_along_its_faces() -> None:
     """x0 wants out of the box, and a ridge ties x1 to it: its best place is on the face. Clipped steps overshoot."""
 
