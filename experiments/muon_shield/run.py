@@ -1,0 +1,234 @@
+"""A muon shield with fewer hits at less mass: trains, judges on the published objective, draws.
+
+python run.py                    # what results.json lacks: trainings, then the held-out muons of all designs
+python run.py --train cma_es 0   # one training only
+python run.py --judge            # only the held-out muons of the designs that were trained
+python run.py --show             # only the tables and the figures again
+
+Training sees the first half of the table of muons, judgement the second; the halves share no muon.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from rl_detector.agents import make_agent
+from rl_detector.envs.muon_shield import muon_shield
+from rl_detector.envs.muon_shield_layout import CLOSING, absorber, length, magnets, mass, published
+from rl_detector.envs.muon_shield_source import PROTONS, PythiaSource
+from rl_detector.ledger import Ledger
+from rl_detector.space import Design
+from rl_detector.study import Budget, Study
+from rl_detector.terms import Measurement
+from rl_detector.validation import held_out_seed
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "results.json"
+AGENTS: dict[str, dict[str, Any]] = {"policy_gradient": {"sigma": 0.15}, "cma_es": {"sigma": 0.15}, "reinforce": {}}
+RUNS = [("policy_gradient", 0), ("policy_gradient", 1), ("policy_gradient", 2), ("cma_es", 0), ("reinforce", 0)]
+EVENTS, EVENTS_PER_DESIGN, DESIGNS_PER_BATCH = 9_600_000, 1000, 64
+CANDIDATES, SELECTION, SELECTION_BLUR = 8, 100_000, 0.3
+HELD_OUT_ROOT, HELD_OUT, AT_ONCE = 1000, 3_000_000, 100_000
+TRAINING = muon_shield(part="first")
+TRUE = muon_shield(part="second", blur=0.0)
+
+
+def trained(agent_name: str, seed: int) -> dict[str, Any]:
+    """The best of the designs recommended in the second half of one training.
+
+    They are compared by their reward with little blur on muons of their own, which count in the budget.
+    """
+    started = time.process_time()
+    agent = make_agent(agent_name, TRAINING.space, seed, TRAINING.start, **AGENTS[agent_name])
+    budget = Budget(EVENTS - CANDIDATES * SELECTION, EVENTS_PER_DESIGN, DESIGNS_PER_BATCH)
+    study = Study(TRAINING, agent, Ledger(Path(":memory:")), budget, seed=seed, common_events=True)
+    candidates: list[Design] = []
+    while (size := budget.batch_size(study.trials * EVENTS_PER_DESIGN)) > 1:
+        progress = study.step(size)
+        spent = study.trials * EVENTS_PER_DESIGN + DESIGNS_PER_BATCH * EVENTS_PER_DESIGN
+        if spent >= 0.5 * (1 + (len(candidates) + 1) / CANDIDATES) * budget.events:
+            candidates.append(study.recommended())
+            print(f"{spent:,} muons, reward {progress.reward:.2f}, {mass(candidates[-1]) / 1e6:.3f} kt", flush=True)
+    judge = muon_shield(part="first", blur=SELECTION_BLUR)
+    found = judge.evaluate_batch(candidates, SELECTION, [held_out_seed(HELD_OUT_ROOT + 1 + seed)] * len(candidates))
+    rewards = [-math.inf if evaluation.reward is None else evaluation.reward for evaluation in found]
+    print("rewards of the candidates:", ", ".join(f"{reward:.2f}" for reward in rewards), flush=True)
+    best = dict(candidates[int(np.argmax(rewards))])
+    return {"design": best, "cpu_seconds": time.process_time() - started}
+
+
+def judged(designs: dict[str, Design]) -> dict[str, dict[str, Any]]:
+    """Every design on the same held-out muons, by the published objective; in parts, whose scatter gives errors."""
+    seeds = np.random.SeedSequence(held_out_seed(HELD_OUT_ROOT)).generate_state(HELD_OUT // AT_ONCE).tolist()
+    parts: dict[str, list[Measurement]] = {name: [] for name in designs}
+    for number, seed in enumerate(seeds):
+        found = TRUE.evaluate_batch(list(designs.values()), AT_ONCE, [seed] * len(designs))
+        for name, evaluation in zip(designs, found, strict=True):
+            if evaluation.measurement is None:
+                raise RuntimeError(evaluation.failure)
+            parts[name].append(evaluation.measurement)
+        print(f"held-out part {number + 1} of {len(seeds)}", flush=True)
+    return {name: summary(designs[name], mine) for name, mine in parts.items()}
+
+
+def summary(design: Design, parts: list[Measurement]) -> dict[str, Any]:
+    """Objective with its error from the weights and from the scatter of the parts."""
+    metrics, errors = (np.array([getattr(part, name) for part in parts]) for name in ("metric", "metric_error"))
+    return {
+        "objective": float(metrics.mean()),
+        "error": float(np.sqrt((errors**2).sum())) / len(parts),
+        "error_from_scatter": float(metrics.std(ddof=1)) / math.sqrt(len(parts)),
+        "hit_muons": float(sum(part.diagnostics["hit_events"] for part in parts)),
+        "arrived": float(np.mean([part.diagnostics["arrived"] for part in parts])),
+        "mass": mass(design),
+        "length": length(design),
+        "parts": metrics.tolist(),
+        "design": dict(design),
+    }
+
+
+def ratio(found: dict[str, Any], zero: dict[str, Any]) -> tuple[float, float]:
+    """Objective over the published one, and its error from the scatter of paired parts."""
+    mine, zeros = np.array(found["parts"]), np.array(zero["parts"])
+    value = mine.mean() / zeros.mean()
+    error = (mine - value * zeros).std(ddof=1) / math.sqrt(len(mine)) / zeros.mean()
+    return float(value), float(error)
+
+
+def read() -> dict[str, Any]:
+    """The results so far."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {"trained": {}, "designs": {}}
+
+
+def write(results: dict[str, Any]) -> None:
+    """Settings and results."""
+    settings = {"events": EVENTS, "events_per_design": EVENTS_PER_DESIGN, "designs_per_batch": DESIGNS_PER_BATCH}
+    settings |= {"candidates": CANDIDATES, "selection": SELECTION, "selection_blur": SELECTION_BLUR}
+    settings |= {"agents": AGENTS, "held_out": HELD_OUT}
+    RESULTS.write_text(json.dumps({**results, "settings": settings}, indent=1) + "\n")
+
+
+def show(results: dict[str, Any]) -> None:
+    """The table of the README."""
+    print("| design | objective | over published | hits seen | mass [kt] | length [m] |")
+    print("|---|---|---|---|---|---|")
+    for name, found in results["designs"].items():
+        value, error = ratio(found, results["designs"]["published"])
+        print(
+            f"| {name} | {found['objective']:.1f} +- {found['error']:.1f} | {value:.3f} +- {error:.3f} | "
+            f"{found['hit_muons']:.0f} | {found['mass'] / 1e6:.4f} | {found['length'] / 100:.2f} |"
+        )
+
+
+UP, DOWN, ALONG = "#D55E00", "#0072B2", "#999999"
+"""Colours of iron with B_y > 0, B_y < 0, and of the coil windows' outline."""
+
+
+def draw_shield(axes: Any, design: Design, view: str) -> None:
+    """One shield from above (x against z at y = 0) or from the side (y against z at x = 0), colour by field."""
+    z = 0.0
+    for magnet in (*absorber(), *magnets(design)):
+        ends = (z / 100, z / 100 + magnet.half_length / 50)
+        sections = (magnet.entrance, magnet.exit)
+        color, other = (UP, DOWN) if magnet.field > 0 else (DOWN, UP)
+        if view == "top":
+            core = [s.iron / 100 for s in sections]
+            yokes = [[(s.iron + s.gap) / 100 for s in sections], [s.half_width / 100 for s in sections]]
+            for sign in (1, -1):
+                axes.fill_between(ends, *(sign * np.array(yokes)), color=other, ec="black", lw=0.5)
+        else:
+            core = [s.half_height / 100 for s in sections]
+        axes.fill_between(ends, np.array(core), -np.array(core), color=color, ec="black", lw=0.5)
+        if magnet.half_length > CLOSING:
+            mark = "\u2299" if magnet.field > 0 else "\u2297"
+            axes.text(sum(ends) / 2, 0, mark if view == "top" else "\u2191" if magnet.field > 0 else "\u2193",
+                      ha="center", va="center", fontsize=11, color="white")  # fmt: skip
+        z += 2 * magnet.half_length
+    axes.set(xlim=(-0.5, 37.5), ylim=(-3.4, 3.4), ylabel="x [m]" if view == "top" else "y [m]")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw(results: dict[str, Any]) -> Figure:
+    """The published shield and the best one, from above and from the side."""
+    found = {name: row for name, row in results["designs"].items() if name != "published"}
+    best = min(found, key=lambda name: found[name]["objective"] if found[name]["mass"] <= 1.0501e6 else math.inf)
+    figure = Figure(figsize=(10, 8.4), layout="constrained")
+    rows = figure.subplots(4, 1, sharex=True)
+    for pair, name in ((rows[:2], "published"), (rows[2:], best)):
+        row = results["designs"][name]
+        for axes, view in zip(pair, ("top", "side"), strict=True):
+            draw_shield(axes, row["design"], view)
+            title = f"{name}: {row['mass'] / 1e6:.2f} kt, {row['length'] / 100:.1f} m, objective {row['objective']:.0f}"
+            axes.set_title(
+                f"{title} +- {row['error']:.0f}; from {'above' if view == 'top' else 'the side'}", fontsize=9
+            )
+    rows[-1].set_xlabel("z from the front of the absorber [m]")
+    for color, label in ((UP, "field up (+y)"), (DOWN, "field down (-y)")):
+        rows[0].fill_between([], [], color=color, label=label)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    return figure
+
+
+def draw_muons() -> Figure:
+    """Spectrum of the muons: per proton as they are, and as they are drawn."""
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    muons = PythiaSource().sample(200_000, np.random.default_rng(0))
+    p, p_t = np.sqrt((muons.momentum**2).sum(axis=0)), np.hypot(*muons.momentum[:2])
+    per_proton = muons.weight / PROTONS / len(p)
+    for axes, values, edges, label in (
+        (left, p, np.geomspace(5, 400, 45), "p"),
+        (right, p_t, np.linspace(0, 2.5, 45), "p_T"),
+    ):
+        width = np.diff(edges)
+        made, _ = np.histogram(values, edges, weights=per_proton)
+        drawn, _ = np.histogram(values, edges)
+        axes.stairs(made / width, edges, color="#0072B2", lw=1.5, label="per proton and GeV")
+        axes.stairs(drawn / len(p) / width, edges, color="#D55E00", lw=1.5, label="share of the muons drawn, per GeV")
+        axes.set(yscale="log", xlabel=f"${label}$ [GeV]")
+        axes.spines[["top", "right"]].set_visible(False)
+    left.set_xscale("log")
+    left.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--show", action="store_true")
+    parser.add_argument("--train", nargs=2, metavar=("AGENT", "SEED"))
+    parser.add_argument("--judge", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    results = read()
+    if not arguments.show:
+        wanted = [(arguments.train[0], int(arguments.train[1]))] if arguments.train else RUNS
+        wanted = [] if arguments.judge else wanted
+        for agent, seed in wanted:
+            name = f"{agent} {seed}"
+            if name not in results["trained"]:
+                found = trained(agent, seed)
+                results = read()
+                results["trained"][name] = found
+                write(results)
+        designs = {"published": published()} | {name: run["design"] for name, run in results["trained"].items()}
+        missing = {name: design for name, design in designs.items() if name not in results["designs"]}
+        if missing and not arguments.train:
+            results["designs"] |= judged(missing)
+            write(results)
+    show(results)
+    if results["designs"]:
+        draw(results).savefig(FOLDER / "shields.png", dpi=130)
+        draw_muons().savefig(FOLDER / "muons.png", dpi=130)
+
+
+if __name__ == "__main__":
+    main()
