@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from importlib.resources import files
 from types import TracebackType
@@ -84,13 +85,21 @@ def print_validation(rows: Sequence[ValidatedDesign]) -> None:
 
 
 def _cells(row: ValidatedDesign) -> tuple[str, ...]:
-    costs = ", ".join(f"{value:,.0f}" for value in row.costs.values())
+    costs = ", ".join(f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" for value in row.costs.values())
     violations = ", ".join(f"{name} {value:.3g}" for name, value in row.violations.items() if value > 0) or "none"
     paired = ("", "")
     if row.difference is not None:
         paired = f"{row.difference.value:+.3f} +- {row.difference.error:.3f}", f"{row.difference.significance:+.1f}"
-    metric = f"{row.metric:.4f} +- {row.metric_error:.4f}"
+    metric = _with_error(row.metric, row.metric_error)
     return (row.name, metric, f"{row.reach:+.3f} +- {row.reach_error:.3f}", costs, violations, *paired)
+
+
+def _with_error(value: float, error: float) -> str:
+    """A value and its error to two digits of the error."""
+    if not 1e-9 < error < math.inf:
+        return f"{value:.4g} +- {error:.2g}"
+    digits = max(0, 1 - math.floor(math.log10(error)))
+    return f"{value:.{digits}f} +- {error:.{digits}f}"
 
 
 def print_list() -> None:

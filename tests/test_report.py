@@ -10,13 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
+from rl_detector.display import _with_error
 from rl_detector.errors import RunFolderError
 from rl_detector.launch import run, start_run
 from rl_detector.ledger import Ledger, Trial
 from rl_detector.problem import Evaluation
 from rl_detector.report import figures, write_report
+from rl_detector.report.figures import _cost_scale
 from rl_detector.report.history import MAXIMUM_GROUPS, read_history, trend
 from rl_detector.report.layouts import Drawing, layouts
 from rl_detector.report.results import read_results
@@ -245,3 +248,23 @@ def test_labels_never_start_a_formula() -> None:
 )
 def test_errors_have_two_digits(value: float, error: float, text: str) -> None:
     assert measured(value, error) == text
+
+
+def test_the_axis_of_costs_that_are_all_the_same_is_readable() -> None:
+    for cost, expected in ((6.0, (5.4, 6.6)), (0.0, (-1.0, 1.0))):
+        axes = Figure().subplots()
+        _cost_scale(axes, np.array([cost, cost * (1 + 1e-12), cost]))
+        assert axes.get_xlim() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "shown"),
+    [
+        (0.0011234, 0.0000123, "0.001123 +- 0.000012"),
+        (0.1523, 0.0114, "0.152 +- 0.011"),
+        (200.4, 12.0, "200 +- 12"),
+        (1.0, 0.0, "1 +- 0"),
+    ],
+)
+def test_a_value_is_shown_to_two_digits_of_its_error(value: float, error: float, shown: str) -> None:
+    assert _with_error(value, error) == shown

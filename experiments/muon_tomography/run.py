@@ -26,8 +26,9 @@ from rl_detector.validation import paired_difference
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"
-STAGES = ((rd.Budget(10_000_000, 5000, 32), 0.5), (rd.Budget(20_000_000, 10_000, 32), 0.15))
-"""Budget and largest spread of the proposals: a wide search, and one around what the wide one recommends."""
+BUDGET_OF_TRAINING = rd.Budget(30_000_000, 10_000, 32)
+AGENT = {"sigma": 0.2}
+"""Those of `rl-detector train experiment=muon_tomography`."""
 
 HELD_OUT, HELD_OUT_SEED = 2_000_000, 987_654_321
 """Muons for the judgement; its seed is none of the trainings', whose seeds are 63 random bits."""
@@ -35,11 +36,10 @@ HELD_OUT, HELD_OUT_SEED = 2_000_000, 987_654_321
 
 def train(problem: rd.DesignProblem, seed: int) -> tuple[Any, dict[str, float]]:
     """The recommended design of one training, and its times in seconds."""
-    wall, cpu, best = time.monotonic(), time.process_time(), problem.start
-    for stage, (budget, sigma) in enumerate(STAGES):
-        agent = make_agent("policy_gradient", problem.space, seed=seed, start=best, sigma=sigma)
-        ledger = rd.Ledger(Path(":memory:"))
-        best = rd.Study(problem, agent, ledger, budget, 1000 * stage + seed, common_events=True).run()
+    wall, cpu = time.monotonic(), time.process_time()
+    agent = make_agent("policy_gradient", problem.space, seed=seed, start=problem.start, **AGENT)
+    ledger = rd.Ledger(Path(":memory:"))
+    best = rd.Study(problem, agent, ledger, BUDGET_OF_TRAINING, seed, common_events=True).run()
     return best, {"seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu}
 
 
@@ -105,8 +105,8 @@ def main() -> None:
         designs[f"seed_{seed}"], times[f"seed_{seed}"] = train(problem, seed)
         print(f"seed {seed}", {name: round(value, 1) for name, value in times[f"seed_{seed}"].items()}, flush=True)
     rows = judge(problem, designs)
-    stages = [{**asdict(budget), "sigma": sigma} for budget, sigma in STAGES]
-    results = {"stages": stages, "held_out": HELD_OUT, "times": times, "rows": rows}
+    training = {**asdict(BUDGET_OF_TRAINING), **AGENT}
+    results = {"training": training, "held_out": HELD_OUT, "times": times, "rows": rows}
     results["smooth_edges"] = smooth_edges(designs)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     for row in rows:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -202,9 +202,9 @@ class _Draws:
         return self.errors[side, :, :count], self.luck[side, :count]
 
 
-def components(layout: Design) -> list[Component]:
+def components(layout: Design, light: str = "water") -> list[Component]:
     """Panels and volume along the way down, in cm from the top; a panel is drawn 1 cm thick."""
-    volume = Component("volume", "water", 100 * (TOP - CEILING), 100 * (CEILING - BOTTOM))
+    volume = Component("volume", light, 100 * (TOP - CEILING), 100 * (CEILING - BOTTOM))
     parts = [(side, i, panel) for side in SIDES for i, panel in enumerate(layout[side])]
     drawn = [
         Component(f"{side} panel {i + 1}", panel["technology"], 100 * (TOP - panel["z"]) - 0.5, 1.0)
@@ -252,7 +252,7 @@ def muon_map(
         cost_weight=cost_weight,
         penalty_weight=penalty_weight,
         conditions={"budget": budget, "muons_per_scan": float(muons_per_scan)},
-        layout=components,
+        layout=partial(components, light=light),
         metric="rms error of ln X0 in a map",
         minimum_events=MINIMUM_EVENTS,
     )

@@ -145,8 +145,13 @@ def reach_against_cost(
 
 
 def _cost_scale(axes: Axes, costs: FloatArray) -> None:
-    """A logarithmic axis where the costs span more than two decades, linear around 0 if some are not positive."""
-    positive = costs[costs > 0]
+    """A logarithmic axis where the costs span more than two decades, linear around 0 if some are not positive.
+
+    Where all designs cost the same but for rounding, a tenth to both sides.
+    """
+    positive, widest = costs[costs > 0], float(np.abs(costs).max(initial=0.0))
+    if np.ptp(costs) <= 1e-6 * widest:
+        axes.set_xlim(costs[0] - 0.1 * (widest or 10.0), costs[0] + 0.1 * (widest or 10.0))
     if len(positive) and positive.max() > 100 * positive.min():
         axes.set_xscale("symlog", linthresh=positive.min()) if len(positive) < len(costs) else axes.set_xscale("log")
 
