@@ -205,10 +205,10 @@ class _Draws:
 def components(layout: Design, light: str = "water") -> list[Component]:
     """Panels and volume along the way down, in cm from the top; a panel is drawn 1 cm thick."""
     volume = Component("volume", light, 100 * (TOP - CEILING), 100 * (CEILING - BOTTOM))
-    parts = [(side, i, panel) for side in SIDES for i, panel in enumerate(layout[side])]
+    parts = [panel for side in SIDES for panel in layout[side]]
     drawn = [
-        Component(f"{side} panel {i + 1}", panel["technology"], 100 * (TOP - panel["z"]) - 0.5, 1.0)
-        for side, i, panel in parts
+        Component(f"panel {i + 1}", panel["technology"], 100 * (TOP - panel["z"]) - 0.5, 1.0)
+        for i, panel in enumerate(parts)
     ]
     return [volume, *drawn]
 

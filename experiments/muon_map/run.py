@@ -1,0 +1,169 @@
+"""Panels for a map of X0 with cosmic muons, at equal cost: writes results.json, layouts.png and maps.png.
+
+python run.py            # three seeds, each judged with fresh muons next to the layouts by hand
+python run.py --show     # only the pictures and the table again
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+import rl_detector as rd
+from rl_detector.agents import make_agent
+from rl_detector.envs.muon_map import SIDES, TECHNOLOGIES, MapSimulator, built, muon_map
+from rl_detector.envs.muon_map_reach import density_map, rough_map
+from rl_detector.envs.muon_map_volume import BOTTOM, CEILING, LONG, PLACES, SIZE, TOP, VOXELS, densities
+from rl_detector.validation import paired_difference
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "results.json"
+BUDGET = rd.Budget(100_000_000, 40_000, 32)
+AGENT = {"sigma": 0.2, "exploration": 0.05, "posterior_share": 0.0}
+"""Those of `rl-detector train experiment=muon_map`."""
+
+HELD_OUT, HELD_OUT_SEED = 4_000_000, 987_654_321
+"""Muons for the judgement, 400 scans; its seed is none of the trainings', whose seeds are 63 random bits."""
+
+COLORS = dict(zip(TECHNOLOGIES, ("#0072B2", "#CC79A7", "#009E73", "#D55E00"), strict=True))
+SHOWN_PLACES = ((0, 6, 4), (0, 9, 1))
+"""Places of the block in maps.png: in the middle, and low at the edge, where few muons that are seen pass."""
+
+
+def train(problem: rd.DesignProblem, seed: int) -> tuple[Any, dict[str, float]]:
+    """The recommended design of one training, and its times in seconds."""
+    wall, cpu = time.monotonic(), time.process_time()
+    agent = make_agent("policy_gradient", problem.space, seed=seed, start=problem.start, **AGENT)
+    best = rd.Study(problem, agent, rd.Ledger(Path(":memory:")), BUDGET, seed, common_events=True).run()
+    return best, {"seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu}
+
+
+def judge(problem: rd.DesignProblem, designs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All designs with the same fresh muons: metrics, and reach of each over the baselines, paired."""
+    simulator, reach = problem.simulator, problem.reach
+    measured = {name: reach.measure(simulator.simulate(d, HELD_OUT, HELD_OUT_SEED)) for name, d in designs.items()}
+    rows = []
+    for name, found in measured.items():
+        over = {other: paired_difference(found, measured[other]) for other in problem.baselines if other != name}
+        differences = {o: {"value": d.value, "error": d.error, "significance": d.significance} for o, d in over.items()}
+        cost = problem.costs[0].amount(designs[name])
+        numbers = {"metric": found.metric, "metric_error": found.metric_error, "cost": cost}
+        rows.append({"name": name, **numbers, **found.diagnostics, "over": differences, "design": designs[name]})
+    return rows
+
+
+def layouts(designs: Mapping[str, Any], metrics: Mapping[str, float]) -> Figure:
+    """Panels from the side (y, z) and from above (x, y), one column per design; colour is the technology."""
+    figure = Figure(figsize=(2.6 * len(designs), 5.6), layout="constrained")
+    axes = figure.subplots(2, len(designs), height_ratios=(1.15, 1))
+    for column, (name, layout) in enumerate(designs.items()):
+        for row, (across, up) in enumerate((("y", "z"), ("x", "y"))):
+            draw(axes[row, column], built(layout), across, up)
+            axes[row, column].set_xlabel(f"{across} [m]")
+            axes[row, column].set_ylabel(f"{up} [m]" if column == 0 else "")
+        axes[0, column].set_title(f"{name.replace('_', ' ')}\nrms error of ln X0: {metrics[name]:.3f}", fontsize=10)
+    for name, color in COLORS.items():
+        axes[0, 0].plot([], [], color=color, lw=2.5, label=name)
+    figure.legend(loc="outside lower center", ncols=len(COLORS), frameon=False)
+    return figure
+
+
+def draw(axes: Axes, layout: Any, across: str, up: str) -> None:
+    """One view of a layout; the volume is grey."""
+    size = dict(zip("xyz", SIZE, strict=True))
+    low = BOTTOM if up == "z" else 0.0
+    axes.add_patch(Rectangle((0, low), size[across], size[up], fc="#E4E4E4", ec="#888888"))
+    for side in SIDES:
+        for panel in layout[side]:
+            span, color = panel[f"span_{across}"], COLORS[panel["technology"]]
+            left = panel[across] - span / 2
+            if up == "z":
+                axes.plot([left, left + span], [panel["z"]] * 2, color=color, lw=2.2, solid_capstyle="butt")
+            else:
+                low = panel["y"] - panel["span_y"] / 2
+                style = "-" if side == "upper" else "--"
+                axes.add_patch(Rectangle((left, low), span, panel["span_y"], fill=False, ec=color, lw=1.3, ls=style))
+    middle = size[across] / 2
+    axes.set(xlim=(middle - 1.45, middle + 1.45), ylim=(-0.05, TOP + 0.05) if up == "z" else (-0.95, 1.95))
+    axes.set_aspect("equal")
+
+
+def maps(designs: Mapping[str, Any]) -> Figure:
+    """The same scans seen by several designs: 1 / X0 in the plane y, z across the middle of the block, two places."""
+    best = list(designs)[-1]
+    names = ["truth", *designs, f"{best}, closest approach only"]
+    figure = Figure(figsize=(2.5 * len(names), 5.4), layout="constrained")
+    axes = figure.subplots(2, len(names), sharex=True, sharey=True)
+    for line, (row, place) in enumerate(zip(axes, SHOWN_PLACES, strict=True)):
+        for each, (name, density) in zip(row, zip(names, seen_by(designs, place), strict=True), strict=True):
+            image = density[:-1].reshape(VOXELS)[LONG[0] // 2].T
+            extent, norm = (0.0, float(SIZE[1]), BOTTOM, CEILING), LogNorm(1, 200)
+            picture = each.imshow(image, origin="lower", extent=extent, cmap="magma", norm=norm, aspect="equal")
+            each.set_title(name.replace("_", " ").replace(", ", "\n") if line == 0 else "", fontsize=10)
+            each.set(xlabel="y [m]" if line else "", ylabel="z [m]" if each is row[0] else "")
+    figure.colorbar(picture, ax=axes, label="1 / X0 [1/m]", shrink=0.8)
+    return figure
+
+
+def seen_by(designs: Mapping[str, Any], place: tuple[int, int, int]) -> list[Any]:
+    """Maps of the first scan that has the block at a place: truth, by each design, and a rough one by the last."""
+    simulator, index = MapSimulator(), int(np.ravel_multi_index(place, PLACES))
+    seed = next(s for s in range(10_000) if first_place(s) == index)
+    truth = densities(index, simulator.light)
+    signals = [simulator.simulate(each, simulator.muons, seed).signals for each in designs.values()]
+    found = [density_map(each, truth[0]) for each in signals]
+    return [truth, *found, rough_map(signals[-1], truth[0])]
+
+
+def first_place(seed: int) -> int:
+    """Place of the block in the first scan of a seed."""
+    return int(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,))).integers(PLACES.prod()))
+
+
+def trained(problem: rd.DesignProblem, seeds: list[int]) -> dict[str, Any]:
+    """All trainings and their judgement."""
+    designs, times = dict(problem.baselines), {}
+    for seed in seeds:
+        designs[f"seed_{seed}"], times[f"seed_{seed}"] = train(problem, seed)
+        print(f"seed {seed}", {name: round(value, 1) for name, value in times[f"seed_{seed}"].items()}, flush=True)
+    training = {**asdict(BUDGET), **AGENT}
+    return {"training": training, "held_out": HELD_OUT, "times": times, "rows": judge(problem, designs)}
+
+
+def show(problem: rd.DesignProblem, results: dict[str, Any]) -> None:
+    """Table and pictures."""
+    for row in results["rows"]:
+        over = {name: f"{d['value']:+.3f} ({d['significance']:.1f} sigma)" for name, d in row["over"].items()}
+        print(f"{row['name']:12} {row['metric']:.4f} +- {row['metric_error']:.4f}  cost {row['cost']:.2f}", over)
+    metrics = {row["name"]: row["metric"] for row in results["rows"]}
+    designs = {row["name"]: row["design"] for row in results["rows"]}
+    best = min(metrics, key=metrics.__getitem__)
+    columns = {name: designs[name] for name in [*problem.baselines, best]}
+    layouts(columns, metrics).savefig(FOLDER / "layouts.png", dpi=110)
+    maps({name: designs[name] for name in ("compact", "rpc", best)}).savefig(FOLDER / "maps.png", dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--show", action="store_true")
+    options = parser.parse_args()
+    problem = muon_map()
+    if not options.show:
+        RESULTS.write_text(json.dumps(trained(problem, options.seeds), indent=1) + "\n")
+    show(problem, json.loads(RESULTS.read_text()))
+
+
+if __name__ == "__main__":
+    main()
