@@ -1,16 +1,15 @@
 """Panels for a map of X0 with cosmic muons, at equal cost: writes results.json, layouts.png and maps.png.
 
-python run.py            # three seeds, each judged with fresh muons next to the layouts by hand
-python run.py --show     # only the pictures and the table again
+rl-detector train experiment=muon_map seed=0 runs=runs      # also with seed=1 and seed=2
+python run.py runs/*                                        # fresh muons, next to the layouts by hand
+python run.py                                               # only the pictures and the table again
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +20,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import rl_detector as rd
-from rl_detector.agents import make_agent
 from rl_detector.envs.muon_map import SIDES, TECHNOLOGIES, MapSimulator, built, muon_map
 from rl_detector.envs.muon_map_reach import density_map, rough_map
 from rl_detector.envs.muon_map_volume import BOTTOM, CEILING, LONG, PLACES, SIZE, TOP, VOXELS, densities
+from rl_detector.runs import RunFolder
 from rl_detector.validation import paired_difference
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"
-BUDGET = rd.Budget(100_000_000, 40_000, 32)
-AGENT = {"sigma": 0.2, "exploration": 0.05, "posterior_share": 0.0}
-"""Those of `rl-detector train experiment=muon_map`."""
-
 HELD_OUT, HELD_OUT_SEED = 4_000_000, 987_654_321
 """Muons for the judgement, 400 scans; its seed is none of the trainings', whose seeds are 63 random bits."""
 
@@ -41,12 +36,14 @@ SHOWN_PLACES = ((0, 6, 4), (0, 9, 1))
 """Places of the block in maps.png: in the middle, and low at the edge, where few muons that are seen pass."""
 
 
-def train(problem: rd.DesignProblem, seed: int) -> tuple[Any, dict[str, float]]:
-    """The recommended design of one training, and its times in seconds."""
-    wall, cpu = time.monotonic(), time.process_time()
-    agent = make_agent("policy_gradient", problem.space, seed=seed, start=problem.start, **AGENT)
-    best = rd.Study(problem, agent, rd.Ledger(Path(":memory:")), BUDGET, seed, common_events=True).run()
-    return best, {"seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu}
+def trained(folders: list[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Recommended designs of run folders by seed, and the settings of each."""
+    runs = [RunFolder(folder) for folder in folders]
+    configs = {f"seed_{run.read_config()['seed']}": run.read_config() for run in runs}
+    texts = [(run.path / "recommended.json").read_text() for run in runs]
+    designs = {name: json.loads(text)["design"] for name, text in zip(configs, texts, strict=True)}
+    kept = ("agent", "budget", "env", "simulator", "common_events", "seed")
+    return designs, {name: {key: config[key] for key in kept} for name, config in configs.items()}
 
 
 def judge(problem: rd.DesignProblem, designs: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -131,16 +128,6 @@ def first_place(seed: int) -> int:
     return int(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,))).integers(PLACES.prod()))
 
 
-def trained(problem: rd.DesignProblem, seeds: list[int]) -> dict[str, Any]:
-    """All trainings and their judgement."""
-    designs, times = dict(problem.baselines), {}
-    for seed in seeds:
-        designs[f"seed_{seed}"], times[f"seed_{seed}"] = train(problem, seed)
-        print(f"seed {seed}", {name: round(value, 1) for name, value in times[f"seed_{seed}"].items()}, flush=True)
-    training = {**asdict(BUDGET), **AGENT}
-    return {"training": training, "held_out": HELD_OUT, "times": times, "rows": judge(problem, designs)}
-
-
 def show(problem: rd.DesignProblem, results: dict[str, Any]) -> None:
     """Table and pictures."""
     for row in results["rows"]:
@@ -156,12 +143,13 @@ def show(problem: rd.DesignProblem, results: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--show", action="store_true")
-    options = parser.parse_args()
-    problem = muon_map()
-    if not options.show:
-        RESULTS.write_text(json.dumps(trained(problem, options.seeds), indent=1) + "\n")
+    parser.add_argument("runs", type=Path, nargs="*", help="run folders of trainings")
+    problem, folders = muon_map(), parser.parse_args().runs
+    if folders:
+        found, training = trained(folders)
+        rows = judge(problem, {**problem.baselines, **dict(sorted(found.items()))})
+        results = {"training": training, "held_out": HELD_OUT, "rows": rows}
+        RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     show(problem, json.loads(RESULTS.read_text()))
 
 

@@ -1,15 +1,15 @@
 """Detector panels around a ladle furnace, found from the published bad start: writes results.json and layouts.png.
 
-python run.py            # three seeds, each judged with fresh muons next to the start and the layouts by hand
+rl-detector train experiment=muon_tomography seed=0 runs=runs      # also with seed=1 and seed=2
+python run.py runs/*                                               # fresh muons, next to the layouts by hand
+python run.py                                                      # the same designs again, from results.json
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,29 +18,30 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import rl_detector as rd
-from rl_detector.agents import make_agent
 from rl_detector.envs.muon_tomography import BUDGET, SIDES, TomographySimulator, built, muon_tomography
 from rl_detector.envs.muon_tomography_furnace import PASSIVE_BOTTOM, PASSIVE_TOP, TOP, WIDTH
 from rl_detector.envs.muon_tomography_reach import FillHeightReach
+from rl_detector.runs import RunFolder
 from rl_detector.validation import paired_difference
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"
-BUDGET_OF_TRAINING = rd.Budget(30_000_000, 10_000, 32)
-AGENT = {"sigma": 0.2}
-"""Those of `rl-detector train experiment=muon_tomography`."""
-
 HELD_OUT, HELD_OUT_SEED = 2_000_000, 987_654_321
 """Muons for the judgement; its seed is none of the trainings', whose seeds are 63 random bits."""
 
 
-def train(problem: rd.DesignProblem, seed: int) -> tuple[Any, dict[str, float]]:
-    """The recommended design of one training, and its times in seconds."""
-    wall, cpu = time.monotonic(), time.process_time()
-    agent = make_agent("policy_gradient", problem.space, seed=seed, start=problem.start, **AGENT)
-    ledger = rd.Ledger(Path(":memory:"))
-    best = rd.Study(problem, agent, ledger, BUDGET_OF_TRAINING, seed, common_events=True).run()
-    return best, {"seconds": time.monotonic() - wall, "cpu_seconds": time.process_time() - cpu}
+def trained(folders: list[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Recommended designs of run folders by seed, and the settings of each; without folders those of results.json."""
+    if not folders:
+        results = json.loads(RESULTS.read_text())
+        rows = {row["name"]: row["design"] for row in results["rows"]}
+        return {name: rows[name] for name in results["training"]}, results["training"]
+    runs = [RunFolder(folder) for folder in folders]
+    configs = {f"seed_{run.read_config()['seed']}": run.read_config() for run in runs}
+    texts = [(run.path / "recommended.json").read_text() for run in runs]
+    designs = {name: json.loads(text)["design"] for name, text in zip(configs, texts, strict=True)}
+    kept = ("agent", "budget", "env", "simulator", "common_events", "seed")
+    return designs, {name: {key: config[key] for key in kept} for name, config in configs.items()}
 
 
 def judge(problem: rd.DesignProblem, designs: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -97,23 +98,19 @@ def draw(axes: Axes, layout: Any, vertical: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    seeds = parser.parse_args().seeds
+    parser.add_argument("runs", type=Path, nargs="*", help="run folders of trainings")
     problem = muon_tomography()
-    designs, times = dict(problem.baselines), {}
-    for seed in seeds:
-        designs[f"seed_{seed}"], times[f"seed_{seed}"] = train(problem, seed)
-        print(f"seed {seed}", {name: round(value, 1) for name, value in times[f"seed_{seed}"].items()}, flush=True)
+    found, training = trained(parser.parse_args().runs)
+    designs = {**problem.baselines, **dict(sorted(found.items()))}
     rows = judge(problem, designs)
-    training = {**asdict(BUDGET_OF_TRAINING), **AGENT}
-    results = {"training": training, "held_out": HELD_OUT, "times": times, "rows": rows}
+    results = {"training": training, "held_out": HELD_OUT, "rows": rows}
     results["smooth_edges"] = smooth_edges(designs)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     for row in rows:
         over = {name: f"{d['value']:+.3f} ({d['significance']:.1f} sigma)" for name, d in row["over"].items()}
         print(f"{row['name']:16} {row['metric']:.6f} +- {row['metric_error']:.6f} m2  cost {row['cost']:.3f}", over)
     metrics = {row["name"]: row["metric"] for row in rows}
-    best = min((f"seed_{seed}" for seed in seeds), key=metrics.__getitem__)
+    best = min(found, key=metrics.__getitem__)
     shown = [*problem.baselines, best]
     picture({name: designs[name] for name in shown}, metrics, BUDGET).savefig(FOLDER / "layouts.png", dpi=110)
 
