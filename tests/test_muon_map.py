@@ -265,14 +265,15 @@ def test_the_error_of_the_reach_is_its_scatter() -> None:
 
 def test_scans_are_whole_and_losses_average_to_the_metric() -> None:
     reach, simulator = MapReach(1.0, 1000, "water"), MapSimulator(muons=1000)
-    readout = simulator.simulate(baselines()["rpc"], 3500, 2)
+    readout = simulator.simulate(baselines()["rpc"], 10_500, 2)
     found = reach.measure(readout)
     assert found.losses is not None
-    assert len(found.losses) == 3
+    assert len(found.losses) == 10
     assert found.losses.mean() == pytest.approx(found.metric)
     assert [len(set(readout.truth["place"][i : i + 1000])) for i in range(0, 3000, 1000)] == [1, 1, 1]
     short = simulator.simulate(baselines()["rpc"], 2000, 2)
     np.testing.assert_array_equal(short.signals, readout.signals[:2000])
+    assert reach.measure(short).losses is None  # the scatter of two differences would say nothing
 
 
 def test_designs_share_muons_whatever_their_number_of_panels() -> None:

@@ -42,6 +42,10 @@ TYPICAL_SCATTER, TYPICAL_SCANS = 0.5, 1.0
 counts as, so that the error of a reach from one or two scans is sensible."""
 
 
+FEWEST_PAIRED = 10
+"""Scans from which the scatter of differences between designs can be trusted: fewer give no `losses`."""
+
+
 @dataclass(frozen=True)
 class Seen:
     """Signals of the muons that were seen, one scan: arrays with the muons last."""
@@ -137,8 +141,8 @@ class MapReach:
     squared error of ln X0, half of it from the voxels of the block and half from the light ones, our choice: otherwise a
     detector that sees nothing, whose map is light everywhere, would be a good one. 0.69 is a factor of two in X0; a
     design that sees nothing has ln(X0 light / X0 block) / sqrt 2, 2.94 for lead in water. The metric is the mean over
-    the scans of a readout, each with the block at another place. `losses` are those of the scans; the error is that of
-    their mean, with a typical scatter mixed in while there are few.
+    the scans of a readout, each with the block at another place. `losses` are those of the scans if there are ten at
+    least; the error is that of their mean, with a typical scatter mixed in while there are few.
 
     Attributes:
         reference: metric of the baseline, so that its reach is 0.
@@ -162,7 +166,8 @@ class MapReach:
         spread = _spread(losses) / math.sqrt(len(losses))
         numbers = {name: float(np.sqrt(each).mean()) for name, each in zip(("block", "light"), errors.T, strict=True)}
         numbers["used"] = float(readout.signals[:, 0].mean())
-        return Measurement(math.log(self.reference / metric), spread / metric, metric, spread, losses, numbers)
+        paired = losses if len(losses) >= FEWEST_PAIRED else None
+        return Measurement(math.log(self.reference / metric), spread / metric, metric, spread, paired, numbers)
 
     def _errors(self, readout: Readout, scan: slice) -> tuple[float, float]:
         truth = densities(int(readout.truth["place"][scan.start]), self.light)
