@@ -1,4 +1,5 @@
-"""Muons per second of simulation, reconstruction and reach on one core: one design, and 32 designs with common events.
+"""Muons per second of simulation, reconstruction and reach on one core: one design, and 32 designs with common events,
+of the ladle furnace and of the map of X0.
 
 The unit of comparison within the run is a NumPy normal draw, so that a slow machine shows as such.
 """
@@ -13,7 +14,9 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 
 import numpy as np
 
+from rl_detector.envs.muon_map import muon_map
 from rl_detector.envs.muon_tomography import muon_tomography
+from rl_detector.problem import DesignProblem
 
 EVENTS, DESIGNS, REPEATS = 100_000, 32, 5
 
@@ -25,19 +28,23 @@ def seconds(function) -> float:
 
 
 def main() -> None:
-    problem = muon_tomography()
+    report(muon_tomography(), "even")
+    report(muon_map(), "rpc")
+
+
+def report(problem: DesignProblem, baseline: str) -> None:
     rng = np.random.default_rng(0)
     designs = [problem.space.sample(rng) for _ in range(DESIGNS)]
-    even = problem.baselines["even"]
+    chosen = problem.baselines[baseline]
     one, many, draw = [], [], []
-    problem.evaluate(even, EVENTS, 0)
+    problem.evaluate(chosen, EVENTS, 0)
     for seed in range(REPEATS):
-        one.append(seconds(lambda seed=seed: problem.evaluate(even, EVENTS, seed)))
+        one.append(seconds(lambda seed=seed: problem.evaluate(chosen, EVENTS, seed)))
         many.append(seconds(lambda seed=seed: problem.evaluate_batch(designs, EVENTS // 10, [seed] * DESIGNS)))
         draw.append(seconds(lambda: rng.standard_normal(EVENTS)))
-    print(f"one design: {EVENTS / statistics.median(one):.3g} muons per second of CPU (median of {REPEATS})")
+    print(f"{problem.name}, {baseline}: {EVENTS / statistics.median(one):.3g} muons per second of CPU")
     rate = DESIGNS * (EVENTS // 10) / statistics.median(many)
-    print(f"{DESIGNS} random designs with common muons: {rate:.3g} muons per second of CPU")
+    print(f"{problem.name}, {DESIGNS} random designs with common muons: {rate:.3g} muons per second of CPU")
     ratio = statistics.median(a / b for a, b in zip(one, draw, strict=True))
     print(f"cost of one muon in one design: {ratio:.0f} normal draws")
 
