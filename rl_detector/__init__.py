@@ -1,6 +1,7 @@
 """Reinforcement learning for the design of particle detectors: layouts as environments, reward = reach minus cost."""
 
 from rl_detector.agent import Agent, Batch
+from rl_detector.builder import BuilderEnv
 from rl_detector.env import DesignEnv, VectorDesignEnv
 from rl_detector.errors import DetectorError
 from rl_detector.ledger import Ledger
@@ -15,6 +16,7 @@ __all__ = [
     "Agent",
     "Batch",
     "Budget",
+    "BuilderEnv",
     "Categorical",
     "Constraint",
     "Continuous",

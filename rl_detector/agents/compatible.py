@@ -1,9 +1,9 @@
 """A critic that is linear in grad ln pi: its weights are the natural gradient of the expected reward.
 
-Every step of an episode has a compatible advantage A(s, a) = w . grad ln pi(a | s); summed over the steps of one design
-this is w . grad ln pi(design), and reward = V(start) + that sum + noise (episodic natural actor-critic: Peters and Schaal
-2008, sec. 3.2). With many parameters and few designs w gets a normal prior, which makes the fit a Gaussian process with
-the Fisher kernel grad ln pi . grad ln pi'; its strengths are chosen by the evidence (MacKay 1992).
+Every step of an episode has a compatible advantage A(s, a) = w . grad ln pi(a | s); summed over the steps of one
+design this is w . grad ln pi(design), and reward = V(start) + that sum + noise (episodic natural actor-critic: Peters
+and Schaal 2008, sec. 3.2). With many parameters and few designs w gets a normal prior, which makes the fit a Gaussian
+process with the Fisher kernel grad ln pi . grad ln pi'; its strengths are chosen by the evidence (MacKay 1992).
 """
 
 from __future__ import annotations

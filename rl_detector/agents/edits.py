@@ -6,7 +6,7 @@ import numpy as np
 
 from rl_detector.agents.sequences import Sequences
 from rl_detector.construction import Part
-from rl_detector.space import Encoding, IntArray
+from rl_detector.space import Encoding, FloatArray, IntArray
 
 GO_ON = 0.6
 """Probability of one more edit of the same design."""
@@ -23,7 +23,7 @@ class Editor:
 
     def __init__(self, sequences: Sequences) -> None:
         self._sequences = sequences
-        self._parts = [p for p, part in enumerate(sequences.parts)]
+        self._parts = np.arange(len(sequences.parts))
         sizes = np.array([part.maximum * (part.numbers + part.options) for part in sequences.parts], dtype=np.float64)
         self._shares = sizes / sizes.sum()
 
@@ -40,7 +40,9 @@ class Editor:
         self._sequences.write_counts(result, counts)
         return result
 
-    def _edit(self, part: Part, designs: Encoding, row: int, counts: IntArray, p: int, rng: np.random.Generator) -> None:
+    def _edit(
+        self, part: Part, designs: Encoding, row: int, counts: IntArray, p: int, rng: np.random.Generator
+    ) -> None:
         """One edit of one part; of what is possible, each kind is as likely."""
         count = int(counts[p])
         kinds = ["move"] * bool(part.numbers and count) + ["swap"] * bool(part.options and count)
@@ -64,7 +66,7 @@ class Editor:
 
     @staticmethod
     def _shift(
-        part: Part, numbers: np.ndarray, choices: np.ndarray, count: int, kind: str, rng: np.random.Generator
+        part: Part, numbers: FloatArray, choices: IntArray, count: int, kind: str, rng: np.random.Generator
     ) -> None:
         """Insert a copy of a component with new numbers before a random place, or take one out."""
         if kind == "add":

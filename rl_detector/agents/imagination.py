@@ -16,7 +16,7 @@ NAMES = ("sums", "linear", "whole", "slopes")
 
 
 class Imagination:
-    """reward(design) = process(sums over its components) + process(all of its components) + linear in both + batch + noise.
+    """reward(design) = process(sums over components) + process(all components) + linear in both + batch + noise.
 
     Budgets are functions of sums: how many components there are, of which kinds, how much of each number. Lengths are
     the typical distances of the designs evaluated; strengths are chosen by the evidence.
@@ -56,8 +56,8 @@ class Imagination:
         runs = self._sequences.runs(designs)
         sums, whole = _standardised(_sums(runs), known), _whole(runs)
         slopes = _standardised(whole, known)
-        result = {"linear": sums @ sums.T / max(sums.shape[1], 1), "slopes": slopes @ slopes.T / max(slopes.shape[1], 1)}
-        return {**result, "sums": _similarity(sums, known), "whole": _similarity(whole, known)}
+        linear = {name: x @ x.T / max(x.shape[1], 1) for name, x in (("linear", sums), ("slopes", slopes))}
+        return {**linear, "sums": _similarity(sums, known), "whole": _similarity(whole, known)}
 
 
 def _sums(runs: Sequence[Run]) -> FloatArray:

@@ -38,11 +38,11 @@ class Heads(NamedTuple):
 
 
 class SequentialPolicy:
-    """Builds designs one component after the other, with categorical heads for choices and stopping, Gaussian for numbers.
+    """Builds designs component by component: categorical heads for stopping and choices, Gaussian ones for numbers.
 
-    Every component has free parameters of its own, which start at the start design, and a network adds what follows from
-    the components before it: attention over them, their number and sums, and the latest one. The network's last layer
-    starts at zero. The mean of a component's numbers depends on its own choices.
+    Every component has free parameters of its own, which start at the start design, and a network adds what follows
+    from the components before it: attention over them, their number and sums, and the latest one. The network's last
+    layer starts at zero. The mean of a component's numbers depends on its own choices.
 
     Attributes:
         parameters: name -> tensor; "part.quantity" with the free ones as [m, ...].
@@ -95,7 +95,9 @@ class SequentialPolicy:
         content, hidden = part.numbers + part.options, self.hidden
         scales = np.array([3.0] * (1 + content) + [1.0] * content)
         self._set(f"{p}.token", rng.standard_normal((content + 1, hidden)) / math.sqrt(content + 1))
-        self._set(f"{p}.features", rng.standard_normal((1 + 2 * content, hidden)) * scales[:, None] / math.sqrt(content))
+        self._set(
+            f"{p}.features", rng.standard_normal((1 + 2 * content, hidden)) * scales[:, None] / math.sqrt(content)
+        )
         self._set(f"{p}.shift", rng.uniform(-1, 1, hidden))
         self._set(f"{p}.last", np.zeros((hidden, content + 1)))
 
@@ -254,13 +256,13 @@ class SequentialPolicy:
                 np.concatenate([np.clip(numbers, -1, 1), one_hot(chosen, part.choices)], axis=1) * alive[:, None]
             )
             sums = sums + torch.cat([(latest[:, : part.numbers] + 1) / 2, latest[:, part.numbers :]], dim=1)
-            keys, values = self._extended(self.parameters, keys, values, self._tokens(self.parameters, p, latest[:, None]))
+            keys, values = self._extended(
+                self.parameters, keys, values, self._tokens(self.parameters, p, latest[:, None])
+            )
             seen = torch.cat([seen, torch.from_numpy(alive.astype(np.float64))[:, None]], dim=1)
         return keys, values, seen, counts
 
-    def _component(
-        self, p: int, i: int, heads: Heads, rng: np.random.Generator | None
-    ) -> tuple[IntArray, FloatArray]:
+    def _component(self, p: int, i: int, heads: Heads, rng: np.random.Generator | None) -> tuple[IntArray, FloatArray]:
         """Choices [n, k] and numbers [n, c] of component i."""
         part, n = self.sequences.parts[p], len(heads.mean)
         probabilities = self._log_probabilities(p, heads.logits)[:, 0].exp().numpy()

@@ -45,7 +45,15 @@ GROUPS = {
 CONTENDERS = 8
 """One in so many proposals is a contender."""
 
-SIGMA_MAXIMUM = 1.0
+SIGMA_MINIMUM, SIGMA_MAXIMUM = 0.002, 1.0
+"""Bounds of the spread of a number, in units of half the box."""
+
+DIVERGENCE = 1.0
+"""Largest KL divergence of a step, of whole designs, in nats. Up to it a step is the natural gradient of standardised
+rewards: then it is at most half of the variance that the critic explains."""
+
+SCREENED = 0.5
+"""Share of the proposals that are the best of the imagined designs."""
 
 FARTHEST = 30.0
 """Relative variance from which on the critic does without an evaluation."""
@@ -61,15 +69,12 @@ class SequentialPolicyGradient:
         space: the designs that can be proposed.
 
     Args:
-        sigma, sigma_minimum: initial and smallest spread of the numbers in units of half the box.
+        sigma: initial spread of the numbers in units of half the box.
         departure: initial probability that a choice differs from the start's.
         exploration: probability shared out among all choices, so that none dies.
-        rate: length of a step in units of the natural gradient of standardised rewards.
-        divergence: largest KL divergence of a step in nats, of whole designs.
         memory: latest evaluations that the critic is fitted to.
         hidden: units of the network.
         imagined: designs imagined for each that is proposed, half of them samples, half edits of contenders; 0: none.
-        screened: share of the proposals that are the best imagined ones, each in a draw of what they may be worth.
     """
 
     def __init__(
@@ -79,25 +84,19 @@ class SequentialPolicyGradient:
         start: Design | None = None,
         *,
         sigma: float = 0.2,
-        sigma_minimum: float = 0.002,
         departure: float = 0.2,
         exploration: float = 0.05,
-        rate: float = 1.0,
-        divergence: float = 1.0,
         memory: int = 512,
         hidden: int = 16,
         imagined: int = 8,
-        screened: float = 0.5,
     ) -> None:
-        shares, sizes = (departure, exploration, screened), (memory, hidden, imagined)
-        _check((sigma, sigma_minimum), shares, (rate, divergence), sizes)
+        _check(sigma, departure, exploration, (memory, hidden, imagined))
         self.space, self._rng = space, np.random.default_rng(seed)
         self._start = start_encoding(space, start)
         network = np.random.default_rng((seed, 1))
         self.policy = SequentialPolicy(space, self._start, sigma, departure, hidden, exploration, network)
-        self._sigma_minimum, self._rate, self._divergence, self._memory = sigma_minimum, rate, divergence, memory
         self._critic = CompatibleCritic.initial(tuple(GROUPS))
-        self._imagined, self._screened = imagined, screened
+        self._memory, self._imagined = memory, imagined
         self._imagination = Imagination(self.policy.sequences)
         self._editor, self._departure = Editor(self.policy.sequences), departure
         self._contenders = Contenders(len(space.continuous), len(space.discrete))
@@ -113,13 +112,11 @@ class SequentialPolicyGradient:
                 return actions
             self._contenders.add(next(self.policy.build(1, None).rows()))
             chosen = self._contenders.promising(some)
-        return Encoding(
-            *(np.concatenate([a, b[: n - len(a)]]) for a, b in zip(chosen, actions, strict=True))
-        )
+        return Encoding(*(np.concatenate([a, b[: n - len(a)]]) for a, b in zip(chosen, actions, strict=True)))
 
     def _proposals(self, n: int) -> Encoding:
         """Samples of the policy; some are the best of many imagined ones, each in a draw of what they may be worth."""
-        some = round(self._screened * n)
+        some = round(SCREENED * n)
         if not self._imagined or len(self._rewards) < 8 or np.ptp(self._rewards) == 0 or not some:
             return self.policy.build(n, self._rng)
         candidates = self._candidates(n)
@@ -166,7 +163,7 @@ class SequentialPolicyGradient:
         lower, upper = self._contenders.bounds(-1.0), self._contenders.bounds(1.0)
         if lower.max() > upper[place]:
             self.policy.imitate(best, self._departure)
-            self._numbers["followed"] = self._numbers.get("followed", 0.0) + 1
+            self._numbers["followed"] += 1
 
     def _revise(self, revised: FloatArray) -> None:
         if revised.shape != (self._told,) or not np.isfinite(revised).all():
@@ -184,44 +181,37 @@ class SequentialPolicyGradient:
         self._told += n
 
     def _update(self, newest: int) -> None:
-        """Fit the critic to what is remembered, seen from the present policy, and take a step."""
+        """Fit the critic to what is remembered and lies near the present policy, and take a step."""
         noise = self._noise()
         near = np.flatnonzero(noise < FARTHEST)
         if len(near) < 4 or np.ptp(self._rewards[near]) == 0:
             return
+        recent = int((near >= len(noise) - newest).sum())
         gradients = self.policy.gradients(self._actions.take(near))
-        newest = int((near >= len(noise) - newest).sum())
+        steps = 3 if len(near) <= 2 * recent else 1
+        w = self._natural_gradient(gradients, near, noise[near], steps)
+        own = [(gradients[name] * w[name]).reshape(len(near), -1).sum(dim=1) for name in w]
+        self._step(w, torch.stack(own).sum(dim=0).numpy())
+
+    def _natural_gradient(self, gradients: Parameters, near: IntArray, noise: FloatArray, steps: int) -> Parameters:
+        """Weights w of the critic reward = w . grad ln pi, after steps of its strengths towards the evidence."""
         scales = {name: _scale(value) for name, value in gradients.items()}
         features = {name: (value * scales[name]).reshape(len(near), -1).numpy() for name, value in gradients.items()}
-        kernels, sizes = self._kernels(features, self._batch[near])
-        steps = 3 if len(near) <= 2 * newest else 1
-        alpha = self._critic.fit(kernels, normal_scores(self._rewards[near]), noise[near], steps)
+        kernels, sizes = _kernels(features, self._batch[near])
+        alpha = self._critic.fit(kernels, normal_scores(self._rewards[near]), noise, steps)
         w: Parameters = {}
         for group, quantities in GROUPS.items():
             for name in (name for name in features if _quantity(name) in quantities):
                 weight = self._critic.strengths[group] / sizes[group] * (alpha @ features[name])
                 w[name] = torch.from_numpy(weight).reshape(gradients[name].shape[1:]) * scales[name]
-        own = [(gradients[name] * w[name]).reshape(len(near), -1).sum(dim=1) for name in w]
-        self._step(w, torch.stack(own).sum(dim=0).numpy())
+        return w
 
     def _step(self, w: Parameters, advantages: FloatArray) -> None:
         """The step and its divergence E[(step . grad ln pi)^2] / 2, the quadratic form of the Fisher information."""
-        kl = 0.5 * self._rate**2 * float(np.mean(advantages**2))
-        length = self._rate * min(1.0, math.sqrt(self._divergence / max(kl, 1e-12)))
-        self.policy.move({name: length * value for name, value in w.items()}, self._sigma_minimum, SIGMA_MAXIMUM)
-        self._numbers |= {"kl": min(kl, self._divergence), "explained": float(np.var(advantages))}
-
-    def _kernels(self, features: Mapping[str, FloatArray], batch: IntArray) -> tuple[dict[str, FloatArray], dict[str, float]]:
-        """Fisher kernels of the groups, and the mean diagonals by which they are divided."""
-        kernels: dict[str, FloatArray] = {}
-        sizes: dict[str, float] = {}
-        for group, quantities in GROUPS.items():
-            own = [value for name, value in features.items() if _quantity(name) in quantities and value.shape[1]]
-            kernel = sum((value @ value.T for value in own), np.zeros(2 * [len(batch)]))
-            sizes[group] = max(float(np.median(np.diag(kernel))), 1e-9)
-            kernels[group] = kernel / sizes[group]
-        kernels["batch"] = (batch[:, None] == batch).astype(np.float64)
-        return kernels, sizes
+        kl = 0.5 * float(np.mean(advantages**2))
+        length = min(1.0, math.sqrt(DIVERGENCE / max(kl, 1e-12)))
+        self.policy.move({name: length * value for name, value in w.items()}, SIGMA_MINIMUM, SIGMA_MAXIMUM)
+        self._numbers |= {"kl": min(kl, DIVERGENCE), "explained": float(np.var(advantages))}
 
     def _noise(self) -> FloatArray:
         """Relative variances [n]: what the present policy would hardly propose says little about its gradient."""
@@ -242,9 +232,9 @@ class SequentialPolicyGradient:
     def metrics(self) -> Mapping[str, float]:
         """What to plot.
 
-        sigma: mean spread of the numbers (0 without numbers). contenders: designs that may be recommended. kl, explained:
-        divergence of the latest step, and the variance of the advantages in units of the standardised rewards.
-        noise: share of the rewards' variance that the critic takes for noise.
+        sigma: mean spread of the numbers (0 without numbers). contenders: designs that may be recommended. kl,
+        explained: divergence of the latest step, and the variance of the advantages in units of the standardised
+        rewards. noise: share of the rewards' variance that the critic takes for noise. followed: imitations so far.
         """
         sigmas = [value.exp().reshape(-1) for name, value in self.policy.parameters.items() if "log_sigma" in name]
         spread = torch.cat(sigmas)
@@ -283,6 +273,19 @@ def _quantity(name: str) -> str:
     return name.rpartition(".")[2]
 
 
+def _kernels(features: Mapping[str, FloatArray], batch: IntArray) -> tuple[dict[str, FloatArray], dict[str, float]]:
+    """Fisher kernels of the groups, and the median diagonals by which they are divided."""
+    kernels: dict[str, FloatArray] = {}
+    sizes: dict[str, float] = {}
+    for group, quantities in GROUPS.items():
+        own = [value for name, value in features.items() if _quantity(name) in quantities and value.shape[1]]
+        kernel = sum((value @ value.T for value in own), np.zeros(2 * [len(batch)]))
+        sizes[group] = max(float(np.median(np.diag(kernel))), 1e-9)
+        kernels[group] = kernel / sizes[group]
+    kernels["batch"] = (batch[:, None] == batch).astype(np.float64)
+    return kernels, sizes
+
+
 def _scale(gradients: torch.Tensor) -> torch.Tensor:
     """One over the root mean square of every component of grad ln pi: about the units of the natural gradient."""
     if not gradients.numel():
@@ -291,20 +294,12 @@ def _scale(gradients: torch.Tensor) -> torch.Tensor:
     return 1 / (square + 1e-3 * square.max() + 1e-12).sqrt()
 
 
-def _check(
-    spreads: tuple[float, float],
-    shares: tuple[float, float, float],
-    lengths: tuple[float, float],
-    sizes: tuple[int, int, int],
-) -> None:
-    (sigma, sigma_minimum), (departure, exploration, screened), (rate, divergence) = spreads, shares, lengths
+def _check(sigma: float, departure: float, exploration: float, sizes: tuple[int, int, int]) -> None:
     memory, hidden, imagined = sizes
-    sound = 0 < sigma_minimum <= sigma <= SIGMA_MAXIMUM and 0 < departure < 1 and 0 <= exploration < 1
-    sound = sound and 0 <= screened <= 1 and min(lengths) > 0
+    sound = SIGMA_MINIMUM <= sigma <= SIGMA_MAXIMUM and 0 < departure < 1 and 0 <= exploration < 1
     if not (sound and memory >= 2 and hidden >= 1 and imagined >= 0):
         raise ConfigError(
-            "sequential_policy_gradient needs 0 < sigma_minimum <= sigma <= 1, 0 < departure < 1, 0 <= exploration < "
-            "1, 0 <= screened <= 1, rate and divergence > 0, memory >= 2, hidden >= 1 and imagined >= 0, got "
-            f"{sigma=}, {sigma_minimum=}, {departure=}, {exploration=}, {screened=}, {rate=}, {divergence=}, "
-            f"{memory=}, {hidden=}, {imagined=}"
+            f"sequential_policy_gradient needs {SIGMA_MINIMUM} <= sigma <= {SIGMA_MAXIMUM}, 0 < departure < 1, "
+            "0 <= exploration < 1, memory >= 2, hidden >= 1 and imagined >= 0, got "
+            f"{sigma=}, {departure=}, {exploration=}, {memory=}, {hidden=}, {imagined=}"
         )

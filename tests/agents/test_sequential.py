@@ -27,7 +27,8 @@ from rl_detector.space import Design, DesignSpace, Encoding, FloatArray, Repeate
 
 NOTHING = np.zeros(0)
 PLANE = DesignSpace((Continuous("z", 0.0, 10.0, "cm"), Categorical("kind", ("thin", "thick", "huge"))))
-TELESCOPE = DesignSpace((Integer("channels", 1, 9), Categorical("gas", ("air", "helium")), Repeated("plane", PLANE, 1, 4)))
+HEAD = (Integer("channels", 1, 9), Categorical("gas", ("air", "helium")))
+TELESCOPE = DesignSpace((*HEAD, Repeated("plane", PLANE, 1, 4)))
 START: Design = {
     "channels": 4,
     "gas": "helium",
@@ -297,7 +298,7 @@ def test_revised_rewards_replace_those_told() -> None:
 
 
 @pytest.mark.parametrize(
-    "setting", [{"sigma": 0}, {"departure": 1.0}, {"rate": 0}, {"memory": 1}, {"hidden": 0}, {"screened": 1.5}]
+    "setting", [{"sigma": 0}, {"departure": 1.0}, {"exploration": 1.0}, {"memory": 1}, {"hidden": 0}, {"imagined": -1}]
 )
 def test_impossible_settings_are_named(setting: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=rf"sequential_policy_gradient needs .* got .*{next(iter(setting))}="):
