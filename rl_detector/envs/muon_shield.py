@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from rl_detector.envs.muon_shield_hall import TrackedShieldSimulator
+from rl_detector.envs.muon_shield_hall import THRESHOLD, TrackedShieldSimulator
 from rl_detector.envs.muon_shield_layout import (
     CLOSING,
     absorber,
@@ -122,7 +122,7 @@ def muon_shield(
         raise ConfigError(f"the blur of hits must be >= 0 m, got {blur}")
     unit, reference, amount = COSTS[cost]
     fast = ShieldSimulator(muon_source(source, part), 100 * distance)
-    tracker = tracker_of("the muon shield", simulator)
+    tracker = tracker_of("the muon shield", simulator, threshold=THRESHOLD)
     problem = DesignProblem(
         name="muon_shield",
         space=space(),

@@ -18,6 +18,9 @@ from rl_detector.terms import Readout
 HALF_WIDTH = 1200.0
 """Of the hall in cm. A muon outside goes straight on, away from the plane's 5 m, which a blur of 1 m makes 10 m."""
 
+THRESHOLD = 0.85
+"""Kinetic energy in GeV below which muons are dropped; those that count have a momentum of 1 GeV, that is 0.90 GeV."""
+
 _SEED = (1, 0)
 """Spawn key of the tracker's seed, none of those of the fast simulator."""
 

@@ -1,0 +1,257 @@
+"""Muon shields judged in Geant4: the published design and those of experiments/muon_shield, on muons no training saw.
+
+python run.py --rounds 4                  # all designs; more rounds are added to those of results.json
+python run.py --rounds 4 --only published # some of the designs
+python run.py --show                      # the table and the figure again
+
+Hits are rare (5 in 100,000 muons), so the muons that may become hits are followed by preference, without bias: behind
+some magnets, `MUONS` of them are drawn with probabilities in proportion to their weight times what the fast simulator,
+from there on, gives for the weight of their hit (blurred by `BLUR`, mean of `COPIES`), for a share `CHOSEN` of the
+draws, and to their weight alone for the others; the draw divides the weight. Between the draws Geant4
+alone moves them. A bad guess of the fast simulator makes the error larger, not the mean wrong. Rounds are independent,
+with primaries of their own; errors are from the scatter of rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import math
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from rl_detector.envs.muon_shield import muon_shield
+from rl_detector.envs.muon_shield_hall import HALF_WIDTH, THRESHOLD, draw
+from rl_detector.envs.muon_shield_layout import absorber, length, magnets, mass, published, shield_blocks
+from rl_detector.envs.muon_shield_reach import blurred_weight, hit_weight, mass_factor
+from rl_detector.envs.muon_shield_source import START
+from rl_detector.envs.muon_shield_tracking import ABSORBER_STEPS, MAGNET_STEPS
+from rl_detector.errors import SimulationError
+from rl_detector.physics.muon_transport import IRON_LENGTH, IronTransport, Muons, Noise, Stage
+from rl_detector.simulators.geant4 import Geant4Tracker
+from rl_detector.simulators.hall import Charged, Hall
+from rl_detector.space import Design
+
+FOLDER = Path(__file__).parent
+RESULTS = FOLDER / "results.json"
+DESIGNS = FOLDER.parent / "muon_shield" / "results.json"
+POOL, MUONS, CUTS = 8000, 2500, (4, 6, 7)
+"""Primaries and followed muons per round; the muons are drawn anew behind so many magnets (absorber: 2)."""
+COPIES, BLUR, CHOSEN, TOGETHER = (20, 60, 100), 0.5, 0.7, 20
+BLURS = (0.0, 0.3, 1.0)
+STEPS = (*ABSORBER_STEPS, *MAGNET_STEPS)
+SEED = 20_260_117
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Weighted muons at one z: x, y in cm and momentum in GeV, [muons, 5]; charge; weight, the sum of which counts."""
+
+    state: Array
+    charge: Array
+    weight: Array
+
+    def take(self, which: NDArray[np.intp], weight: Array) -> Crowd:
+        return Crowd(self.state[which], self.charge[which], weight)
+
+
+def primaries(seed: int) -> Crowd:
+    """Of the second half of the table."""
+    sent = draw(muon_shield(part="second").simulator.source, POOL, seed)  # type: ignore[attr-defined]
+    return Crowd(np.concatenate([sent.position, sent.momentum]).T, sent.charge, sent.weight / POOL)
+
+
+def at_plane(state: Array, charge: Array, there: Array, blur: float) -> Array:
+    """Weight of the hit of every muon, 0 where it is not there; positions in cm."""
+    x, y = state[:, :2].T / 100
+    momentum = np.where(there, np.sqrt((state[:, 2:] ** 2).sum(axis=1)), 0.0)
+    return hit_weight(x, y, momentum, charge) if blur == 0 else blurred_weight(x, y, momentum, charge, blur)
+
+
+def guess(crowd: Crowd, design: Design, first: int, copies: int, rng: np.random.Generator) -> Array:
+    """Mean weight of the hit by the fast simulator from magnet `first` on, [muons]."""
+    row, distance = (*absorber(), *magnets(design)), muon_shield().simulator.distance  # type: ignore[attr-defined]
+    many, value = len(crowd.charge), np.zeros(len(crowd.charge))
+    x, y, *momentum = np.tile(crowd.state, (TOGETHER, 1)).T
+    start = Muons.of(x, y, np.stack(momentum), np.tile(crowd.charge, TOGETHER))
+    behind = sum(2 * magnet.half_length for magnet in row[:first]) / IRON_LENGTH
+    start = replace(start, crossed=start.crossed + behind)
+    for _ in range(copies // TOGETHER):
+        muons, which, source = start, np.zeros(len(x), dtype=np.intp), np.arange(len(x))
+        for magnet, steps in zip(row[first:], STEPS[first:], strict=True):
+            noise = Noise.draw(rng, steps, len(x))
+            muons, which, source = IronTransport().through(muons, which, source, Stage.of([magnet]), noise)
+        at = muons.drift(distance)
+        hit = blurred_weight(at.x / 100, at.y / 100, at.momentum, at.charge, BLUR)
+        value += np.bincount(source % many, hit, many) / copies
+    return value
+
+
+def drawn(crowd: Crowd, value: Array, rng: np.random.Generator) -> Crowd:
+    """`MUONS` of a crowd, with weights that keep every expectation."""
+    hoped = crowd.weight * value
+    chances = CHOSEN * hoped / hoped.sum() + (1 - CHOSEN) * crowd.weight / crowd.weight.sum()
+    which = rng.choice(len(chances), size=MUONS, p=chances / chances.sum())
+    return crowd.take(which, crowd.weight[which] / (MUONS * chances[which]))
+
+
+def moved(tracker: Geant4Tracker, crowd: Crowd, design: Design, legs: tuple[float, float], seed: int) -> Crowd:
+    """In Geant4 from one z to another; those that get there."""
+    start, end = legs
+    blocks = tuple(block for block in shield_blocks(design) if start <= block.z_in + 1e-6 and block.z_in < end)
+    z = np.full((len(crowd.charge), 1), START if start <= 0 else start - 1e-3)
+    sent = Charged.muons(np.concatenate([crowd.state[:, :2], z], axis=1), crowd.state[:, 2:], crowd.charge)
+    (found,) = tracker.crossings([Hall(blocks, (end,), half_width=HALF_WIDTH)], [sent], [seed])
+    if isinstance(found, SimulationError):
+        raise found
+    there = np.flatnonzero(found.seen[:, 0])
+    state = np.concatenate([found.position[:, 0], found.momentum[:, 0]], axis=1)
+    return Crowd(state[there], crowd.charge[there], crowd.weight[there])
+
+
+def one_round(tracker: Geant4Tracker, design: Design, seed: int) -> dict[str, float]:
+    """Sums of weight times w, per million protons, at every blur."""
+    rng, row = np.random.default_rng(seed), (*absorber(), *magnets(design))
+    ends = np.cumsum([0.0, *(2 * magnet.half_length for magnet in row)])
+    stops = [*(float(ends[cut]) for cut in CUTS), length(design) + muon_shield().simulator.distance]  # type: ignore[attr-defined]
+    crowd = moved(tracker, primaries(seed), design, (0.0, stops[0]), int(rng.integers(2**32)))
+    for first, copies, legs in zip(CUTS, COPIES, itertools.pairwise(stops), strict=True):
+        crowd = drawn(crowd, guess(crowd, design, first, copies, rng), rng)
+        crowd = moved(tracker, crowd, design, legs, int(rng.integers(2**32)))
+    hits = {f"{blur}": at_plane(crowd.state, crowd.charge, np.ones(len(crowd.charge), bool), blur) for blur in BLURS}
+    return {**{name: float(crowd.weight @ w) for name, w in hits.items()}, "seen": float(np.count_nonzero(hits["0.0"]))}
+
+
+def summary(name: str, stored: dict[str, Any]) -> dict[str, Any]:
+    """Objectives with errors from the scatter of rounds; ln of their ratio to the published one."""
+    row, zero = stored["designs"][name], stored["designs"]["published"]
+    result: dict[str, Any] = {"rounds": len(row["rounds"]), "hit_muons": sum(each["seen"] for each in row["rounds"])}
+    for blur in map(str, BLURS):
+        (value, error), (other, other_error) = (objective(each, blur) for each in (row, zero))
+        result[blur] = {"objective": value, "error": error}
+        if name != "published":
+            spread = math.hypot(error / value, other_error / other)
+            result[blur] |= {"log_ratio": math.log(value / other), "log_ratio_error": spread}
+    return result
+
+
+def objective(row: dict[str, Any], blur: str) -> tuple[float, float]:
+    sums = np.array([each[blur] for each in row["rounds"]])
+    factor = mass_factor(row["mass"])
+    return factor * (1 + float(sums.mean())), factor * float(sums.std(ddof=1)) / math.sqrt(len(sums))
+
+
+def read() -> dict[str, Any]:
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {"designs": {}, "summary": {}}
+
+
+def judge(designs: dict[str, Design], rounds: int) -> None:
+    """Some more rounds of every design, one design after the other, so that all have the same when it is stopped."""
+    stored = read()
+    for name, design in designs.items():
+        known = stored["designs"].setdefault(name, {"mass": mass(design), "length": length(design), "rounds": []})
+        known["design"] = dict(design)
+    with Geant4Tracker(workers=1, timeout=600.0, threshold=THRESHOLD) as tracker:
+        stored["geant4"] = dict(tracker.describe())
+        for _ in range(rounds):
+            for name, design in designs.items():
+                known, started = stored["designs"][name]["rounds"], time.monotonic()
+                seed = int(np.random.SeedSequence(SEED, spawn_key=(len(known),)).generate_state(1)[0])
+                known.append({**one_round(tracker, design, seed), "seconds": time.monotonic() - started})
+                print(name, known[-1], flush=True)
+            write(stored)
+
+
+def write(stored: dict[str, Any]) -> None:
+    stored["settings"] = {"pool": POOL, "muons": MUONS, "cuts": CUTS, "copies": COPIES, "blur": BLUR, "chosen": CHOSEN}
+    done = {name for name, row in stored["designs"].items() if len(row["rounds"]) > 1}
+    stored["summary"] = {name: summary(name, stored) for name in done if "published" in done}
+    RESULTS.write_text(json.dumps(stored, indent=1) + "\n")
+
+
+def show(stored: dict[str, Any], fast: dict[str, Any]) -> None:
+    """The table of the README."""
+    print("| design | mass [kt] | Geant4: objective | hits | ln(Geant4 ratio) | fast: objective | ln(fast ratio) | "
+          "blurred by 1 m, Geant4 | ln ratio |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    for name, row in stored["summary"].items():
+        true, blurred, known = row["0.0"], row["1.0"], fast.get(name)
+        ratios = [
+            f"{r['log_ratio']:+.2f} +- {r['log_ratio_error']:.2f}" if "log_ratio" in r else "" for r in (true, blurred)
+        ]
+        other = f"{known['objective']:.1f} +- {known['error']:.1f}" if known else ""
+        other_ratio = (
+            f"{math.log(known['ratio']):+.2f} +- {known['ratio_error'] / known['ratio']:.2f}"
+            if known and name != "published"
+            else ""
+        )
+        print(
+            f"| {name} | {stored['designs'][name]['mass'] / 1e6:.4f} | "
+            f"{true['objective']:.1f} +- {true['error']:.1f} | "
+            f"{row['hit_muons']:.0f} | {ratios[0]} | {other} | {other_ratio} | "
+            f"{blurred['objective']:.0f} +- {blurred['error']:.0f} | {ratios[1]} |"
+        )
+
+
+def picture(stored: dict[str, Any], fast: dict[str, Any]) -> Figure:
+    """Objective of every design in Geant4 and in the fast simulator."""
+    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    axis, names = figure.subplots(), list(stored["summary"])
+    true = [stored["summary"][name]["0.0"] for name in names]
+    places = np.arange(len(names))
+    axis.errorbar(
+        places - 0.1,
+        [r["objective"] for r in true],
+        yerr=[r["error"] for r in true],
+        fmt="o",
+        capsize=3,
+        color="#0072B2",
+        label="Geant4",
+    )
+    known = [(place + 0.1, fast[name]) for place, name in zip(places, names, strict=True) if name in fast]
+    if known:
+        axis.errorbar(
+            [p for p, _ in known],
+            [r["objective"] for _, r in known],
+            yerr=[r["error"] for _, r in known],
+            fmt="s",
+            capsize=3,
+            color="#D55E00",
+            label="fast simulator",
+        )
+    axis.set_xticks(
+        places,
+        [f"{name.replace('_', ' ')}\n{stored['designs'][name]['mass'] / 1e6:.2f} kt" for name in names],
+        fontsize=8,
+    )
+    axis.set_yscale("log")
+    axis.set_ylabel("published objective")
+    axis.legend()
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--only", nargs="*", default=[])
+    parser.add_argument("--show", action="store_true")
+    options = parser.parse_args()
+    fast = json.loads(DESIGNS.read_text())["designs"] if DESIGNS.exists() else {}
+    designs = {"published": published(), **{name: row["design"] for name, row in fast.items() if name != "published"}}
+    if not options.show:
+        judge({n: d for n, d in designs.items() if not options.only or n in options.only}, options.rounds)
+    stored = read()
+    show(stored, fast)
+    picture(stored, fast).savefig(FOLDER / "objectives.png", dpi=110)
+
+
+if __name__ == "__main__":
+    main()
