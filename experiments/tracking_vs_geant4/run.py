@@ -18,8 +18,8 @@ FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"
 
 PARTS: dict[str, dict[str, Any]] = {
-    "iron": {"momenta": (5.0, 20.0, 100.0), "muons": 40_000},
-    "magnets": {"muons": 8_000},
+    "iron": {"momenta": (5.0, 20.0, 100.0), "muons": 30_000},
+    "magnets": {"muons": 6_000},
     "spectrometer": {"momenta": (3.0, 10.0, 40.0, 120.0), "tracks": 10_000},
     "furnace": {"muons": 20_000, "volumes": 327_680},
 }
