@@ -244,8 +244,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--show", action="store_true")
     options = parser.parse_args()
-    fast = json.loads(DESIGNS.read_text())["designs"] if DESIGNS.exists() else {}
-    designs = {"published": published(), **{name: row["design"] for name, row in fast.items() if name != "published"}}
+    found = json.loads(DESIGNS.read_text()) if DESIGNS.exists() else {"trained": {}, "designs": {}}
+    fast = found["designs"]
+    designs = {"published": published(), **{name: row["design"] for name, row in found["trained"].items()}}
     if not options.show:
         judge({n: d for n, d in designs.items() if not options.only or n in options.only}, options.rounds)
     stored = read()
