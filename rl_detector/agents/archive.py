@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,11 @@ class Archive:
             return np.ones(len(squares))
         relative: FloatArray = np.clip(np.nan_to_num(squares / np.nanmean(squares), nan=1.0), 0.03, 30)
         return relative
+
+    def pure_error(self) -> float:
+        """Mean squared stated error; infinite where none is stated."""
+        squares = self.errors[np.isfinite(self.errors) & (self.errors > 0)] ** 2
+        return float(squares.mean()) if len(squares) else math.inf
 
     def state_dict(self) -> dict[str, Any]:
         """All arrays as tensors."""

@@ -28,14 +28,14 @@ from rl_detector.agents.advantages import finite_rewards
 from rl_detector.agents.archive import Archive
 from rl_detector.agents.choices import Slots
 from rl_detector.agents.components import Points
-from rl_detector.agents.critic import COMPONENTS, MISFIT_POWER, Critic, Variances
+from rl_detector.agents.critic import COMPONENTS, EVIDENCE_POINTS, MISFIT_POWER, Critic, Variances
 from rl_detector.agents.improvement import Improvement
 from rl_detector.errors import ConfigError
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray, IntArray
 from rl_detector.threads import one_thread
 
 TRICKS = (
-    *("antithetic", "posterior", "conditional", "caution", "box", "sigma", "shape"),  # of the policy
+    *("antithetic", "posterior", "conditional", "caution", "box", "sigma", "lack_of_fit", "shape"),  # of the policy
     *("evidence", "errors", "bowl", "quadratic", "coupled", "remainder", "landscape", "batch"),  # of the critic
 )
 """What can be switched off with `without`, see PolicyGradient."""
@@ -68,7 +68,8 @@ class PolicyGradient:
         without: tricks to do without, for ablations. antithetic: proposals come in pairs mu +- delta, whose difference
             is free of all even terms; posterior: Thompson choices; conditional: the mean of the numbers follows the
             choices; caution: the policy's own choices are those evaluated with the best lower confidence bound; box:
-            steps are the best in the box, not clipped to it; sigma: the spread with the most exact optimum; shape:
+            steps are the best in the box, not clipped to it; sigma: the spread with the most exact optimum;
+            lack_of_fit: it also narrows where rewards scatter more about the critic than their stated errors; shape:
             full covariance from the Hessian; evidence: strengths of the critic's components follow the data; errors:
             weights from the stated errors of the rewards; bowl, quadratic, coupled, remainder, landscape, batch:
             components of the critic.
@@ -104,6 +105,7 @@ class PolicyGradient:
         self._variances = Variances.initial(width, len(space.discrete), self._slots.width, kept)
         self._fit: Improvement | None = None
         self._new = 0
+        self._stated = math.inf
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
         """(1) a_i ~ pi(a | s, xi): choices first, then numbers around the mean for these choices."""
@@ -207,7 +209,9 @@ class PolicyGradient:
         points = Points(
             x, scale, z, self._slots.columns(archive.discrete), noise, archive.batch, len(self.space.discrete)
         )
-        return points, _standardised(archive.rewards, points, self._variances)
+        y, deviation = _standardised(archive.rewards, points, self._variances)
+        self._stated = archive.pure_error() / deviation**2
+        return points, y
 
     def _best_choices(self, fit: Improvement) -> IntArray:
         """Those evaluated with the best lower confidence bound; without caution, the best that the critic can find.
@@ -259,9 +263,21 @@ class PolicyGradient:
         (Fan and Gijbels 1996, section 3.2.3).
         """
         variances, points = fit.critic.variances, fit.critic.points
-        misfit = BIAS * (variances.misfit + fit.critic.nonquadratic_variance(3 * self._new, fit.w))
+        misfit = variances.misfit + fit.critic.nonquadratic_variance(3 * self._new, fit.w)
+        misfit = BIAS * (misfit + self._lack_of_fit(variances.noise))
         near = (1 / (1 + points.distances**MISFIT_POWER)).sum()
         return float((points.u.shape[1] * variances.noise / (2 * near * misfit)) ** (1 / 6))
+
+    def _lack_of_fit(self, noise: float) -> float:
+        """What the noise of the fit has beyond the stated errors, and two standard errors: the critic's own misfit.
+
+        Residual less pure error, as in the test for lack of fit (Box and Draper, Empirical Model-Building and Response
+        Surfaces, 1987). At most as much as is stated, since it counts on honest errors.
+        """
+        if "lack_of_fit" not in self._tricks or not math.isfinite(self._stated):
+            return 0.0
+        significant = noise * (1 - 2 * math.sqrt(2 / min(len(self._archive), EVIDENCE_POINTS)))
+        return float(np.clip(significant - self._stated, 0, self._stated))
 
     def recommend(self, observation: FloatArray) -> Encoding:
         """The mean of the numbers for the best choices, in the box."""
@@ -322,8 +338,9 @@ def _centre(space: DesignSpace) -> Encoding:
     return Encoding(np.zeros(len(space.continuous)), np.zeros(len(space.discrete), dtype=np.int64))
 
 
-def _standardised(rewards: FloatArray, points: Points, variances: Variances) -> FloatArray:
-    """Rewards less their mean over their standard deviation, both weighted by nearness, not below -3, [designs].
+def _standardised(rewards: FloatArray, points: Points, variances: Variances) -> tuple[FloatArray, float]:
+    """Rewards less their mean over their standard deviation, both weighted by nearness, not below -3, [designs];
+    and that standard deviation.
 
     One very bad design says no more about where the best is than a bad one: it is raised to -3 before the standard
     deviation is taken again, WINSORISINGS times (winsorising: Tukey 1962).
@@ -334,5 +351,5 @@ def _standardised(rewards: FloatArray, points: Points, variances: Variances) -> 
         mean = np.average(raised, weights=weights)
         deviation = math.sqrt(np.average((raised - mean) ** 2, weights=weights))
         raised = np.maximum(rewards, mean - 3 * deviation)
-    result: FloatArray = np.maximum((rewards - mean) / (deviation + 1e-300), -3)
-    return result
+    deviation = max(deviation, 1e-150)
+    return np.maximum((rewards - mean) / deviation, -3), deviation

@@ -120,7 +120,7 @@ def test_an_unknown_trick_names_the_known_ones() -> None:
         PolicyGradient(space_of(1, 0), 0, without=["sigma", "magic"])
 
 
-RARELY_NEEDED = ("caution", "box")
+RARELY_NEEDED = ("caution", "box", "lack_of_fit")
 """Tricks that change nothing where two choices are soon known and the best numbers lie inside of the box."""
 
 
@@ -163,6 +163,22 @@ def test_lies_of_the_simulator_do_not_stop_the_search() -> None:
         rewards = reward(actions) + 0.1 * rng.standard_normal(20) - 100 * (rng.random(20) < 0.05)
         agent.tell(Batch(actions, rewards, np.full(20, 0.1)))
     assert reward(agent.recommend(NOTHING)) > -0.15  # -0.54 at the start
+
+
+@pytest.mark.parametrize(("kink", "narrows"), [(0.0, False), (2.0, True)])
+def test_scatter_beyond_the_stated_errors_narrows_the_policy(kink: float, narrows: bool) -> None:
+    """A bowl with cliffs: what a smooth critic takes for noise is its own misfit, which stated errors give away."""
+    spreads = []
+    for without in ([], ["lack_of_fit"]):
+        agent, rng = PolicyGradient(space_of(6, 0), 0, without=without), np.random.default_rng(0)
+        for _ in range(15):
+            actions = agent.ask(NOTHING, 20)
+            cliffs = (np.abs(np.clip(actions.continuous, -1, 1) * 20).astype(int) % 2).mean(axis=1)
+            agent.tell(
+                Batch(actions, reward(actions) - kink * cliffs + 0.1 * rng.standard_normal(20), np.full(20, 0.1))
+            )
+        spreads.append(agent.metrics()["sigma"])
+    assert (spreads[0] < 0.8 * spreads[1]) is narrows
 
 
 def test_steps_in_the_box_do_not_drift_along_its_faces() -> None:
