@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 EVENTS ?= 1000
+JOBS ?= 2
 
 .PHONY: train test physics faults benchmarks lint clean
 
@@ -12,7 +13,7 @@ train: $(VENV)/.installed
 	$(BIN)/rl-detector validate latest --simulator geant4 --events $(EVENTS)
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(JOBS) --dist worksteal
 
 # Physics with many events: minutes.
 physics: $(VENV)/.installed-dev
