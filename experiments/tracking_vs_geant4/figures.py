@@ -37,6 +37,10 @@ def iron(axis: Axes, found: Mapping[str, Any]) -> None:
             if "closed_form" in rows[n]
         ]
         axis.plot(*zip(*closed, strict=True), "x", color=COLORS[index], label="closed form" if index == 2 else None)
+        thick = [(rows[n]["thick"] / rows[n]["geant4"], at) for n, at in zip(names, y, strict=True) if n[0] in "ao"]
+        axis.plot(
+            *zip(*thick, strict=True), "D", mfc="none", color=COLORS[index], label="thick" if index == 2 else None
+        )
     axis.axvline(1, color="gray", lw=0.8)
     axis.set_yticks([-place for place in range(len(names))], [name.split(" [")[0] for name in names])
     axis.set_xlabel("fast / Geant4")

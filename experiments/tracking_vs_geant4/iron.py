@@ -45,13 +45,13 @@ def geant4(tracker: Geant4Tracker, momentum: float, muons: int, seed: int) -> di
     return columns(momentum, found.momentum[there, 0].T, *found.position[there, 0].T)
 
 
-def fast(momentum: float, muons: int, seed: int) -> dict[str, Array]:
+def fast(momentum: float, muons: int, seed: int, highland: bool = True) -> dict[str, Array]:
     zeros = np.zeros(muons)
     sent = Muons.of(zeros, zeros, np.stack([zeros, zeros, zeros + momentum]), np.ones(muons))
     section = Section(300.0, 300.0, 0.0)
     stage = Stage.of([Magnet(LENGTH / 2, section, section, FIELD)])
     noise = Noise.draw(np.random.default_rng(seed), STEPS, muons)
-    out, _, _ = IronTransport().through(sent, zeros.astype(np.intp), np.arange(muons), stage, noise)
+    out, _, _ = IronTransport(highland=highland).through(sent, zeros.astype(np.intp), np.arange(muons), stage, noise)
     p = out.momentum
     w = np.sqrt(1 - out.u**2 - out.v**2)
     return columns(momentum, np.stack([p * out.u, p * out.v, p * w]), out.x, out.y)
@@ -86,6 +86,9 @@ def run(momenta: tuple[float, ...], muons: int) -> dict[str, Any]:
         for number, momentum in enumerate(momenta):
             samples = geant4(tracker, momentum, muons, number + 1), fast(momentum, 10 * muons, number + 1)
             rows = side_by_side(*samples, NUMBERS)
+            thick = fast(momentum, 10 * muons, number + 1, highland=False)
+            for name, (column, function) in NUMBERS.items():
+                rows[name]["thick"] = function(thick[column])
             for name, value in closed_forms(momentum).items():
                 rows[name]["closed_form"] = value
             result[f"{momentum:g} GeV"] = rows

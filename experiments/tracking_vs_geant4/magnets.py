@@ -44,14 +44,14 @@ def in_geant4(primaries: Primaries, seed: int) -> State:
     return np.where(found.seen[..., None], state, np.nan)
 
 
-def in_fast(primaries: Primaries, seed: int) -> State:
+def in_fast(primaries: Primaries, seed: int, highland: bool = True) -> State:
     rng, events = np.random.default_rng(seed), len(primaries.charge)
     muons = Muons.of(*primaries.position, primaries.momentum, primaries.charge).drift(-START)
     which, source = np.zeros(events, dtype=np.intp), np.arange(events)
     state = np.full((events, len(ROW), 5), np.nan)
     for plane, (magnet, steps) in enumerate(zip(ROW, (*ABSORBER_STEPS, *MAGNET_STEPS), strict=True)):
         noise = Noise.draw(rng, steps, events)
-        muons, which, source = IronTransport().through(muons, which, source, Stage.of([magnet]), noise)
+        muons, which, source = IronTransport(highland=highland).through(muons, which, source, Stage.of([magnet]), noise)
         w = np.sqrt(1 - muons.u**2 - muons.v**2)
         state[source, plane] = np.stack([muons.x, muons.y, muons.u / w, muons.v / w, muons.momentum], axis=1)
     inside = np.abs(state[..., :2]).max(axis=2) < HALF_WIDTH
@@ -97,13 +97,16 @@ def compared(one: State, other: State, charge: Array) -> dict[str, Any]:
 
 def run(muons: int, planes: Sequence[int] = range(len(ROW))) -> dict[str, Any]:
     primaries = muon_source("pythia").sample(muons, np.random.default_rng(1))
-    one, other = in_geant4(primaries, 1), in_fast(primaries, 2)
+    one, other, thick = in_geant4(primaries, 1), in_fast(primaries, 2), in_fast(primaries, 2, highland=False)
     p = np.sqrt((primaries.momentum**2).sum(axis=0))
     result = {}
     for low, high in SLICES:
         inside = (low < p) & (p <= high)
         for plane in planes:
             rows = compared(one[inside, plane], other[inside, plane], primaries.charge[inside])
+            for name, value in zip(NAMES, numbers(thick[inside, plane], primaries.charge[inside]), strict=True):
+                if name in rows:
+                    rows[name]["thick"] = float(value)
             if rows:
                 result[f"{low:g}-{high:g} GeV, magnet {plane + 1}"] = rows
     return result

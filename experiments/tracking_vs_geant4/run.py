@@ -50,6 +50,7 @@ def show(name: str, found: dict[str, Any]) -> None:
             if isinstance(row, dict):
                 ratio = f"{row['ratio']:7.3f} +- {row['ratio_error']:.3f}" if "ratio" in row else " " * 17
                 closed = f"  closed form {row['closed_form']:.5g}" if "closed_form" in row else ""
+                closed += f"  thick / Geant4 {row['thick'] / row['geant4']:.3f}" if "thick" in row else ""
                 print(
                     f"{name:13}{case:16}{label:38}{row['geant4']:11.5g} +- {row['geant4_error']:8.2g}"
                     f"{row['fast']:11.5g} +- {row['fast_error']:8.2g} {ratio} {row['sigma']:6.1f} sigma{closed}"

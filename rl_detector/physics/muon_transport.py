@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rl_detector.physics.energy_loss import MUON_MASS, Straggling
 from rl_detector.physics.magnets import Magnet
 from rl_detector.physics.materials import material
-from rl_detector.physics.scattering import HIGHLAND_MEV, growth
+from rl_detector.physics.scattering import HIGHLAND_MEV, IRON_RATE, growth
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
@@ -132,11 +132,15 @@ class IronTransport:
         straggling: energy loss of the iron; None for no loss.
         scattering: whether they scatter.
         threshold: momentum in GeV below which muons are dropped.
+        highland: whether the logarithm of Highland's formula grows with all iron behind; else the width is that of
+            `thick_rate`. Geant4 has widths of 0.95 of Highland's behind 1 m and 0.86 behind 10 to 35 m, and agrees with
+            the latter, see experiments/tracking_vs_geant4.
     """
 
     straggling: Straggling | None = IRON_STRAGGLING
     scattering: bool = True
     threshold: float = 1.0
+    highland: bool = True
 
     def through(
         self, muons: Muons, which: IndexArray, source: IndexArray, stage: Stage, noise: Noise
@@ -181,7 +185,7 @@ class IronTransport:
         x, y = muons.x + shift * (muons.u + u), muons.y + shift * (muons.v + v)
         moved = Muons(x, y, u, v, muons.energy - lost, muons.charge, muons.crossed)
         if self.scattering:
-            moved = _scattered(moved, middle, path, noise, step, source)
+            moved = _scattered(moved, middle, path, noise, step, source, self.highland)
         enough = moved.energy > np.hypot(self.threshold, MUON_MASS)
         return moved, enough & (1 - moved.u**2 - moved.v**2 > FLATTEST**2)
 
@@ -212,11 +216,18 @@ def field_at(
 
 
 def _scattered(
-    muons: Muons, momentum: FloatArray, path: FloatArray, noise: Noise, step: int, source: IndexArray
+    muons: Muons,
+    momentum: FloatArray,
+    path: FloatArray,
+    noise: Noise,
+    step: int,
+    source: IndexArray,
+    highland: bool,
 ) -> Muons:
     """Angles and offsets of both planes; the planes are those of x and y, for small angles to the z axis."""
     crossed = muons.crossed + path / IRON_LENGTH
-    width = np.sqrt(np.maximum(growth(crossed) - growth(muons.crossed), 0.0))
+    squared = growth(crossed) - growth(muons.crossed) if highland else IRON_RATE * path / IRON_LENGTH
+    width = np.sqrt(np.maximum(squared, 0.0))
     theta = HIGHLAND_MEV / 1000 * np.hypot(momentum, MUON_MASS) / momentum**2 * width
     first_x, second_x, first_y, second_y = noise.normals[step, :4][:, source]
     x = muons.x + path * theta * (first_x / np.sqrt(12) + second_x / 2)

@@ -10,7 +10,7 @@ import pytest
 from rl_detector.physics.energy_loss import MUON_MASS, mean_loss
 from rl_detector.physics.magnets import Magnet, Section, magnet_blocks
 from rl_detector.physics.muon_transport import IRON_LENGTH, IronTransport, Muons, Noise, Stage, field_at
-from rl_detector.physics.scattering import highland_angle
+from rl_detector.physics.scattering import HIGHLAND_MEV, IRON_RATE, highland_angle
 
 PLAIN = IronTransport(straggling=None, scattering=False, threshold=0.0)
 WIDE = Section(500, 500, 1)
@@ -114,6 +114,17 @@ def test_scattering_has_the_width_of_the_whole_slab(steps: int) -> None:
         assert angle.std() == pytest.approx(theta, rel=0.012)
         assert offset.std() == pytest.approx(theta * 100 / np.sqrt(3), rel=0.012 if steps == 1 else 0.036)
         assert np.corrcoef(angle, offset)[0, 1] == pytest.approx(np.sqrt(3) / 2, abs=0.01)
+
+
+def test_scattering_of_thick_iron_knows_no_history() -> None:
+    """Without Highland's logarithm the width is sqrt(rate x), behind 10 m of iron as well as at the entrance."""
+    transport = IronTransport(straggling=None, threshold=0.0, highland=False)
+    theta = HIGHLAND_MEV / 1000 * np.hypot(20, MUON_MASS) / 400 * np.sqrt(IRON_RATE * 100 / IRON_LENGTH)
+    muons = beam(40_000)
+    for behind in (0.0, 1000 / IRON_LENGTH):
+        after = taken(transport, replace(muons, crossed=muons.crossed + behind), Magnet(50, WIDE, WIDE, 0.0), 5)
+        assert after.u.std() == pytest.approx(theta, rel=0.012)
+        assert after.v.std() == pytest.approx(theta, rel=0.012)
 
 
 def test_soft_muons_stop() -> None:
