@@ -158,12 +158,13 @@ def test_standard_error_is_that_of_repeated_runs() -> None:
     assert metrics.std(ddof=1) == pytest.approx(np.sqrt((errors**2).mean()), rel=0.4)
 
 
-def test_steps_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Four times as many steps give the same objective within the errors."""
+@pytest.mark.parametrize("events", [4000, pytest.param(200_000, marks=pytest.mark.slow)])
+def test_steps_do_not_matter(monkeypatch: pytest.MonkeyPatch, events: int) -> None:
+    """Four times as many steps give the same blurred objective within the errors."""
     import rl_detector.envs.muon_shield_tracking as tracking
 
     def measured(seeds: tuple[int, int]) -> tuple[float, float]:
-        found = [m for seed in seeds if (m := muon_shield().evaluate(published(), 4000, seed).measurement)]
+        found = [m for seed in seeds if (m := muon_shield().evaluate(published(), events, seed).measurement)]
         return sum(m.metric for m in found) / 2, sum(m.metric_error**2 for m in found) / 4
 
     coarse = measured((1, 2))

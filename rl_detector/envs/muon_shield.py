@@ -135,7 +135,7 @@ def muon_shield(
         penalty_weight=penalty_weight,
         conditions={"distance": distance},
         layout=components,
-        metric="objective FCN",
+        metric=f"objective FCN, hits blurred by {blur:g} m" if blur > 0 else "objective FCN",
         minimum_events=MINIMUM_EVENTS,
     )
     return replace(problem, reach=ShieldReach(_reference(fast, blur), blur))

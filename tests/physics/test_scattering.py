@@ -16,6 +16,7 @@ from rl_detector.physics.scattering import (
     MUON_MASS,
     PION_MASS,
     covariance,
+    growth,
     highland_angle,
     partial_angle,
     scatter,
@@ -127,3 +128,12 @@ def test_thick_iron_is_narrower_than_highlands_fit() -> None:
     assert widths[0] == pytest.approx(1, abs=0.1)
     assert widths[1] == pytest.approx(0.94, abs=0.01)
     assert widths[2] < 0.9
+
+
+@given(st.floats(0.01, 2000), st.integers(1, 30))
+@settings(max_examples=30)
+def test_growth_divided_into_steps_is_the_width_of_the_whole(thickness: float, steps: int) -> None:
+    """Squares of the parts add up to the square of Highland's width, with the logarithm of the whole."""
+    parts = np.diff(growth(np.linspace(0, thickness, steps + 1)))
+    width = 13.6 / 1e5 * math.sqrt(parts.sum())
+    assert width == pytest.approx(float(highland_angle(1e5, 1.0, thickness)), rel=1e-9)
