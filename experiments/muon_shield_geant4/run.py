@@ -168,13 +168,15 @@ def judge(designs: dict[str, Design], rounds: int) -> None:
                 seed = int(np.random.SeedSequence(SEED, spawn_key=(len(known),)).generate_state(1)[0])
                 known.append({**one_round(tracker, design, seed), "seconds": time.monotonic() - started})
                 print(name, known[-1], flush=True)
-            write(stored)
+                write(stored)
 
 
 def write(stored: dict[str, Any]) -> None:
     stored["settings"] = {"pool": POOL, "muons": MUONS, "cuts": CUTS, "copies": COPIES, "blur": BLUR, "chosen": CHOSEN}
     done = {name for name, row in stored["designs"].items() if len(row["rounds"]) > 1}
-    stored["summary"] = {name: summary(name, stored) for name in done if "published" in done}
+    stored["summary"] = {
+        name: summary(name, stored) for name in stored["designs"] if name in done and "published" in done
+    }
     RESULTS.write_text(json.dumps(stored, indent=1) + "\n")
 
 
@@ -246,7 +248,10 @@ def main() -> None:
     options = parser.parse_args()
     found = json.loads(DESIGNS.read_text()) if DESIGNS.exists() else {"trained": {}, "designs": {}}
     fast = found["designs"]
-    designs = {"published": published(), **{name: row["design"] for name, row in found["trained"].items()}}
+    designs = {
+        "published": published(),
+        **{name: row["design"] for name, row in {**found["trained"], **found.get("refined", {})}.items()},
+    }
     if not options.show:
         judge({n: d for n, d in designs.items() if not options.only or n in options.only}, options.rounds)
     stored = read()

@@ -19,6 +19,8 @@ from rl_detector.simulators.geant4 import Geant4Tracker
 from rl_detector.simulators.hall import Charged, Hall
 
 HALF_WIDTH = 1500.0
+MOMENTUM = 1.0
+"""GeV below which muons do not count."""
 RESAMPLES = 100
 SLICES = ((5.0, 15.0), (15.0, 40.0), (40.0, 80.0), (80.0, 400.0))
 """GeV at the target: muons are compared in these slices, else the comparison is one of spectra."""
@@ -33,7 +35,7 @@ State = NDArray[np.float64]
 def in_geant4(primaries: Primaries, seed: int) -> State:
     position = np.concatenate([primaries.position, np.full((1, len(primaries.charge)), START)]).T
     sent = Charged.muons(position, primaries.momentum.T, primaries.charge)
-    with Geant4Tracker(workers=1) as tracker:
+    with Geant4Tracker(workers=1, threshold=0.85) as tracker:
         (found,) = tracker.crossings([Hall(shield_blocks(published()), ENDS, half_width=HALF_WIDTH)], [sent], [seed])
     if isinstance(found, SimulationError):
         raise found
@@ -41,7 +43,7 @@ def in_geant4(primaries: Primaries, seed: int) -> State:
     along = np.where(found.seen, momentum[..., 2], 1.0)
     total = np.sqrt((momentum**2).sum(axis=2))
     state = np.stack([*np.moveaxis(found.position, 2, 0), momentum[..., 0] / along, momentum[..., 1] / along, total], 2)
-    return np.where(found.seen[..., None], state, np.nan)
+    return np.where((found.seen & (total > MOMENTUM))[..., None], state, np.nan)
 
 
 def in_fast(primaries: Primaries, seed: int, highland: bool = True) -> State:
