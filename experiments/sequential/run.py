@@ -1,7 +1,7 @@
 """A spectrometer built station by station, against designs proposed whole: trains, judges on held-out tracks, draws.
 
-python run.py                                      # both agents from three seeds: results.json, curves.png, layouts.png
-python run.py --agent sequential_policy_gradient   # this one only; what is known of the other is kept
+python run.py                                      # all agents from three seeds: results.json, curves.png, layouts.png
+python run.py --agent sequential_policy_gradient   # this one only; what is known of the others is kept
 python run.py --show                               # only the tables and the figures again
 """
 
@@ -43,8 +43,11 @@ EVENTS, EVENTS_PER_DESIGN, DESIGNS_PER_BATCH = 1_500_000, 500, 64
 POINTS, CURVE_EVENTS = 12, 20_000
 AGENTS: dict[str, dict[str, float]] = {
     "sequential_policy_gradient": {"sigma": 0.3, "departure": 0.2},
+    "sequential_policy_gradient imagined=0": {"sigma": 0.3, "departure": 0.2, "imagined": 0},
     "policy_gradient": {"sigma": 0.25, "exploration": 0.05, "posterior_share": 0.0},
 }
+"""Label -> settings; a label begins with the name of the agent."""
+
 HELD_OUT, HELD_OUT_ROOT = 400_000, 2000
 PROBLEM = spectrometer()
 COLORS = dict(zip(PITCHES, ("#D55E00", "#E69F00", "#0072B2", "#56B4E9", "#BBBBBB"), strict=True))
@@ -53,7 +56,7 @@ MARKERS = {"Si": "s", "polystyrene": "D"}
 
 def trained(name: str, seed: int) -> dict[str, Any]:
     """The recommended design of one training, its learning curve and CPU seconds (the curve's own tracks left out)."""
-    agent = make_agent(name, PROBLEM.space, seed, PROBLEM.start, **AGENTS[name])
+    agent = make_agent(name.split()[0], PROBLEM.space, seed, PROBLEM.start, **AGENTS[name])
     budget = Budget(EVENTS, EVENTS_PER_DESIGN, DESIGNS_PER_BATCH)
     study = Study(PROBLEM, agent, Ledger(Path(":memory:")), budget, seed=seed, common_events=True)
     dues = np.geomspace(64_000, EVENTS, POINTS).tolist()
@@ -152,7 +155,7 @@ def draw_curves(results: dict[str, Any]) -> Figure:
     """Held-out ratio of what is recommended against the events of the training."""
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    for agent, color in zip(AGENTS, ("#D55E00", "#0072B2"), strict=True):
+    for agent, color in zip(AGENTS, ("#D55E00", "#E69F00", "#0072B2"), strict=True):
         for number, seed in enumerate(SEEDS):
             if f"{agent} {seed}" not in results["runs"]:
                 continue
@@ -213,7 +216,7 @@ def main() -> None:
     results = json.loads(path.read_text()) if path.exists() else {"runs": {}}
     if not arguments.show:
         wanted = arguments.agent or tuple(AGENTS)
-        kept = {name: run for name, run in results["runs"].items() if name.split()[0] not in wanted}
+        kept = {name: run for name, run in results["runs"].items() if name.rsplit(" ", 1)[0] not in wanted}
         results = all_runs(wanted, kept)
     path.write_text(json.dumps(results, indent=1) + "\n")
     draw_curves(results).savefig(FOLDER / "curves.png", dpi=140)
