@@ -58,15 +58,15 @@ def test_weight_of_a_hit(x: float, y: float, p: float, charge: float, weight: fl
     assert found[0] == pytest.approx(weight, abs=1e-6)
 
 
-@pytest.mark.parametrize("blur", [0.05, 1.0])
-def test_blurred_weight_is_the_mean_over_the_blur(blur: float) -> None:
+@pytest.mark.parametrize(("blur", "knee", "width"), [(0.05, math.inf, 0.05), (1.0, math.inf, 1.0), (1.0, 3.0, 0.3)])
+def test_blurred_weight_is_the_mean_over_the_blur(blur: float, knee: float, width: float) -> None:
     rng = np.random.default_rng(3)
     for x, y in ((0.0, 0.0), (2.6, 0.0), (-3.0, 5.0), (3.2, 4.0)):
-        smeared = np.array([[x], [y]]) + rng.normal(0, blur, (2, 100_000))
+        smeared = np.array([[x], [y]]) + rng.normal(0, width, (2, 100_000))
         p, minus = np.full(100_000, 10.0), np.full(100_000, -1.0)
         expected = hit_weight(*smeared, p, minus)
-        found = blurred_weight(np.array([x]), np.array([y]), p[:1], minus[:1], blur)[0]
-        assert found == pytest.approx(expected.mean(), abs=4 * expected.std() / math.sqrt(1e5) + 0.002)
+        found = blurred_weight(np.array([x]), np.array([y]), p[:1], minus[:1], blur, knee)[0]
+        assert found == pytest.approx(expected.mean(), abs=0.02)
 
 
 def test_objective_of_one_hit() -> None:
@@ -216,6 +216,7 @@ def test_layout_is_the_row_of_magnets() -> None:
         ({"length_limit": math.nan}, "length_limit of the muon shield must be > 0"),
         ({"distance": 0.0}, "distance > 0 m"),
         ({"blur": -1.0}, "blur of hits must be >= 0 m"),
+        ({"knee": 0.0}, "knee of the blur must be > 0 GeV"),
     ],
 )
 def test_impossible_settings(settings: dict[str, Any], message: str) -> None:

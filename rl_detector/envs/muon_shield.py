@@ -90,6 +90,7 @@ def muon_shield(
     cost: str = "mass",
     distance: float = 50.0,
     blur: float = 1.0,
+    knee: float | None = None,
     cost_weight: float = 0.0,
     penalty_weight: float = 30.0,
     simulator: str | Mapping[str, Any] = "fast",
@@ -107,6 +108,7 @@ def muon_shield(
         cost: what is charged: mass (kg) or money (kCHF).
         distance: of the sensitive plane from the end of the shield in m.
         blur: m by which the weight of hits is blurred, to train with few muons; 0: the published objective.
+        knee: GeV above which the blur falls like 1 / p, as scattering does; None: it never does.
         cost_weight: reach that the published mass, or 13 million, must buy.
         penalty_weight: reach per relative violation of a limit.
         simulator: "fast", or "geant4" for muons in Geant4, or one of them with settings.
@@ -120,6 +122,9 @@ def muon_shield(
         raise ConfigError(f"the sensitive plane needs a distance > 0 m from the shield, got {distance}")
     if not 0 <= blur < math.inf:
         raise ConfigError(f"the blur of hits must be >= 0 m, got {blur}")
+    if knee is not None and not 0 < knee < math.inf:
+        raise ConfigError(f"the knee of the blur must be > 0 GeV or null, got {knee}")
+    reach = ShieldReach(1.0, blur, math.inf if knee is None else knee)
     unit, reference, amount = COSTS[cost]
     fast = ShieldSimulator(muon_source(source, part), 100 * distance)
     tracker = tracker_of("the muon shield", simulator, threshold=THRESHOLD)
@@ -127,7 +132,7 @@ def muon_shield(
         name="muon_shield",
         space=space(),
         simulator=fast if tracker is None else TrackedShieldSimulator(fast, tracker),
-        reach=ShieldReach(1.0, blur),
+        reach=reach,
         costs=(Cost(cost, unit, reference, amount),),
         constraints=_constraints(mass_limit, length_limit, cavern),
         baselines={"published": published()},
@@ -138,7 +143,7 @@ def muon_shield(
         metric=f"objective FCN, hits blurred by {blur:g} m" if blur > 0 else "objective FCN",
         minimum_events=MINIMUM_EVENTS,
     )
-    return replace(problem, reach=ShieldReach(_reference(fast, blur), blur))
+    return replace(problem, reach=replace(reach, reference=_reference(fast, reach)))
 
 
 def muon_source(source: str, part: str = "all") -> MuonSource:
@@ -169,6 +174,6 @@ def _constraints(mass_limit: float | None, length_limit: float | None, cavern: b
 
 
 @lru_cache
-def _reference(simulator: ShieldSimulator, blur: float) -> float:
+def _reference(simulator: ShieldSimulator, reach: ShieldReach) -> float:
     """Metric of the published design."""
-    return ShieldReach(1.0, blur).measure(simulator.simulate(published(), REFERENCE_EVENTS, REFERENCE_SEED)).metric
+    return reach.measure(simulator.simulate(published(), REFERENCE_EVENTS, REFERENCE_SEED)).metric

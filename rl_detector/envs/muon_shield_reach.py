@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
+from scipy.special import ndtr, ndtri
 
 from rl_detector.errors import SimulationError
 from rl_detector.space import FloatArray
@@ -45,28 +45,25 @@ def hit_weight(x: FloatArray, y: FloatArray, momentum: FloatArray, charge: Float
     return weight
 
 
-def blurred_weight(x: FloatArray, y: FloatArray, momentum: FloatArray, charge: FloatArray, blur: float) -> FloatArray:
-    """`hit_weight` convolved with a normal distribution of standard deviation `blur` in m in x and y; [muons].
+def blurred_weight(
+    x: FloatArray, y: FloatArray, momentum: FloatArray, charge: FloatArray, blur: float, knee: float = math.inf
+) -> FloatArray:
+    """`hit_weight` smeared by a normal distribution in x and y; [muons].
 
-    It sees muons that pass near the plane, too, and so has a far smaller variance: something to train with.
+    It sees muons that pass near the plane, too, and so has a far smaller variance: something to train with. The standard
+    deviation is `blur` in m up to the momentum `knee` in GeV and falls like 1 / p above, as scattering does.
     """
-    grid, across, upright = _profiles(blur)
-    signed, high = np.interp(-charge * x, grid, across, 0.0, 0.0), np.interp(np.abs(y), grid, upright, 1.0, 0.0)
-    weight: FloatArray = np.where(momentum > MOMENTUM, signed * high, 0.0)
+    width = blur * np.minimum(1.0, knee / np.maximum(momentum, MOMENTUM))
+    signed = -charge * x + width * _NODES[:, None]
+    across = np.where((signed > LEFT) & (signed < RIGHT), np.sqrt(np.clip(RIGHT - signed, 0, RIGHT - LEFT)), 0.0)
+    upright = ndtr((TOP - y) / width) - ndtr((-TOP - y) / width)
+    mean = across.mean(axis=0) / math.sqrt(RIGHT - LEFT)
+    weight: FloatArray = np.where(momentum > MOMENTUM, mean * upright, 0.0)
     return weight
 
 
-@lru_cache
-def _profiles(blur: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """A grid in m, and the two blurred factors of the weight of a hit, that of signed x and that of |y|, on it."""
-    reach = 6 * blur + TOP
-    grid = np.linspace(-reach, reach, 2001)
-    points = np.linspace(LEFT, RIGHT, 1401)
-    points = (points[1:] + points[:-1]) / 2
-    steps = (RIGHT - LEFT) / len(points) * np.sqrt((RIGHT - points) / (RIGHT - LEFT))
-    kernel = np.exp(-(((grid[:, None] - points) / blur) ** 2) / 2) / (blur * math.sqrt(2 * math.pi))
-    edges = [[math.erf((TOP + sign * y) / (blur * math.sqrt(2))) for y in grid] for sign in (1, -1)]
-    return grid, kernel @ steps, np.array(edges).sum(axis=0) / 2
+_NODES = ndtri((np.arange(21) + 0.5) / 21)
+"""Points of equal probability of a normal distribution."""
 
 
 def mass_factor(mass: float) -> float:
@@ -98,11 +95,12 @@ class ShieldReach:
 
     Attributes:
         reference: metric of the published design, so that its reach is 0.
-        blur: m; 0: the published weights, else `blurred_weight`, and the published objective is a diagnostic.
+        blur, knee: m and GeV of `blurred_weight`, and the published objective is a diagnostic; blur 0: published weights.
     """
 
     reference: float
     blur: float = 0.0
+    knee: float = math.inf
 
     def measure(self, readout: Readout) -> Measurement:
         """Reach of one readout of a `ShieldSimulator`.
@@ -115,7 +113,7 @@ class ShieldReach:
         if not 0 < mass < math.inf:
             raise SimulationError(f"the mass of a shield must be > 0 kg and finite, got {mass}")
         hits = weight * hit_weight(x, y, momentum, charge)
-        counted = weight * blurred_weight(x, y, momentum, charge, self.blur) if self.blur > 0 else hits
+        counted = weight * blurred_weight(x, y, momentum, charge, self.blur, self.knee) if self.blur > 0 else hits
         losses, events = objective(mass, counted), len(counted)
         metric, error = float(losses.mean()), float(losses.std(ddof=1)) / math.sqrt(events)
         if not np.any(counted > 0):
