@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rl_detector.envs.slab_calorimeter import SlabSimulator, sensor_variance, slab_calorimeter, straggled
+from rl_detector.envs.slab_calorimeter import SlabSimulator, cut_out, row, sensor_variance, slab_calorimeter, straggled
 from rl_detector.envs.slab_calorimeter_library import FITTED, SAMPLES, _photons, _pions
-from rl_detector.envs.slab_calorimeter_stored import PITCH, StoredLibrary, stored
+from rl_detector.envs.slab_calorimeter_reach import SlabReach
+from rl_detector.envs.slab_calorimeter_stored import PITCH, StoredLibrary, stored, whole_book
 from rl_detector.errors import ConfigError
 from rl_detector.terms import Measurement
 from rl_detector.validation import paired_difference
@@ -153,3 +154,16 @@ def test_results_say_what_made_them() -> None:
     facts = SlabSimulator(StoredLibrary(FILE)).describe()
     assert facts["version"].startswith("Geant4 11.4")
     assert "FTFP" in facts["physics_list"]
+
+
+def test_all_stored_events_at_once() -> None:
+    """Every event once; what is judged of a part of them is judged alike of all, within four errors."""
+    book, deposits = whole_book(FILE), stored(FILE).deposits
+    assert book.crossings.shape[1] == sum(len(each) for each in deposits.values())
+    for number, key in enumerate(SAMPLES):
+        assert int((book.events.sample == number).sum()) == len(deposits[key])
+        assert set(book.events.energy[book.events.sample == number]) == {key[1]}
+    built = row(slab_calorimeter().baselines["beta"])
+    normal = np.random.default_rng(0).standard_normal((56, book.crossings.shape[1]), dtype=np.float32)
+    whole, part = SlabReach().measure(cut_out(built, book, normal)), measured(FILE, 250)["beta"]
+    assert whole.reach == pytest.approx(part.reach, abs=4 * math.hypot(whole.error, part.error))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rl_detector.envs.slab_calorimeter_library import FITTED, SLAB, FastLibrary, Library, SinglePrecision
+from rl_detector.envs.slab_calorimeter_library import FITTED, SLAB, Book, FastLibrary, Library, SinglePrecision
 from rl_detector.envs.slab_calorimeter_reach import MINIMUM_EVENTS, SlabReach
 from rl_detector.envs.slab_calorimeter_stored import StoredLibrary
 from rl_detector.errors import ConfigError
@@ -204,16 +204,20 @@ class SlabSimulator:
     def _cut_out(self, built: Row, events: int, seed: int, number: int) -> Readout:
         """Readout of one book."""
         book = self.library.book(_book_seed(seed, number), events)
-        normal = _normals(seed, number, events, self.sensors)[: len(built.gap)]
-        centre = (built.front + built.thickness / 2) / 10
-        particles = book.crossings[book.planes(centre)]
-        particles[centre >= SLAB] = 0
-        variance = sensor_variance(built.thickness)
-        if book.thickness is not None:
-            variance = np.maximum(variance - sensor_variance(np.array(book.thickness)), 0.0)
-        signals = straggled(particles, variance.astype(np.float32)[:, None], normal)
-        signals *= (built.gap / 10 * SILICON.mip_loss).astype(np.float32)[:, None]
-        return Readout(book.events.truth, signals.T.astype(np.float64))
+        return cut_out(built, book, _normals(seed, number, events, self.sensors)[: len(built.gap)])
+
+
+def cut_out(built: Row, book: Book, normal: SinglePrecision) -> Readout:
+    """Readout of sensors in stored events; `normal` [sensors, events] are the standard normal numbers of straggling."""
+    centre = (built.front + built.thickness / 2) / 10
+    particles = book.crossings[book.planes(centre)]
+    particles[centre >= SLAB] = 0
+    variance = sensor_variance(built.thickness)
+    if book.thickness is not None:
+        variance = np.maximum(variance - sensor_variance(np.array(book.thickness)), 0.0)
+    signals = straggled(particles, variance.astype(np.float32)[:, None], normal)
+    signals *= (built.gap / 10 * SILICON.mip_loss).astype(np.float32)[:, None]
+    return Readout(book.events.truth, signals.T.astype(np.float64))
 
 
 def straggled(particles: SinglePrecision, variance: SinglePrecision, normal: SinglePrecision) -> SinglePrecision:

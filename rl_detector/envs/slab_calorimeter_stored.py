@@ -84,23 +84,38 @@ class StoredLibrary:
         return {"simulator": "slab", "library": "stored events", **made_by}
 
 
+def whole_book(path: str) -> Book:
+    """All stored events once, those at other energies than the judged ones for the calibration."""
+    deposits = stored(path).deposits
+    numbers = {key: float(SAMPLES.index(key)) if key in SAMPLES else CALIBRATION for key in deposits}
+    counts = [len(each) for each in deposits.values()]
+    sample, energy = (np.repeat(values, counts) for values in (list(numbers.values()), [e for _, e in deposits]))
+    pion = np.repeat([particle == "pi+" for particle, _ in deposits], counts)
+    return _book(Events(sample, energy, pion), np.concatenate(list(deposits.values())).T)
+
+
+def _book(events: Events, deposits: SinglePrecision) -> Book:
+    """Deposits [planes, events] in MeV in units of the mean of a fast particle."""
+    crossings = deposits / np.float32(SILICON.mip_loss * THICKNESS / 10 * 1000)
+    return Book(events, crossings, PITCH, PITCH, THICKNESS, alone=True)
+
+
 @lru_cache(maxsize=4)
 def _stored_book(path: str, seed: int, events: int) -> Book:
     deposits, rng = stored(path).deposits, np.random.default_rng(seed)
     drawn = Events.of(events, rng)
     energy, pion = drawn.energy.copy(), drawn.pion.copy()
-    crossings = np.zeros((next(iter(deposits.values())).shape[1], events), np.float32)
+    seen = np.zeros((next(iter(deposits.values())).shape[1], events), np.float32)
     for number, key in enumerate(SAMPLES):
         chosen = np.flatnonzero(drawn.sample == number)
-        crossings[:, chosen] = deposits[key][_draw(rng, deposits[key], len(chosen), path, key)].T
+        seen[:, chosen] = deposits[key][_draw(rng, deposits[key], len(chosen), path, key)].T
     calibration, keys = np.flatnonzero(drawn.sample == CALIBRATION), list(deposits)
     kinds = rng.integers(len(keys), size=len(calibration))
     for event, kind in zip(calibration, kinds, strict=True):
         key = keys[kind]
-        crossings[:, event] = deposits[key][rng.integers(len(deposits[key]))]
+        seen[:, event] = deposits[key][rng.integers(len(deposits[key]))]
         energy[event], pion[event] = key[1], key[0] == "pi+"
-    crossings /= np.float32(SILICON.mip_loss * THICKNESS / 10 * 1000)
-    return Book(Events(drawn.sample, energy, pion), crossings, PITCH, PITCH, THICKNESS, alone=True)
+    return _book(Events(drawn.sample, energy, pion), seen)
 
 
 def _draw(
