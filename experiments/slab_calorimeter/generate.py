@@ -55,7 +55,6 @@ SAMPLES = (
     Sample("gamma", 50.0, 300, TYPES, part=2),
     Sample("pi+", 100.0, 220, part=2),
     Sample("gamma", 100.0, 140, part=2),
-    Sample("pi+", 50.0, 250, part=2),
 )
 CHUNK, FIRST_SEED = 5, 8050
 
