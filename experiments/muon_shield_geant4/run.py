@@ -182,25 +182,25 @@ def write(stored: dict[str, Any]) -> None:
 
 def show(stored: dict[str, Any], fast: dict[str, Any]) -> None:
     """The table of the README."""
-    print("| design | mass [kt] | Geant4: objective | hits | ln(Geant4 ratio) | fast: objective | ln(fast ratio) | "
-          "blurred by 1 m, Geant4 | ln ratio |\n|---|---|---|---|---|---|---|---|---|")  # fmt: skip
+    print(
+        "| design | mass [kt] | rounds | Geant4: objective | ln(this / published) | blurred by 0.3 m | ln ratio | "
+        "blurred by 1 m | ln ratio | fast: objective | ln ratio |\n|" + "---|" * 11
+    )
     for name, row in stored["summary"].items():
-        true, blurred, known = row["0.0"], row["1.0"], fast.get(name)
-        ratios = [
-            f"{r['log_ratio']:+.2f} +- {r['log_ratio_error']:.2f}" if "log_ratio" in r else "" for r in (true, blurred)
-        ]
-        other = f"{known['objective']:.1f} +- {known['error']:.1f}" if known else ""
-        other_ratio = (
-            f"{math.log(known['ratio']):+.2f} +- {known['ratio_error'] / known['ratio']:.2f}"
-            if known and name != "published"
-            else ""
-        )
-        print(
-            f"| {name} | {stored['designs'][name]['mass'] / 1e6:.4f} | "
-            f"{true['objective']:.1f} +- {true['error']:.1f} | "
-            f"{row['hit_muons']:.0f} | {ratios[0]} | {other} | {other_ratio} | "
-            f"{blurred['objective']:.0f} +- {blurred['error']:.0f} | {ratios[1]} |"
-        )
+        cells = [name, f"{stored['designs'][name]['mass'] / 1e6:.4f}", str(row["rounds"])]
+        for blur in map(str, BLURS):
+            found = row[blur]
+            cells.append(f"{found['objective']:.1f} +- {found['error']:.1f}")
+            cells.append(f"{found['log_ratio']:+.2f} +- {found['log_ratio_error']:.2f}" if "log_ratio" in found else "")
+        print(f"| {' | '.join([*cells, *fast_cells(fast.get(name))])} |")
+
+
+def fast_cells(known: dict[str, Any] | None) -> list[str]:
+    """Objective and ln of the ratio by the fast simulator, if it was judged there."""
+    if known is None:
+        return ["", ""]
+    ratio = f"{math.log(known['ratio']):+.2f} +- {known['ratio_error'] / known['ratio']:.2f}"
+    return [f"{known['objective']:.1f} +- {known['error']:.1f}", ratio]
 
 
 def picture(stored: dict[str, Any], fast: dict[str, Any]) -> Figure:
@@ -246,12 +246,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--show", action="store_true")
     options = parser.parse_args()
-    found = json.loads(DESIGNS.read_text()) if DESIGNS.exists() else {"trained": {}, "designs": {}}
-    fast = found["designs"]
-    designs = {
-        "published": published(),
-        **{name: row["design"] for name, row in {**found["trained"], **found.get("refined", {})}.items()},
-    }
+    found = json.loads(DESIGNS.read_text()) if DESIGNS.exists() else {}
+    fast = found.get("designs", {})
+    designs = {"published": published()}
+    designs |= {f"{name}, first stage": row["design"] for name, row in found.get("trained", {}).items()}
+    designs |= {name: row["design"] for name, row in found.get("refined", {}).items()}
     if not options.show:
         judge({n: d for n, d in designs.items() if not options.only or n in options.only}, options.rounds)
     stored = read()
