@@ -1,8 +1,8 @@
 """A spectrometer built station by station, against designs proposed whole: trains, judges on held-out tracks, draws.
 
-python run.py                                      # all agents from three seeds: results.json, curves.png, layouts.png
-python run.py --agent sequential_policy_gradient   # this one only; what is known of the others is kept
-python run.py --show                               # only the tables and the figures again
+python run.py             # trains what results.json does not hold yet: results.json, curves.png, layouts.png
+python run.py --agent A   # this one only
+python run.py --show      # only the tables and the figures again
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ from rl_detector.study import Budget, Study
 from rl_detector.validation import held_out_seed, paired_difference
 
 FOLDER = Path(__file__).parent
-SEEDS = (0, 1, 2)
 EVENTS, EVENTS_PER_DESIGN, DESIGNS_PER_BATCH = 1_500_000, 500, 64
 POINTS, CURVE_EVENTS = 12, 20_000
 AGENTS: dict[str, dict[str, float]] = {
@@ -47,6 +46,9 @@ AGENTS: dict[str, dict[str, float]] = {
     "policy_gradient": {"sigma": 0.25, "exploration": 0.05, "posterior_share": 0.0},
 }
 """Label -> settings; a label begins with the name of the agent."""
+
+SEEDS = dict.fromkeys(AGENTS, (0, 1, 2)) | {"sequential_policy_gradient": (0, 1, 2, 3, 4, 5)}
+"""The agent was developed on its first three seeds, the others are fresh."""
 
 HELD_OUT, HELD_OUT_ROOT = 400_000, 2000
 PROBLEM = spectrometer()
@@ -115,7 +117,7 @@ def all_runs(agents: Sequence[str], done: dict[str, Any]) -> dict[str, Any]:
     """Three trainings of each agent (those done already are kept), and the baselines."""
     runs: dict[str, Any] = dict(done)
     for name in agents:
-        for seed in SEEDS:
+        for seed in SEEDS[name]:
             label = f"{name} {seed}"
             if label not in runs:
                 runs[label] = trained(name, seed)
@@ -135,10 +137,13 @@ def show(results: dict[str, Any]) -> None:
         broken = ", ".join(key for key, value in found["violations"].items() if value > 0) or "none"
         count, amount = len(found["design"]["station"]), found["channels"]
         print(f"| {name} | {sigma} | {ratio} | {count} | {amount:.0f} | {found['price'] / 1000:.0f} | {broken} |")
-    for agent in (agent for agent in AGENTS if f"{agent} {SEEDS[-1]}" in results["runs"]):
-        ratios = np.array([results["designs"][f"{agent} {seed}"]["ratio"] for seed in SEEDS])
+    for agent in AGENTS:
+        labels = [label for label in results["runs"] if label.rsplit(" ", 1)[0] == agent]
+        if len(labels) < 2:
+            continue
+        ratios = np.array([results["designs"][label]["ratio"] for label in labels])
         error = ratios.std(ddof=1) / math.sqrt(len(ratios))
-        needed = [events_to(results["runs"][f"{agent} {seed}"]["curve"], 0.8) for seed in SEEDS]
+        needed = [events_to(results["runs"][label]["curve"], 0.8) for label in labels]
         print(f"{agent}: mean of the seeds {ratios.mean():.3f} +- {error:.3f}; events to a ratio of 0.8: {needed}")
 
 
@@ -156,7 +161,7 @@ def draw_curves(results: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     for agent, color in zip(AGENTS, ("#D55E00", "#E69F00", "#0072B2"), strict=True):
-        for number, seed in enumerate(SEEDS):
+        for number, seed in enumerate(SEEDS[agent]):
             if f"{agent} {seed}" not in results["runs"]:
                 continue
             events, ratios, violations = np.array(results["runs"][f"{agent} {seed}"]["curve"]).T
@@ -210,14 +215,12 @@ def pitch_name(station: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--show", action="store_true")
-    parser.add_argument("--agent", choices=tuple(AGENTS), action="append", help="train this one only, keep the others")
+    parser.add_argument("--agent", choices=tuple(AGENTS), action="append", help="train this one only")
     torch.set_num_threads(1)
     arguments, path = parser.parse_args(), FOLDER / "results.json"
     results = json.loads(path.read_text()) if path.exists() else {"runs": {}}
     if not arguments.show:
-        wanted = arguments.agent or tuple(AGENTS)
-        kept = {name: run for name, run in results["runs"].items() if name.rsplit(" ", 1)[0] not in wanted}
-        results = all_runs(wanted, kept)
+        results = all_runs(arguments.agent or tuple(AGENTS), results["runs"])
     path.write_text(json.dumps(results, indent=1) + "\n")
     draw_curves(results).savefig(FOLDER / "curves.png", dpi=140)
     draw_layouts(results).savefig(FOLDER / "layouts.png", dpi=140)
