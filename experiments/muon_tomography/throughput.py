@@ -2,7 +2,7 @@
 
 python throughput.py PYTHON     # PYTHON: of an environment with tomopt==0.1.0; writes throughput.json
 
-Same furnace, same layouts (published start, two by hand, those of results.json), 1000 muons per volume, one thread
+Same furnace, same layouts (published start, two by hand), 1000 muons per volume, one thread
 each, one after the other; processor time, so that other programs on the machine count little.
 """
 
@@ -31,9 +31,11 @@ BOOTSTRAPS = 2000
 
 
 def layouts() -> dict[str, Any]:
-    """What is built, by name."""
-    trained = {r["name"]: r["design"] for r in json.loads((FOLDER / "results.json").read_text())["rows"]}
-    return {name: built(each, BUDGET) for name, each in {**muon_tomography().baselines, **trained}.items()}
+    """The published start and the layouts by hand, as they are built.
+
+    Found layouts are left out: TomOpt drops every muon that misses one of the eight panels, however small it is.
+    """
+    return {name: built(each, BUDGET) for name, each in muon_tomography().baselines.items()}
 
 
 def other(python: str, designs: dict[str, Any], volumes: int, momentum: float | None) -> dict[str, Any]:
