@@ -28,8 +28,8 @@ from rl_detector.validation import paired_difference
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"
-HELD_OUT, HELD_OUT_SEED = 2_000_000, 987_654_321
-"""Muons for the judgement, 200 scans; its seed is none of the trainings', whose seeds are 63 random bits."""
+HELD_OUT, SAMPLES, HELD_OUT_SEED = 1_000_000, 4, 987_654_321
+"""Muons per sample of the judgement, samples, 400 scans in all, and the first seed; no training has these seeds."""
 
 COLORS = dict(zip(TECHNOLOGIES, ("#0072B2", "#CC79A7", "#009E73", "#D55E00"), strict=True))
 SHOWN_PLACES = ((0, 6, 4), (0, 9, 1))
@@ -47,9 +47,9 @@ def trained(folders: list[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def judge(problem: rd.DesignProblem, designs: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """All designs with the same fresh muons: metrics, and reach of each over the baselines, paired."""
-    simulator, reach = problem.simulator, problem.reach
-    measured = {name: reach.measure(simulator.simulate(d, HELD_OUT, HELD_OUT_SEED)) for name, d in designs.items()}
+    """All designs with the same fresh muons: metrics, and reach of each over the baselines, paired by scan."""
+    samples = [sample(problem, designs, HELD_OUT_SEED + i) for i in range(SAMPLES)]
+    measured = {name: joined([each[name] for each in samples]) for name in designs}
     rows = []
     for name, found in measured.items():
         over = {other: paired_difference(found, measured[other]) for other in problem.baselines if other != name}
@@ -58,6 +58,20 @@ def judge(problem: rd.DesignProblem, designs: Mapping[str, Any]) -> list[dict[st
         numbers = {"metric": found.metric, "metric_error": found.metric_error, "cost": cost}
         rows.append({"name": name, **numbers, **found.diagnostics, "over": differences, "design": designs[name]})
     return rows
+
+
+def sample(problem: rd.DesignProblem, designs: Mapping[str, Any], seed: int) -> dict[str, rd.Measurement]:
+    """Measurements of all designs with the muons of one seed."""
+    readouts = problem.simulator.simulate_batch(list(designs.values()), HELD_OUT, [seed] * len(designs))
+    return {name: problem.reach.measure(readout) for name, readout in zip(designs, readouts, strict=True)}
+
+
+def joined(parts: list[rd.Measurement]) -> rd.Measurement:
+    """One measurement from all scans."""
+    losses = np.concatenate([part.losses for part in parts])
+    metric, error = float(losses.mean()), float(losses.std(ddof=1) / len(losses) ** 0.5)
+    numbers = {key: float(np.mean([part.diagnostics[key] for part in parts])) for key in parts[0].diagnostics}
+    return rd.Measurement(-float(np.log(metric)), error / metric, metric, error, losses, numbers)
 
 
 def layouts(designs: Mapping[str, Any], metrics: Mapping[str, float]) -> Figure:
@@ -148,7 +162,7 @@ def main() -> None:
     if folders:
         found, training = trained(folders)
         rows = judge(problem, {**problem.baselines, **dict(sorted(found.items()))})
-        results = {"training": training, "held_out": HELD_OUT, "rows": rows}
+        results = {"training": training, "held_out": SAMPLES * HELD_OUT, "rows": rows}
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     show(problem, json.loads(RESULTS.read_text()))
 
