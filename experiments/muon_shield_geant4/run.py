@@ -192,52 +192,40 @@ def show(stored: dict[str, Any], fast: dict[str, Any]) -> None:
             found = row[blur]
             cells.append(f"{found['objective']:.1f} +- {found['error']:.1f}")
             cells.append(f"{found['log_ratio']:+.2f} +- {found['log_ratio_error']:.2f}" if "log_ratio" in found else "")
-        print(f"| {' | '.join([*cells, *fast_cells(fast.get(name))])} |")
+        print(f"| {' | '.join([*cells, *fast_cells(name, fast)])} |")
 
 
-def fast_cells(known: dict[str, Any] | None) -> list[str]:
-    """Objective and ln of the ratio by the fast simulator, if it was judged there."""
-    if known is None:
+def fast_cells(name: str, fast: dict[str, Any]) -> list[str]:
+    """Objective and ln of its ratio to the published one by the fast simulator, if both were judged there."""
+    if name not in fast or "published" not in fast:
         return ["", ""]
-    ratio = f"{math.log(known['ratio']):+.2f} +- {known['ratio_error'] / known['ratio']:.2f}"
-    return [f"{known['objective']:.1f} +- {known['error']:.1f}", ratio]
+    (value, error), (zero, zero_error) = ((fast[n]["objective"], fast[n]["error"]) for n in (name, "published"))
+    ratio = f"{math.log(value / zero):+.2f} +- {math.hypot(error / value, zero_error / zero):.2f}"
+    return [f"{value:.1f} +- {error:.1f}", "" if name == "published" else ratio]
 
 
 def picture(stored: dict[str, Any], fast: dict[str, Any]) -> Figure:
-    """Objective of every design in Geant4 and in the fast simulator."""
-    figure = Figure(figsize=(8, 4.2), layout="constrained")
+    """Objective of every design in Geant4, with and without blur, and in the fast simulator."""
+    figure = Figure(figsize=(9, 4.4), layout="constrained")
     axis, names = figure.subplots(), list(stored["summary"])
-    true = [stored["summary"][name]["0.0"] for name in names]
-    places = np.arange(len(names))
-    axis.errorbar(
-        places - 0.1,
-        [r["objective"] for r in true],
-        yerr=[r["error"] for r in true],
-        fmt="o",
-        capsize=3,
-        color="#0072B2",
-        label="Geant4",
-    )
-    known = [(place + 0.1, fast[name]) for place, name in zip(places, names, strict=True) if name in fast]
-    if known:
-        axis.errorbar(
-            [p for p, _ in known],
-            [r["objective"] for _, r in known],
-            yerr=[r["error"] for _, r in known],
-            fmt="s",
-            capsize=3,
-            color="#D55E00",
-            label="fast simulator",
-        )
-    axis.set_xticks(
-        places,
-        [f"{name.replace('_', ' ')}\n{stored['designs'][name]['mass'] / 1e6:.2f} kt" for name in names],
-        fontsize=8,
-    )
-    axis.set_yscale("log")
-    axis.set_ylabel("published objective")
+    for shift, blur, color in ((-0.12, "0.0", "#0072B2"), (0.0, "0.3", "#56B4E9")):
+        label = "Geant4" if blur == "0.0" else f"Geant4, hits blurred by {blur} m"
+        rows = [(place + shift, stored["summary"][name][blur]) for place, name in enumerate(names)]
+        points(axis, rows, color, label)
+    points(axis, [(i + 0.12, fast[name]) for i, name in enumerate(names) if name in fast], "#D55E00", "fast simulator")
+    labels = [
+        f"{n.replace('_', ' ').replace(', ', chr(10))}\n{stored['designs'][n]['mass'] / 1e6:.2f} kt" for n in names
+    ]
+    axis.set_xticks(range(len(names)), labels, fontsize=8)
+    axis.set(yscale="log", ylabel="objective")
     axis.legend()
     return figure
+
+
+def points(axis: Any, rows: list[tuple[float, dict[str, Any]]], color: str, label: str) -> None:
+    if rows:
+        values, errors = ([row[key] for _, row in rows] for key in ("objective", "error"))
+        axis.errorbar([x for x, _ in rows], values, yerr=errors, fmt="o", capsize=3, color=color, label=label)
 
 
 def main() -> None:
