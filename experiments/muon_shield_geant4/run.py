@@ -3,6 +3,7 @@
 python run.py --rounds 4                  # all designs; more rounds are added to those of results.json
 python run.py --rounds 4 --only published # some of the designs
 python run.py --show                      # the table and the figure again
+python run.py --check 6                   # the method with the fast simulator in Geant4's place
 
 Hits are rare (5 in 100,000 muons), so the muons that may become hits are followed by preference, without bias: behind
 some magnets, `MUONS` of them are drawn with probabilities in proportion to their weight times what the fast simulator,
@@ -104,9 +105,11 @@ def drawn(crowd: Crowd, value: Array, rng: np.random.Generator) -> Crowd:
     return crowd.take(which, crowd.weight[which] / (MUONS * chances[which]))
 
 
-def moved(tracker: Geant4Tracker, crowd: Crowd, design: Design, legs: tuple[float, float], seed: int) -> Crowd:
-    """In Geant4 from one z to another; those that get there."""
+def moved(tracker: Geant4Tracker | None, crowd: Crowd, design: Design, legs: tuple[float, float], seed: int) -> Crowd:
+    """In Geant4, or without a tracker in the fast simulator, from one z to another; those that get there."""
     start, end = legs
+    if tracker is None:
+        return moved_fast(crowd, design, legs, seed)
     blocks = tuple(block for block in shield_blocks(design) if start <= block.z_in + 1e-6 and block.z_in < end)
     z = np.full((len(crowd.charge), 1), START if start <= 0 else start - 1e-3)
     sent = Charged.muons(np.concatenate([crowd.state[:, :2], z], axis=1), crowd.state[:, 2:], crowd.charge)
@@ -118,7 +121,34 @@ def moved(tracker: Geant4Tracker, crowd: Crowd, design: Design, legs: tuple[floa
     return Crowd(state[there], crowd.charge[there], crowd.weight[there])
 
 
-def one_round(tracker: Geant4Tracker, design: Design, seed: int) -> dict[str, float]:
+def moved_fast(crowd: Crowd, design: Design, legs: tuple[float, float], seed: int) -> Crowd:
+    """By the fast simulator, to check the method."""
+    (start, end), rng, many = legs, np.random.default_rng(seed), len(crowd.charge)
+    row = (*absorber(), *magnets(design))
+    ends = np.cumsum([0.0, *(2 * magnet.half_length for magnet in row)])
+    x, y, *momentum = crowd.state.T
+    muons = Muons.of(x, y, np.stack(momentum), crowd.charge)
+    muons = muons.drift(-START) if start <= 0 else replace(muons, crossed=muons.crossed + start / IRON_LENGTH)
+    which, source = np.zeros(many, dtype=np.intp), np.arange(many)
+    for magnet, steps, front in zip(row, STEPS, ends, strict=False):
+        if start - 1e-6 <= front < end - 1e-6:
+            noise = Noise.draw(rng, steps, many)
+            muons, which, source = IronTransport().through(muons, which, source, Stage.of([magnet]), noise)
+    muons = muons.drift(max(end - float(ends[-1]), 0.0))
+    p, w = muons.momentum, np.sqrt(1 - muons.u**2 - muons.v**2)
+    state = np.stack([muons.x, muons.y, p * muons.u, p * muons.v, p * w], axis=1)
+    return Crowd(state, muons.charge, crowd.weight[source])
+
+
+def check(rounds: int) -> None:
+    """The published design by the fast simulator with the same choice of muons: objectives and errors."""
+    found = [one_round(None, published(), 1000 + number) for number in range(rounds)]
+    row = {"mass": mass(published()), "rounds": found}
+    for blur in map(str, BLURS):
+        print("blur {} m: {:.1f} +- {:.1f}".format(blur, *objective(row, blur)))
+
+
+def one_round(tracker: Geant4Tracker | None, design: Design, seed: int) -> dict[str, float]:
     """Sums of weight times w, per million protons, at every blur."""
     rng, row = np.random.default_rng(seed), (*absorber(), *magnets(design))
     ends = np.cumsum([0.0, *(2 * magnet.half_length for magnet in row)])
@@ -233,7 +263,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--only", nargs="*", default=[])
     parser.add_argument("--show", action="store_true")
+    parser.add_argument("--check", type=int, metavar="ROUNDS", help="the fast simulator in Geant4's place")
     options = parser.parse_args()
+    if options.check:
+        check(options.check)
+        return
     found = json.loads(DESIGNS.read_text()) if DESIGNS.exists() else {}
     fast = found.get("designs", {})
     designs = {"published": published()}
