@@ -3,6 +3,7 @@
 python run.py                    # what results.json lacks: trainings, then the held-out muons of all designs
 python run.py --train policy_gradient 0   # one training only
 python run.py --judge            # only the held-out muons of the designs that were trained
+python run.py --more 24 published "policy_gradient 2"   # 24 further parts of held-out muons for these
 python run.py --show             # only the tables and the figures again
 
 Training sees the first half of the table of muons, judgement the second; the halves share no muon.
@@ -88,39 +89,60 @@ def refined(start: Design, seed: int) -> dict[str, Any]:
     return {"design": best, "cpu_seconds": time.process_time() - started}
 
 
-def judged(designs: dict[str, Design]) -> dict[str, dict[str, Any]]:
-    """Every design on the same held-out muons, by the published objective; in parts, whose scatter gives errors."""
-    seeds = np.random.SeedSequence(held_out_seed(HELD_OUT_ROOT)).generate_state(HELD_OUT // AT_ONCE).tolist()
-    parts: dict[str, list[Measurement]] = {name: [] for name in designs}
-    for number, seed in enumerate(seeds):
-        found = TRUE.evaluate_batch(list(designs.values()), AT_ONCE, [seed] * len(designs))
+def judged(designs: dict[str, Design], parts: range) -> dict[str, list[dict[str, float]]]:
+    """Parts of the held-out muons, the same for all designs, by the published objective."""
+    seeds = np.random.SeedSequence(held_out_seed(HELD_OUT_ROOT)).generate_state(parts.stop).tolist()
+    rows: dict[str, list[dict[str, float]]] = {name: [] for name in designs}
+    for part in parts:
+        found = TRUE.evaluate_batch(list(designs.values()), AT_ONCE, [seeds[part]] * len(designs))
         for name, evaluation in zip(designs, found, strict=True):
             if evaluation.measurement is None:
                 raise RuntimeError(evaluation.failure)
-            parts[name].append(evaluation.measurement)
-        print(f"held-out part {number + 1} of {len(seeds)}", flush=True)
-    return {name: summary(designs[name], mine) for name, mine in parts.items()}
+            rows[name].append(row(evaluation.measurement))
+        print(f"held-out part {part + 1} of {parts.stop}", flush=True)
+    return rows
 
 
-def summary(design: Design, parts: list[Measurement]) -> dict[str, Any]:
+def row(measured: Measurement) -> dict[str, float]:
+    """What is kept of one part."""
+    kept = {"objective": measured.metric, "error": measured.metric_error}
+    return kept | {"hit_muons": measured.diagnostics["hit_events"], "arrived": measured.diagnostics["arrived"]}
+
+
+def summary(design: Design, parts: list[dict[str, float]]) -> dict[str, Any]:
     """Objective with its error from the weights and from the scatter of the parts."""
-    metrics, errors = (np.array([getattr(part, name) for part in parts]) for name in ("metric", "metric_error"))
+    objective, error, hits, arrived = (np.array([part[name] for part in parts]) for name in parts[0])
     return {
-        "objective": float(metrics.mean()),
-        "error": float(np.sqrt((errors**2).sum())) / len(parts),
-        "error_from_scatter": float(metrics.std(ddof=1)) / math.sqrt(len(parts)),
-        "hit_muons": float(sum(part.diagnostics["hit_events"] for part in parts)),
-        "arrived": float(np.mean([part.diagnostics["arrived"] for part in parts])),
+        "objective": float(objective.mean()),
+        "error": float(np.sqrt((error**2).sum())) / len(parts),
+        "error_from_scatter": float(objective.std(ddof=1)) / math.sqrt(len(parts)),
+        "hit_muons": float(hits.sum()),
+        "arrived": float(arrived.mean()),
         "mass": mass(design),
         "length": length(design),
-        "parts": metrics.tolist(),
+        "parts": objective.tolist(),
         "design": dict(design),
     }
 
 
+def extended(found: dict[str, Any], more: list[dict[str, float]]) -> dict[str, Any]:
+    """The summary of a design with further parts."""
+    new, n, m = summary(found["design"], more), len(found["parts"]), len(more)
+    parts = [*found["parts"], *new["parts"]]
+    return new | {
+        "objective": float(np.mean(parts)),
+        "error": math.hypot(n * found["error"], m * new["error"]) / (n + m),
+        "error_from_scatter": float(np.std(parts, ddof=1)) / math.sqrt(n + m),
+        "hit_muons": found["hit_muons"] + new["hit_muons"],
+        "arrived": (n * found["arrived"] + m * new["arrived"]) / (n + m),
+        "parts": parts,
+    }
+
+
 def ratio(found: dict[str, Any], zero: dict[str, Any]) -> tuple[float, float]:
-    """Objective over the published one, and its error from the scatter of paired parts."""
-    mine, zeros = np.array(found["parts"]), np.array(zero["parts"])
+    """Objective over the published one on the same muons, and its error from the scatter of paired parts."""
+    n = min(len(found["parts"]), len(zero["parts"]))
+    mine, zeros = np.array(found["parts"][:n]), np.array(zero["parts"][:n])
     value = mine.mean() / zeros.mean()
     error = (mine - value * zeros).std(ddof=1) / math.sqrt(len(mine)) / zeros.mean()
     return float(value), float(error)
@@ -147,7 +169,7 @@ def show(results: dict[str, Any]) -> None:
     for name, found in results["designs"].items():
         value, error = ratio(found, results["designs"]["published"])
         print(
-            f"| {name} | {found['objective']:.1f} +- {found['error']:.1f} | {value:.3f} +- {error:.3f} | "
+            f"| {name} | {found['objective']:.1f} +- {found['error_from_scatter']:.1f} | {value:.3f} +- {error:.3f} | "
             f"{found['hit_muons']:.0f} | {found['mass'] / 1e6:.4f} | {found['length'] / 100:.2f} |"
         )
 
@@ -192,7 +214,8 @@ def draw(results: dict[str, Any]) -> Figure:
             draw_shield(axes, row["design"], view)
             title = f"{name}: {row['mass'] / 1e6:.2f} kt, {row['length'] / 100:.1f} m, objective {row['objective']:.0f}"
             axes.set_title(
-                f"{title} +- {row['error']:.0f}; from {'above' if view == 'top' else 'the side'}", fontsize=9
+                f"{title} +- {row['error_from_scatter']:.0f}; from {'above' if view == 'top' else 'the side'}",
+                fontsize=9,
             )
     rows[-1].set_xlabel("z from the front of the absorber [m]")
     for color, label in ((UP, "field up (+y)"), (DOWN, "field down (-y)")):
@@ -229,10 +252,18 @@ def main() -> None:
     parser.add_argument("--show", action="store_true")
     parser.add_argument("--train", nargs=2, metavar=("AGENT", "SEED"))
     parser.add_argument("--judge", action="store_true")
+    parser.add_argument("--more", nargs="+", metavar="PARTS NAME", help="further parts for designs with equally many")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     results = read()
-    if not arguments.show:
+    if arguments.more:
+        count, *names = arguments.more
+        rows = {name: results["designs"][name] for name in names}
+        first = len(rows[names[0]]["parts"])
+        more = judged({name: found["design"] for name, found in rows.items()}, range(first, first + int(count)))
+        results["designs"] |= {name: extended(rows[name], mine) for name, mine in more.items()}
+        write(results)
+    elif not arguments.show:
         wanted = [(arguments.train[0], int(arguments.train[1]))] if arguments.train else RUNS
         wanted = [] if arguments.judge else wanted
         for agent, seed in wanted:
@@ -250,7 +281,8 @@ def main() -> None:
         designs = {"published": published()} | {name: run["design"] for name, run in results["refined"].items()}
         missing = {name: design for name, design in designs.items() if name not in results["designs"]}
         if missing and not arguments.train:
-            results["designs"] |= judged(missing)
+            rows = judged(missing, range(HELD_OUT // AT_ONCE))
+            results["designs"] |= {name: summary(missing[name], mine) for name, mine in rows.items()}
             write(results)
     show(results)
     if results["designs"]:

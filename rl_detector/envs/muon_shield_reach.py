@@ -91,7 +91,8 @@ def continuous_loss(x: FloatArray, momentum: FloatArray, charge: FloatArray) -> 
 class ShieldReach:
     """reach = ln(reference / FCN); the metric is FCN, the mean of per-event losses factor(W) (1 + weight w).
 
-    The standard error is that of a mean of weighted events; where no muon hits, that of one hit of average weight.
+    The standard error is that of a mean of weighted events; where no muon hits, that of one hit
+    with the average weight of the muons that arrive.
 
     Attributes:
         reference: metric of the published design, so that its reach is 0.
@@ -117,7 +118,8 @@ class ShieldReach:
         losses, events = objective(mass, counted), len(counted)
         metric, error = float(losses.mean()), float(losses.std(ddof=1)) / math.sqrt(events)
         if not np.any(counted > 0):
-            error = mass_factor(min(mass, HEAVIEST)) * float(weight.mean()) / events
+            likely = weight[momentum > MOMENTUM] if np.any(momentum > MOMENTUM) else weight
+            error = mass_factor(min(mass, HEAVIEST)) * float(likely.mean()) / events
         return Measurement(
             reach=math.log(self.reference / metric),
             error=error / metric,
