@@ -53,7 +53,8 @@ class SequentialPolicy:
         sigma: spread of the numbers in units of half the box.
         departure: probability that a choice differs from the start's, and that the number of components is smaller.
         hidden: units of the network.
-        exploration: probability shared out among all choices of a slot, and among the places to stop, so that none dies.
+        exploration: probability shared out among all choices of a slot, and among the places to stop, so that none
+            dies.
         rng: of the network's first weights.
     """
 

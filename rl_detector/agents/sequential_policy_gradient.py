@@ -1,16 +1,16 @@
 """Policy gradient that builds every design component by component.
 
-pi(a | s, xi) = product over steps of pi(a_t | s_t, xi): whether to stop, which choices, and the numbers of one component,
-given those before it (`sequential_policy.py`). As for one-shot design, (1) sample designs, (2) evaluate them, (3) find
-the advantage of every step, (4) ascend sum_i sum_t A_it grad ln pi(a_it | s_it). The advantages come from a critic that
-is linear in grad ln pi and fitted to the latest evaluations (`compatible.py`), whose weights are the natural gradient;
-its length is bounded by the divergence between the policy before and after the step.
+pi(a | s, xi) = product over steps of pi(a_t | s_t, xi): whether to stop, which choices, and the numbers of one
+component, given those before it (`sequential_policy.py`). As for one-shot design, (1) sample designs, (2) evaluate
+them, (3) find the advantage of every step, (4) ascend sum_i sum_t A_it grad ln pi(a_it | s_it). The advantages come
+from a critic that is linear in grad ln pi and fitted to the latest evaluations (`compatible.py`), whose weights are the
+natural gradient; its length is bounded by the divergence between the policy before and after the step.
 
 That is a local search, and building has many local optima: a finer sensor here that must be paid with fewer ones there.
 Three things lead out of them. A share of the proposals are the best of many imagined designs, by a model of whole
 designs (`imagination.py`). Half of the imagined ones are edits of the best so far (`edits.py`). And when a design is
-clearly better than the likeliest one, the policy imitates it and goes on from there. Designs that may be recommended are
-evaluated again and again (`contenders.py`), so that neither the recommendation nor the imitation follows luck.
+clearly better than the likeliest one, the policy imitates it and goes on from there. Designs that may be recommended
+are evaluated again and again (`contenders.py`), so that neither the recommendation nor the imitation follows luck.
 """
 
 from __future__ import annotations

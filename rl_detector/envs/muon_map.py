@@ -82,7 +82,7 @@ def design(distances: Sequence[float], technology: str, budget: float = BUDGET) 
 
 
 def baselines(budget: float = BUDGET) -> dict[str, Design]:
-    """By hand: each technology spread over the height, RPCs first, and a compact telescope of four drift-tube planes."""
+    """By hand: each technology spread over the height, RPCs first, and a compact telescope of drift tubes."""
     return {
         "rpc": design((0.02, 0.245, 0.47), "RPC", budget),
         "drift_tubes": design((0.02, 0.245, 0.47), "drift tubes", budget),
@@ -222,8 +222,8 @@ def muon_map(
 ) -> DesignProblem:
     """The panels around light material with a block of lead as a design problem.
 
-    The zero of the reach is the metric of the first baseline, RPCs, with the same settings. Whole scans are sensible: eight
-    give an error of the reach of about 0.2, half of it common to designs with the same muons.
+    The zero of the reach is the metric of the first baseline, RPCs, with the same settings. Whole scans are sensible:
+    eight give an error of the reach of about 0.2, half of it common to designs with the same muons.
 
     Args:
         budget: kEUR; a dearer design is built smaller, see `built`.

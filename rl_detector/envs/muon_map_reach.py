@@ -15,11 +15,9 @@ from rl_detector.reconstruct.scattering_density import Kinks, Paths, Prior, clos
 from rl_detector.space import FloatArray, IntArray
 from rl_detector.terms import Measurement, Readout
 
-CHANNELS = ("seen", "momentum", "x_in", "y_in", "slope_x_in", "slope_y_in", "x_out", "y_out", "slope_x_out") + (
-    "slope_y_out",
-    "angle_variance",
-    "covariance",
-    "offset_variance",
+CHANNELS = (
+    *("seen", "momentum", "x_in", "y_in", "slope_x_in", "slope_y_in", "x_out", "y_out", "slope_x_out", "slope_y_out"),
+    *("angle_variance", "covariance", "offset_variance"),
 )
 """What is known of a muon, 0 where it is not seen above and below: momentum in GeV; x, y in m and slopes per depth of
 the upper track at the ceiling and of the lower one at the floor; covariance of the differences of slope and of position
@@ -93,7 +91,7 @@ def kinks_of(seen: Seen) -> Kinks:
 
 
 def paths_of(seen: Seen) -> Paths:
-    """Straight ways of the muons as they go in, as for the material in the simulation: scattering leaves them by little."""
+    """Straight ways of the muons as they go in, as in the simulation: scattering leaves them by little."""
     stretch = np.sqrt(1 + (seen.slope**2).sum(axis=0))
     return Paths(voxels_along(seen.position, seen.slope, PARTS), COUNT, heights(PARTS), stretch, SIZE[2] / PARTS)
 
@@ -138,8 +136,8 @@ class MapReach:
     """reach = ln(reference / metric), metric = rms error of ln X0 in the map of one scan.
 
     A scan of M muons gives the map of maximum likelihood (`density_map`). Its error is the square root of the mean
-    squared error of ln X0, half of it from the voxels of the block and half from the light ones, our choice: otherwise a
-    detector that sees nothing, whose map is light everywhere, would be a good one. 0.69 is a factor of two in X0; a
+    squared error of ln X0, half of it from the voxels of the block and half from the light ones, our choice: otherwise
+    a detector that sees nothing, whose map is light everywhere, would be a good one. 0.69 is a factor of two in X0; a
     design that sees nothing has ln(X0 light / X0 block) / sqrt 2, 2.94 for lead in water. The metric is the mean over
     the scans of a readout, each with the block at another place. `losses` are those of the scans if there are ten at
     least; the error is that of their mean, with a typical scatter mixed in while there are few.

@@ -1,4 +1,4 @@
-"""Light material with a block of lead in it, in cosmic muons: the voxels, the muons that cross it, and their scattering.
+"""Light material with a block of lead in it, in cosmic muons: voxels, the muons that cross it, their scattering.
 
 Lengths in m, x and y horizontal, z up; slopes are horizontal distance per depth. No energy is lost and the material is
 that along the unscattered line. Panels scatter nothing.

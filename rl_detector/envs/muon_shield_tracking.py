@@ -71,7 +71,12 @@ class ShieldSimulator:
         return [Readout(truth, each) for each in signals]
 
     def _chunk(
-        self, designs: Sequence[Design], primaries: Primaries, part: slice, rng: np.random.Generator, signals: FloatArray
+        self,
+        designs: Sequence[Design],
+        primaries: Primaries,
+        part: slice,
+        rng: np.random.Generator,
+        signals: FloatArray,
     ) -> None:
         """Fill the signals [designs, muons, 4] of a part of the muons."""
         muons, source = self._behind_absorber(primaries, part, rng)
@@ -84,9 +89,7 @@ class ShieldSimulator:
             at, design, event = self._behind_magnets(group, many, which, np.tile(source, len(group)), noise)
             signals[start + design, event, :3] = np.stack([at.x / 100, at.y / 100, at.momentum], axis=1)
 
-    def _behind_absorber(
-        self, primaries: Primaries, part: slice, rng: np.random.Generator
-    ) -> tuple[Muons, IndexArray]:
+    def _behind_absorber(self, primaries: Primaries, part: slice, rng: np.random.Generator) -> tuple[Muons, IndexArray]:
         """Muons at the end of the fixed absorber, and which of the part they are."""
         x, y = primaries.position[:, part]
         muons = Muons.of(x, y, primaries.momentum[:, part], primaries.charge[part]).drift(-START)
@@ -112,5 +115,3 @@ class ShieldSimulator:
             "plane": f"{self.distance / 100:g} m behind the shield",
             "iron": "uniform fields, energy loss with straggling, Highland scattering",
         }
-
-

@@ -279,8 +279,8 @@ def muon_tomography(
 ) -> DesignProblem:
     """The panels around a ladle furnace as a design problem.
 
-    The zero of the reach is the metric of the published start with the same settings, in the fast simulator. Thousands of events per design
-    are sensible: 4000 give an error of the reach of about 0.1.
+    The zero of the reach is the metric of the published start with the same settings, in the fast simulator. Thousands
+    of events per design are sensible: 4000 give an error of the reach of about 0.1.
 
     Args:
         budget: units, 1 m2 of standard panels costs 1.

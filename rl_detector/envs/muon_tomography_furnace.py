@@ -42,6 +42,7 @@ MARGIN = math.tan(math.pi / 12) * TOP
 
 _CORNER = np.zeros(2)
 
+
 def sample_muons(rng: np.random.Generator, muons: int) -> Muons:
     """Muons that cross the furnace somewhere: flux times cos(theta) sin(theta), positions uniform at the top."""
     position, slope = np.empty((2, 0)), np.empty((2, 0))

@@ -41,7 +41,7 @@ def matter(name: str) -> Matter:
 
 @lru_cache
 def furnace(fill: int) -> Hall:
-    """The furnace with one of the fill heights: walls and floor of steel, liquid steel, slag; planes above and below."""
+    """The furnace with one of the fill heights: walls and floor of steel, liquid steel, slag; planes around it."""
     half, wall = 50 * WIDTH, 100 * VOXEL
     top, bottom, surface = (round(100 * (TOP - z), 6) for z in (PASSIVE_TOP, PASSIVE_BOTTOM, FILL_HEIGHTS[fill]))
     inner = half - wall

@@ -81,10 +81,10 @@ def baselines() -> dict[str, Design]:
     """The three reference designs of CaloOptimization, beta first: it is the zero of the reach.
 
     beta: 1 mm of steel, then 14 x [Si 0.2 mm | 6 | Si 0.2 | 2.8], 12 x [35 | Si 0.2 | 6], 16 x [68 | Si 0.2 | 6], all
-    steel. gamma: beta with one sensor of 0.06 mm per pair of the first part, where the second one is left out. alpha: the
-    same with 6 mm Cu, 2.1 mm Pb + 0.6 mm steel + 0.1 mm Cu, 6 mm Cu; in a slab of steel these are as much steel as has
-    the same radiation lengths (first part) or interaction lengths (behind). Its first sensor, which has nothing in front,
-    gets the smallest gap.
+    steel. gamma: beta with one sensor of 0.06 mm per pair of the first part, where the second one is left out. alpha:
+    the same with 6 mm Cu, 2.1 mm Pb + 0.6 mm steel + 0.1 mm Cu, 6 mm Cu; in a slab of steel these are as much steel as
+    has the same radiation lengths (first part) or interaction lengths (behind). Its first sensor, which has nothing in
+    front, gets the smallest gap.
     """
     behind_first = in_steel("Pb", 2.1, "radiation") + 0.6 + in_steel("Cu", 0.1, "radiation")
     alpha = (GAP_LOW, in_steel("Cu", 6.0, "radiation"), behind_first, in_steel("Cu", 6.0, "interaction"))
@@ -148,8 +148,8 @@ def components(layout: Design) -> list[Component]:
 
 
 FLUCTUATION, FLUCTUATION_POWER = 4.5, -0.4
-"""Variance over mean of the signal of photon showers, in units of the mean signal of one particle, in 0.2 mm of silicon, and
-the power of the thickness with which it changes: fitted to Geant4, experiments/slab_calorimeter."""
+"""Variance over mean of the signal of photon showers, in units of the mean signal of one particle, in 0.2 mm of
+silicon, and the power of the thickness with which it changes: fitted to Geant4, experiments/slab_calorimeter."""
 
 
 def sensor_variance(thickness: FloatArray) -> FloatArray:
@@ -257,8 +257,8 @@ def slab_calorimeter(
     """The slab as a design problem: at most the price of the baseline beta, at most 2 m.
 
     Args:
-        library: "fast", or the file of a stored library (see slab_calorimeter_stored): for the validation of designs, the
-            zero of the reach stays that of the fast one.
+        library: "fast", or the file of a stored library (see slab_calorimeter_stored): for the validation of designs,
+            the zero of the reach stays that of the fast one.
         sensors: largest number of sensors, at least the 56 of the baselines.
         electromagnetic_weight: weight of the photons' resolution in the reach, the pions have the rest.
         calibration: "global", one number for all layers with the published weights, or "layers", fitted weights.

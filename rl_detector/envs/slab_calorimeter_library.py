@@ -1,8 +1,8 @@
 """The shower library of a steel slab: events are simulated once, sensors are cut out of them afterwards.
 
-A book of the library holds for each event how many fast particles cross each of many planes. Every seed has a book of its
-own, made by the fast parametrisation: designs that share a seed share their events, and another seed has events that no
-other one has, so that nothing can be learned by heart.
+A book of the library holds for each event how many fast particles cross each of many planes. Every seed has a book of
+its own, made by the fast parametrisation: designs that share a seed share their events, and another seed has events
+that no other one has, so that nothing can be learned by heart.
 """
 
 from __future__ import annotations
@@ -155,8 +155,8 @@ FITTED = Showers()
 class FastLibrary:
     """Books of parametrised showers.
 
-    A photon converts after Exp(9/7 X0) and showers as in `physics.profiles`. A pion is one fast particle until its first
-    vertex, at Exp(lambda_pi); of its energy a share f_em, Beta distributed around 1 - (E / 1 GeV)^-0.18, makes
+    A photon converts after Exp(9/7 X0) and showers as in `physics.profiles`. A pion is one fast particle until its
+    first vertex, at Exp(lambda_pi); of its energy a share f_em, Beta distributed around 1 - (E / 1 GeV)^-0.18, makes
     electromagnetic showers, the rest is seen less and decays exponentially. Both are shared by three vertices one
     lambda_pi apart. Particles cross a plane with more than Poisson fluctuations; planes are independent.
 
