@@ -1,8 +1,8 @@
-"""The SHiP muon shield: 42 numbers of six iron magnets that sweep muons away from the detector, judged by the published FCN.
+"""The SHiP muon shield: 42 numbers of six iron magnets that sweep muons away, judged by the published FCN.
 
-The benchmark of Bayesian optimisation and of local generative surrogates (Shirobokov et al., arXiv:2002.04632): bring the
-objective down, and the mass. Muons, plane and propagation are ours, so that values are not those of the papers; ratios to
-the published design are what can be compared.
+The benchmark of Bayesian optimisation and of local generative surrogates (Shirobokov et al., arXiv:2002.04632): bring
+the objective down, and the mass. Muons, plane and propagation are ours, so that values are not those of the papers;
+ratios to the published design are what can be compared.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
-
-import numpy as np
 
 from rl_detector.envs.muon_shield_hall import THRESHOLD, TrackedShieldSimulator
 from rl_detector.envs.muon_shield_layout import (
@@ -81,7 +79,7 @@ def cavern_use(layout: Design) -> float:
     return max(shares)
 
 
-def muon_shield(
+def muon_shield(  # noqa: PLR0913 - the settings of the environment
     source: str = "pythia",
     part: str = "all",
     mass_limit: float | None = 1.05,

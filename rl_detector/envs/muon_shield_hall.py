@@ -1,4 +1,4 @@
-"""The muon shield with muons from a simulator of tracks such as Geant4: same source, same plane, air around the iron."""
+"""The muon shield with muons from a simulator of tracks such as Geant4: same source and plane, air around the iron."""
 
 from __future__ import annotations
 

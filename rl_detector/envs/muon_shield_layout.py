@@ -1,8 +1,8 @@
 """The layout of the SHiP muon shield: its 42 parameters with their bounds, the published design, magnets, mass, length.
 
-Sources of the numbers: the public optimisation codes of the shield (olantwin/disney_common.py, SchattenGenie/diff-surrogate)
-and FairShip, https://github.com/ShipSoft/FairShip. Field: 1.7 T in the iron, 1.6 T in the hadron absorber, up (+y) in the
-first three magnets, down in the others.
+Sources of the numbers: the public optimisation codes of the shield (olantwin/disney_common.py,
+SchattenGenie/diff-surrogate) and FairShip, https://github.com/ShipSoft/FairShip. Field: 1.7 T in the iron, 1.6 T in the
+hadron absorber, up (+y) in the first three magnets, down in the others.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What a shield costs: iron by weight, coils, and the electricity of the coils, in thousands of CHF.
 
 Prices as in the public code of the newer studies (lfpc/BlackBoxOptimization, lfpc/MuonsAndMatter). That code names no
-currency and takes the ampere turns from field maps; CHF, the constant field strength H and the shape of the coil are our
-choices.
+currency and takes the ampere turns from field maps; CHF, the constant field strength H and the shape of the coil are
+our choices.
 """
 
 from __future__ import annotations

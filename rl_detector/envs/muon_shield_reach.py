@@ -1,7 +1,7 @@
 """What a shield is worth: the published objective, from muons at the sensitive plane and the mass of the iron.
 
-FCN = (1 + exp(10 (W - W*) / W*)) (1 + sum of w) for W <= 3000 t, else 1e8 (olantwin/disney_common.py), where w is summed
-over the muons of `PROTONS` protons.
+FCN = (1 + exp(10 (W - W*) / W*)) (1 + sum of w) for W <= 3000 t, else 1e8 (olantwin/disney_common.py), where w is
+summed over the muons of `PROTONS` protons.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def blurred_weight(
 ) -> FloatArray:
     """`hit_weight` smeared by a normal distribution in x and y; [muons].
 
-    It sees muons that pass near the plane, too, and so has a far smaller variance: something to train with. The standard
-    deviation is `blur` in m up to the momentum `knee` in GeV and falls like 1 / p above, as scattering does.
+    It sees muons that pass near the plane, too, and so has a far smaller variance: something to train with. The
+    standard deviation is `blur` in m up to the momentum `knee` in GeV and falls like 1 / p above, as scattering does.
     """
     width = blur * np.minimum(1.0, knee / np.maximum(momentum, MOMENTUM))
     signed = -charge * x + width * _NODES[:, None]
@@ -96,7 +96,8 @@ class ShieldReach:
 
     Attributes:
         reference: metric of the published design, so that its reach is 0.
-        blur, knee: m and GeV of `blurred_weight`, and the published objective is a diagnostic; blur 0: published weights.
+        blur, knee: m and GeV of `blurred_weight`, and the published objective is a diagnostic; blur 0: published
+            weights.
     """
 
     reference: float

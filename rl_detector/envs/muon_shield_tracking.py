@@ -1,9 +1,9 @@
-"""Muons from the target through a shield to the sensitive plane, for many designs that share muons and random numbers."""
+"""Muons from the target through a shield to the sensitive plane; designs may share muons and random numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class ShieldSimulator:
 
     source: MuonSource
     distance: float
-    transport: IronTransport = IronTransport()
+    transport: IronTransport = field(default_factory=IronTransport)
 
     def simulate(self, design: Design, events: int, seed: int) -> Readout:
         """Readout of one design.
