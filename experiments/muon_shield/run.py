@@ -3,7 +3,9 @@
 python run.py                    # what results.json lacks: trainings, then the held-out muons of all designs
 python run.py --train policy_gradient 0   # one training only
 python run.py --judge            # only the held-out muons of the designs that were trained
-python run.py --more 24 published "policy_gradient 2"   # 24 further parts of held-out muons for these
+python run.py --more 34 "policy_gradient 0, long"   # 34 further parts of held-out muons for these
+python run.py --thick published "policy_gradient 0, long"   # these with the scattering of thick iron, not Highland's
+python run.py --hits "policy_gradient 1, long"   # momentum and place of the muons that hit
 python run.py --show             # only the tables and the figures again
 
 Training sees the first half of the table of muons, judgement the second; the halves share no muon.
@@ -15,6 +17,7 @@ import argparse
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +26,14 @@ import torch
 from matplotlib.figure import Figure
 
 from rl_detector.agents import make_agent
-from rl_detector.envs.muon_shield import muon_shield
+from rl_detector.envs.muon_shield import muon_shield, muon_source
 from rl_detector.envs.muon_shield_layout import CLOSING, absorber, length, magnets, mass, published
+from rl_detector.envs.muon_shield_reach import hit_weight
 from rl_detector.envs.muon_shield_source import PROTONS, PythiaSource
+from rl_detector.envs.muon_shield_tracking import ShieldSimulator
 from rl_detector.ledger import Ledger
+from rl_detector.physics.muon_transport import IronTransport
+from rl_detector.problem import DesignProblem
 from rl_detector.space import Design
 from rl_detector.study import Budget, Study
 from rl_detector.terms import Measurement
@@ -39,10 +46,14 @@ RUNS = [("policy_gradient", 0), ("policy_gradient", 1), ("policy_gradient", 2)]
 EVENTS, EVENTS_PER_DESIGN, DESIGNS_PER_BATCH = 9_600_000, 1000, 64
 CANDIDATES, SELECTION, SELECTION_BLUR = 8, 100_000, 0.3
 HELD_OUT_ROOT, HELD_OUT, AT_ONCE = 1000, 1_200_000, 50_000
-FINE_EVENTS, FINE_EVENTS_PER_DESIGN, FINE_SIGMA, KNEE = 3_072_000, 1500, 0.08, 3.0
+FINE_EVENTS = {"": 3_072_000, ", long": 9_216_000}
+"""Muons of the second stages; both begin with the first stage's design, and add this to its name."""
+FINE_EVENTS_PER_DESIGN, FINE_SIGMA, KNEE = 1500, 0.08, 3.0
 TRAINING = muon_shield(part="first")
 FINE = muon_shield(part="first", knee=KNEE)
 TRUE = muon_shield(part="second", blur=0.0)
+THICK = replace(TRUE, simulator=ShieldSimulator(muon_source("pythia", "second"), 5000.0, IronTransport(highland=False)))
+"""Narrower scattering, nearer to that of Geant4 in thick iron."""
 
 
 def trained(agent_name: str, seed: int) -> dict[str, Any]:
@@ -69,11 +80,11 @@ def trained(agent_name: str, seed: int) -> dict[str, Any]:
     return {"design": best, "cpu_seconds": time.process_time() - started}
 
 
-def refined(start: Design, seed: int) -> dict[str, Any]:
-    """From there on with a blur that falls with the momentum: the better of the designs recommended late."""
+def refined(start: Design, seed: int, events: int) -> dict[str, Any]:
+    """From there on with a blur that falls with the momentum: the best of the designs recommended late."""
     started = time.process_time()
     agent = make_agent("policy_gradient", FINE.space, seed + 10, start, sigma=FINE_SIGMA)
-    budget = Budget(FINE_EVENTS, FINE_EVENTS_PER_DESIGN, DESIGNS_PER_BATCH)
+    budget = Budget(events, FINE_EVENTS_PER_DESIGN, DESIGNS_PER_BATCH)
     study = Study(FINE, agent, Ledger(Path(":memory:")), budget, seed=seed + 10, common_events=True)
     candidates: list[Design] = []
     while (size := budget.batch_size(study.trials * FINE_EVENTS_PER_DESIGN)) > 1:
@@ -89,12 +100,19 @@ def refined(start: Design, seed: int) -> dict[str, Any]:
     return {"design": best, "cpu_seconds": time.process_time() - started}
 
 
-def judged(designs: dict[str, Design], parts: range) -> dict[str, list[dict[str, float]]]:
+def held_out_seeds(parts: int) -> list[int]:
+    """Event seeds of the first parts of the held-out muons."""
+    return np.random.SeedSequence(held_out_seed(HELD_OUT_ROOT)).generate_state(parts).tolist()
+
+
+def judged(
+    designs: dict[str, Design], parts: range, problem: DesignProblem = TRUE
+) -> dict[str, list[dict[str, float]]]:
     """Parts of the held-out muons, the same for all designs, by the published objective."""
-    seeds = np.random.SeedSequence(held_out_seed(HELD_OUT_ROOT)).generate_state(parts.stop).tolist()
+    seeds = held_out_seeds(parts.stop)
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in designs}
     for part in parts:
-        found = TRUE.evaluate_batch(list(designs.values()), AT_ONCE, [seeds[part]] * len(designs))
+        found = problem.evaluate_batch(list(designs.values()), AT_ONCE, [seeds[part]] * len(designs))
         for name, evaluation in zip(designs, found, strict=True):
             if evaluation.measurement is None:
                 raise RuntimeError(evaluation.failure)
@@ -150,11 +168,14 @@ def ratio(found: dict[str, Any], zero: dict[str, Any]) -> tuple[float, float]:
 
 def read() -> dict[str, Any]:
     """The results so far."""
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {"trained": {}, "refined": {}, "designs": {}}
+    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    return {"trained": {}, "refined": {}, "designs": {}, "thick": {}} | found
 
 
-def write(results: dict[str, Any]) -> None:
-    """Settings and results."""
+def keep(kind: str, name: str, found: dict[str, Any]) -> None:
+    """One more result, with the settings."""
+    results = read()
+    results[kind][name] = found
     settings = {"events": EVENTS, "events_per_design": EVENTS_PER_DESIGN, "designs_per_batch": DESIGNS_PER_BATCH}
     settings |= {"candidates": CANDIDATES, "selection": SELECTION, "selection_blur": SELECTION_BLUR}
     settings |= {"fine_events": FINE_EVENTS, "fine_events_per_design": FINE_EVENTS_PER_DESIGN, "fine_sigma": FINE_SIGMA}
@@ -163,15 +184,18 @@ def write(results: dict[str, Any]) -> None:
 
 
 def show(results: dict[str, Any]) -> None:
-    """The table of the README."""
-    print("| design | objective | over published | hits seen | mass [kt] | length [m] |")
-    print("|---|---|---|---|---|---|")
-    for name, found in results["designs"].items():
-        value, error = ratio(found, results["designs"]["published"])
-        print(
-            f"| {name} | {found['objective']:.1f} +- {found['error_from_scatter']:.1f} | {value:.3f} +- {error:.3f} | "
-            f"{found['hit_muons']:.0f} | {found['mass'] / 1e6:.4f} | {found['length'] / 100:.2f} |"
-        )
+    """The tables of the README."""
+    for kind in ("designs", "thick"):
+        print(f"\n{kind}\n\n| design | objective | over published | hits seen | muons | mass [kt] | length [m] |")
+        print("|---|---|---|---|---|---|---|")
+        for name, found in results[kind].items():
+            value, error = ratio(found, results[kind]["published"])
+            muons = len(found["parts"]) * AT_ONCE / 1e6
+            print(
+                f"| {name} | {found['objective']:.1f} +- {found['error_from_scatter']:.1f} "
+                f"| {value:.2f} +- {error:.2f} | {found['hit_muons']:.0f} | {muons:.1f} M "
+                f"| {found['mass'] / 1e6:.3f} | {found['length'] / 100:.2f} |"
+            )
 
 
 UP, DOWN, ALONG = "#D55E00", "#0072B2", "#999999"
@@ -247,43 +271,80 @@ def draw_muons() -> Figure:
     return figure
 
 
+def train(runs: list[tuple[str, int]]) -> None:
+    """First and second stages that results.json lacks."""
+    for agent, seed in runs:
+        name = f"{agent} {seed}"
+        if name not in read()["trained"]:
+            keep("trained", name, trained(agent, seed))
+        for label, events in FINE_EVENTS.items():
+            if name + label not in read()["refined"]:
+                keep("refined", name + label, refined(read()["trained"][name]["design"], seed, events))
+
+
+def judge() -> None:
+    """Held-out muons of the designs that had none."""
+    designs = {"published": published()} | {name: run["design"] for name, run in read()["refined"].items()}
+    missing = {name: design for name, design in designs.items() if name not in read()["designs"]}
+    for name, parts in judged(missing, range(HELD_OUT // AT_ONCE)).items() if missing else ():
+        keep("designs", name, summary(missing[name], parts))
+
+
+def judge_more(count: int, names: list[str]) -> None:
+    """Further parts for designs that have equally many."""
+    rows = {name: read()["designs"][name] for name in names}
+    first = len(rows[names[0]]["parts"])
+    more = judged({name: found["design"] for name, found in rows.items()}, range(first, first + count))
+    for name, parts in more.items():
+        keep("designs", name, extended(rows[name], parts))
+
+
+def judge_thick(names: list[str]) -> None:
+    """The same muons with other scattering, as many as the first of these designs saw."""
+    designs = {name: read()["designs"][name]["design"] for name in names}
+    parts_of_each = range(len(read()["designs"][names[0]]["parts"]))
+    for name, parts in judged(designs, parts_of_each, THICK).items():
+        keep("thick", name, summary(designs[name], parts))
+
+
+def show_hits(name: str, parts: int = 8) -> None:
+    """Momentum and place of the hits among the first held-out muons."""
+    design, found = read()["designs"][name]["design"], []
+    for seed in held_out_seeds(parts):
+        readout = TRUE.simulator.simulate(design, AT_ONCE, seed)
+        (x, y, momentum, _), charge = readout.signals.T, readout.truth["charge"]
+        weight = readout.truth["weight"] * hit_weight(x, y, momentum, charge) / AT_ONCE / parts
+        found.append(np.stack([momentum, -charge * x, weight])[:, weight > 0])
+    momentum, signed, weight = np.concatenate(found, axis=1)
+    hard = momentum > 100
+    print(f"{name}: {len(weight)} hits, sum of weights {weight.sum():.1f}; above 100 GeV {hard.sum()}, ", end="")
+    print(f"{weight[hard].sum():.1f}; median of x {np.median(signed):.2f} m")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--show", action="store_true")
     parser.add_argument("--train", nargs=2, metavar=("AGENT", "SEED"))
     parser.add_argument("--judge", action="store_true")
     parser.add_argument("--more", nargs="+", metavar="PARTS NAME", help="further parts for designs with equally many")
+    parser.add_argument("--thick", nargs="+", metavar="NAME", help="judge with the scattering of thick iron")
+    parser.add_argument("--hits", nargs="+", metavar="NAME", help="what hits the plane")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    results = read()
     if arguments.more:
-        count, *names = arguments.more
-        rows = {name: results["designs"][name] for name in names}
-        first = len(rows[names[0]]["parts"])
-        more = judged({name: found["design"] for name, found in rows.items()}, range(first, first + int(count)))
-        results["designs"] |= {name: extended(rows[name], mine) for name, mine in more.items()}
-        write(results)
+        judge_more(int(arguments.more[0]), arguments.more[1:])
+    elif arguments.thick:
+        judge_thick(arguments.thick)
+    elif arguments.hits:
+        for name in arguments.hits:
+            show_hits(name)
+        return
+    elif arguments.train:
+        train([(arguments.train[0], int(arguments.train[1]))])
     elif not arguments.show:
-        wanted = [(arguments.train[0], int(arguments.train[1]))] if arguments.train else RUNS
-        wanted = [] if arguments.judge else wanted
-        for agent, seed in wanted:
-            name = f"{agent} {seed}"
-            if name not in results["trained"]:
-                found = trained(agent, seed)
-                results = read()
-                results["trained"][name] = found
-                write(results)
-            if name not in results["refined"]:
-                found = refined(results["trained"][name]["design"], seed)
-                results = read()
-                results["refined"][name] = found
-                write(results)
-        designs = {"published": published()} | {name: run["design"] for name, run in results["refined"].items()}
-        missing = {name: design for name, design in designs.items() if name not in results["designs"]}
-        if missing and not arguments.train:
-            rows = judged(missing, range(HELD_OUT // AT_ONCE))
-            results["designs"] |= {name: summary(missing[name], mine) for name, mine in rows.items()}
-            write(results)
+        train([] if arguments.judge else RUNS)
+        judge()
+    results = read()
     show(results)
     if results["designs"]:
         draw(results).savefig(FOLDER / "shields.png", dpi=130)
