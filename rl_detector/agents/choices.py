@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -9,7 +10,10 @@ import numpy as np
 from rl_detector.space import FloatArray, IntArray
 
 ROUNDS = 50
-"""Most changes in one search by single changes."""
+"""Most rounds of changes in one search."""
+
+MANY_SLOTS = 16
+"""With more slots than this a round of the search makes several changes."""
 
 
 class Slots:
@@ -67,12 +71,36 @@ class Slots:
         return rows
 
     def ascend(self, value: Callable[[FloatArray], FloatArray], row: IntArray) -> IntArray:
-        """Change the one choice that gains most, until none gains: a local maximum of value(columns [n, width])."""
+        """A local maximum of value(columns [n, width]): no change of a single choice gains.
+
+        Every round makes the best single change. With more than MANY_SLOTS slots, where that takes many rounds, it
+        makes the best 1, 2, 4, ... of those that gain alone, as many as gain most together.
+        """
         best = float(value(self.columns(row[None]))[0])
         for _ in range(ROUNDS):
             rows = self.neighbours(row)
             values = value(self.columns(rows))
             if values.max() <= best + 1e-12:
                 break
+            if len(row) > MANY_SLOTS:
+                rows, values = self._together(value, row, rows, values, best)
             row, best = rows[values.argmax()], float(values.max())
         return row
+
+    def _together(
+        self, value: Callable[[FloatArray], FloatArray], row: IntArray, rows: IntArray, values: FloatArray, best: float
+    ) -> tuple[IntArray, FloatArray]:
+        """The row with the best 1, 2, 4, ... of the changes that gain, and what they are worth."""
+        order = np.argsort(-values, kind="stable")
+        order = order[: int((values > best + 1e-12).sum())]
+        _, firsts = np.unique(self._slot[order], return_index=True)
+        order = order[np.sort(firsts)]
+        combined = [rows[order[0]]]
+        for count in 2 ** np.arange(1, math.ceil(math.log2(len(order))) + 1):
+            changed = row.copy()
+            changed[self._slot[order[:count]]] = self._choice[order[:count]]
+            combined.append(changed)
+        if len(combined) == 1:
+            return combined[0][None], values[order[:1]]
+        stacked = np.array(combined, dtype=np.int64)
+        return stacked, np.concatenate([values[order[:1]], value(self.columns(stacked[1:]))])

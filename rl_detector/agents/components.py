@@ -60,6 +60,11 @@ class Points:
         distances: FloatArray = (self.z**2).mean(axis=1) if self.size else np.zeros(len(self.z))
         return distances
 
+    @property
+    def relative_width(self) -> float:
+        """Mean variance of the policy over that of the first one."""
+        return float((self.scale**2).sum()) / max(4 * self.size, 1)
+
     def bowl(self) -> FloatArray:
         """(|z|^2 - c) / sqrt(2 c), of mean 0 and variance 1 under the policy, [designs]."""
         bowl: FloatArray = ((self.z**2).sum(axis=1) - self.size) / np.sqrt(2 * max(self.size, 1))

@@ -257,15 +257,15 @@ class PolicyGradient:
     def _best_bandwidth(self, fit: Improvement) -> float:
         """Factor k by which sigma should change so that the optimum is found most exactly.
 
-        The slope at the centre, seen over a width k, has the variance noise p / (N k^2) from N evaluations near by and
-        p slopes, and the squared bias misfit k^4 from what is not quadratic, which no number of evaluations averages
-        out. The sum is smallest at k = (p noise / (2 N misfit))^(1/6): the choice of a bandwidth in local regression
+        The slope at the centre, seen over a width k, has the variance noise p / (N k^2) from p slopes and the N
+        evaluations that tell of them, and the squared bias misfit k^4 from what is not quadratic, which no number of
+        evaluations averages out. The sum is smallest at k = (p noise / (2 N misfit))^(1/6): the choice of a bandwidth in local regression
         (Fan and Gijbels 1996, section 3.2.3).
         """
         variances, points = fit.critic.variances, fit.critic.points
         misfit = variances.misfit + fit.critic.nonquadratic_variance(3 * self._new, fit.w)
         misfit = BIAS * (misfit + self._lack_of_fit(variances.noise))
-        near = (1 / (1 + points.distances**MISFIT_POWER)).sum()
+        near = fit.critic.informative()
         return float((points.u.shape[1] * variances.noise / (2 * near * misfit)) ** (1 / 6))
 
     def _lack_of_fit(self, noise: float) -> float:

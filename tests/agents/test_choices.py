@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from rl_detector.agents.choices import ROUNDS, Slots
+from rl_detector.agents.choices import MANY_SLOTS, ROUNDS, Slots
 from rl_detector.space import FloatArray
 
 SIZES = (3, 1, 4, 2)
@@ -106,17 +106,32 @@ def test_ascent_finds_the_best_of_an_additive_value(seed: int) -> None:
         assert len(asked) <= len(SIZES) + 2
 
 
-def test_ascent_ends_at_a_local_maximum() -> None:
+@pytest.mark.parametrize("number", [8, MANY_SLOTS + 8])
+def test_ascent_ends_at_a_local_maximum(number: int) -> None:
     """Of a value with pairs: no single change gains, though another start may end higher."""
     rng = np.random.default_rng(6)
-    slots, pairs = Slots((2,) * 8), rng.standard_normal((16, 16))
+    slots, pairs = Slots((2,) * number), rng.standard_normal((2 * number, 2 * number))
     value = lambda columns: ((columns @ pairs) * columns).sum(axis=1)  # noqa: E731
-    starts = rng.integers(0, 2, (10, 8))
+    starts = rng.integers(0, 2, (10, number))
     for start in starts:
         end = slots.ascend(value, start)
         reached = value(slots.columns(end[None]))[0]
         assert reached >= value(slots.columns(start[None]))[0]
         assert np.all(value(slots.columns(slots.neighbours(end))) <= reached + 1e-12)
+
+
+def test_ascent_over_many_slots_changes_many_at_once() -> None:
+    """Without pairs all changes that gain can be made together: the best in one round, seen to be so in another."""
+    weights, calls = np.random.default_rng(8).standard_normal(4 * 60), []
+
+    def value(columns: FloatArray) -> FloatArray:
+        calls.append(len(columns))
+        result: FloatArray = columns @ weights
+        return result
+
+    end = Slots((4,) * 60).ascend(value, np.zeros(60, dtype=np.int64))
+    np.testing.assert_array_equal(end, weights.reshape(60, 4).argmax(axis=1))
+    assert len(calls) == 4
 
 
 def test_ascent_stops_where_all_is_equal_and_where_values_only_grow() -> None:
