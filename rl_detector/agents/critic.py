@@ -42,9 +42,6 @@ EVIDENCE_POINTS = 500
 LARGEST_COUPLING = 20_000
 """Most weights of the coupled component; where there would be more the critic does without it."""
 
-NONQUADRATIC = 0.3
-"""Least share of the remainder's variance over the first, widest policy that is taken for not quadratic."""
-
 _FASTEST = 4.0
 """Largest factor of a variance in one step towards the evidence."""
 
@@ -233,11 +230,7 @@ class Critic:
         return np.sum(slopes, axis=0) if slopes else np.zeros((len(w), self.points.size))
 
     def nonquadratic_variance(self, newest: int, w: FloatArray) -> float:
-        """Variance of what is not quadratic in the smooth components, over the newest numbers with choices w [m].
-
-        At least the remainder's prior variance, less for a narrower policy as for a cubic term: what shrinkage hides of
-        a function that needs the remainder would count as none otherwise, however many evaluations there are.
-        """
+        """Variance of what is not quadratic in the smooth components, over the newest numbers with choices w [m]."""
         points, v, alpha = self._fit["points"], self.variances.components, self._fit["alpha"]
         widths = {"remainder": float(points.size), "landscape": float((points.scale**2).sum())}
         total = 0.0
@@ -247,31 +240,42 @@ class Critic:
                 everywhere = np.concatenate([position, points.w], axis=1)
                 fitted = v[name] * similarity(recent, everywhere, points.length_squared) @ alpha
                 total += float(fitted.var()) * nonquadratic_share(widths[name] / points.length_squared)
-        return max(total, self._remainder_variance() * points.relative_width)
+        return total
+
+    def hidden_variance(self) -> float:
+        """Variance that may not be quadratic though the fit does not show it.
+
+        The remainder's over the policy's numbers, times the policy's variance over that of the first policy, as for
+        a cubic term. Where a function needs the remainder, shrinkage hides what of it is not quadratic, and would go on
+        to hide it however many evaluations there are.
+        """
+        return self._remainder_variance() * self.points.relative_width
 
     def _remainder_variance(self) -> float:
         """Prior variance of the remainder over the policy's numbers."""
-        points = self._fit["points"]
-        share = -math.expm1(-float(points.size) / float(points.length_squared))
+        share = -math.expm1(-self.points.size / self.points.length_squared)
         return self.variances.components.get("remainder", 0.0) * share
 
-    def informative(self) -> float:
-        """How many of the evaluations tell about the slopes at the centre.
+    def near(self) -> float:
+        """Number of evaluations near the centre, by the length scale of the smooth components."""
+        points = self.points
+        return float((1 / (1 + (points.distances * points.size / points.length_squared) ** MISFIT_POWER)).sum())
 
-        Near ones do, by the length scale of the smooth components. Without choices far ones do too, as far as the
-        variance is that of components without a length, at the weight that they have in the fit; where there are
-        choices, the far ones are those of other choices, at numbers of their own.
+    def informative(self) -> float:
+        """How many evaluations tell about the slopes at the centre.
+
+        The near ones do. Without choices far ones do too, as far as the variance is that of components without a
+        length, at the weight that they have in the fit; where there are choices, the far ones are those of other
+        choices, at numbers of their own.
         """
-        points, v = self._fit["points"], self.variances.components
-        near = 1 / (1 + (points.distances * points.size / points.length_squared) ** MISFIT_POWER)
+        points, v, c = self.points, self.variances.components, self.points.size
         if points.slots:
-            return float(near.sum())
-        c = points.size
+            return self.near()
         everywhere = v.get("linear", 0.0) * c + v.get("bowl", 0.0) + v.get("quadratic", 0.0) * c**2 / 2
         share = everywhere / max(everywhere + self._remainder_variance(), 1e-12)
         distances = np.minimum(points.distances**MISFIT_POWER, 1e6)
         weights = self.variances.noise / self._noise(points.noise, distances)
-        return float(((1 - share) * near + share * weights).sum())
+        return (1 - share) * self.near() + share * float(weights.sum())
 
     def draw(self, rng: np.random.Generator, n: int, w: FloatArray) -> list[Taylor]:
         """n draws of gradient, Hessian and coupling from the posterior (Matheron's rule: Wilson et al. 2020, eq. 6).

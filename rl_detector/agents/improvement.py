@@ -17,8 +17,8 @@ Value = Callable[[FloatArray], FloatArray]
 """Columns of choices [n, m] -> what they are worth, [n]."""
 
 RADIUS = 1.5
-"""Radius of the trust region for up to 16 numbers, in standard deviations of the policy; for more it grows with the root
-of their number."""
+"""Radius of the trust region for up to 16 numbers, in standard deviations of the policy; for more of them it grows with
+the root of their number."""
 
 ELSEWHERE = 3.0
 """Radius of the trust region for other choices than the policy's own, over that of its own: they have their best

@@ -120,8 +120,9 @@ def test_an_unknown_trick_names_the_known_ones() -> None:
         PolicyGradient(space_of(1, 0), 0, without=["sigma", "magic"])
 
 
-RARELY_NEEDED = ("caution", "box", "lack_of_fit")
-"""Tricks that change nothing where two choices are soon known and the best numbers lie inside of the box."""
+RARELY_NEEDED = ("caution", "box", "lack_of_fit", "far")
+"""Tricks that change nothing where two choices are soon known and the best numbers lie inside of the box; far ones
+count only without choices."""
 
 
 @pytest.mark.parametrize("trick", [*TRICKS, "all"])
@@ -138,7 +139,7 @@ def test_every_trick_can_be_done_without(trick: str) -> None:
             agent.tell(Batch(actions, f(actions) + errors * rng.standard_normal(24), errors))
         assert_sound(agent)
         assert agent.recommend(NOTHING).discrete.tolist() == [1, 1]
-        assert f(agent.recommend(NOTHING)) > (-0.7 if trick == "all" else 0.9)  # 1 is the best, -1.18 the start
+        assert f(agent.recommend(NOTHING)) > (-1.1 if trick == "all" else 0.9)  # 1 is the best, -1.18 the start
     first, second = (agent.ask(NOTHING, 8).continuous for agent in agents)
     assert trick in RARELY_NEEDED or np.abs(first - second).max() > 1e-9
 
@@ -179,6 +180,26 @@ def test_scatter_beyond_the_stated_errors_narrows_the_policy(kink: float, narrow
             )
         spreads.append(agent.metrics()["sigma"])
     assert (spreads[0] < 0.8 * spreads[1]) is narrows
+
+
+def one_sided(actions: Encoding) -> FloatArray:
+    """A slope that ends where the numbers add up to 0.8, beyond which all falls steeply, with choices beside it."""
+    x = np.clip(actions.continuous, -1, 1)
+    excess = np.maximum(x.sum(axis=-1) - 0.8, 0)
+    value: FloatArray = 0.3 * x.sum(axis=-1) - 0.2 * (x**2).sum(axis=-1) - 2 * excess**2
+    return value - 0.1 * (actions.discrete != 1).sum(axis=-1)
+
+
+def test_what_the_fit_may_hide_narrows_the_policy() -> None:
+    """A remainder explains the steep side to within the noise, yet the optimum of a smooth function is far from it."""
+    ends, spreads = np.zeros((2, 3)), np.zeros((2, 3))
+    for row, without in enumerate(([], ["hidden"])):
+        for seed in range(3):
+            agent = PolicyGradient(space_of(4, 4, 2), seed, without=without)
+            learn(agent, one_sided, batches=25, n=20, noise=0.2)
+            ends[row, seed], spreads[row, seed] = one_sided(agent.recommend(NOTHING)), agent.metrics()["sigma"]
+    assert np.median(ends[0]) > np.median(ends[1]) + 0.01
+    assert np.all(spreads[0] < 0.8 * spreads[1])
 
 
 def test_steps_in_the_box_do_not_drift_along_its_faces() -> None:
