@@ -257,9 +257,8 @@ class Critic:
         return self.variances.components.get("remainder", 0.0) * share
 
     def near(self) -> float:
-        """Number of evaluations near the centre, by the length scale of the smooth components."""
-        points = self.points
-        return float((1 / (1 + (points.distances * points.size / points.length_squared) ** MISFIT_POWER)).sum())
+        """Number of evaluations near the centre."""
+        return float((1 / (1 + self.points.distances**MISFIT_POWER)).sum())
 
     def informative(self) -> float:
         """How many evaluations tell about the slopes at the centre.
