@@ -301,6 +301,11 @@ def test_the_gain_of_a_problem_without_known_truth(tmp_path: Path) -> None:
     given = replace(CALORIMETER, best=CALORIMETER.build().baselines["homogeneous"])
     fixed = collect(replace(comparison, problems=(given,)), tmp_path)
     assert fixed.bests["calorimeter"]["design"] == CALORIMETER.build().baselines["homogeneous"]
+    start = replace(CALORIMETER, best=CALORIMETER.build().start)
+    nothing = collect(replace(comparison, problems=(start,)), tmp_path)
+    assert np.all(nothing.gains("calorimeter", "search") == 0)
+    assert any("no run found a design better than the start" in line for line in tables.notes(nothing))
+    assert all(figure(nothing) is not None for figure in (figures.curves, figures.average, figures.improvement))
 
 
 def made_up() -> Results:

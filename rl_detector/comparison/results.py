@@ -161,11 +161,15 @@ def _run(
 
 
 def _gains(record: Mapping[str, Any], best: Mapping[str, Any]) -> FloatArray:
-    """Gain after every update; from rewards (reward - start's) / (best known - start's)."""
+    """Gain after every update; from rewards (reward - start's) / (best known - start's).
+
+    0 where on fresh events no design is better than the start: there is nothing to be gained then.
+    """
     if not record.get("rewards") or not best:
         return np.array(record.get("gains", []), dtype=np.float64)
     rewards = np.array(record["rewards"], dtype=np.float64)
-    gains: FloatArray = (rewards - record["start_reward"]) / (best["reward"] - best["start_reward"])
+    most = best["reward"] - best["start_reward"]
+    gains: FloatArray = (rewards - record["start_reward"]) / most if most > 0 else np.zeros(len(rewards))
     return gains
 
 

@@ -219,7 +219,10 @@ def notes(results: Results) -> list[str]:
         lines.append("* some runs were stopped by the time limit; their latest gain stands for the rest of the budget")
     for problem, best in results.bests.items():
         rewards = f"{best['reward']:.4f} against {best['start_reward']:.4f} of the start"
-        lines.append(f"{problem}: gain 1 is the best design known, reward {rewards} on fresh events")
+        what = "gain 1 is the best design known"
+        if best["reward"] <= best["start_reward"]:
+            what = "no run found a design better than the start, all gains are 0: best design"
+        lines.append(f"{problem}: {what}, reward {rewards} on fresh events")
     return lines
 
 
