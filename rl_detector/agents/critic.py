@@ -249,32 +249,8 @@ class Critic:
         a cubic term. Where a function needs the remainder, shrinkage hides what of it is not quadratic, and would go on
         to hide it however many evaluations there are.
         """
-        return self._remainder_variance() * self.points.relative_width
-
-    def _remainder_variance(self) -> float:
-        """Prior variance of the remainder over the policy's numbers."""
-        share = -math.expm1(-self.points.size / self.points.length_squared)
-        return self.variances.components.get("remainder", 0.0) * share
-
-    def near(self) -> float:
-        """Number of evaluations near the centre."""
-        return float((1 / (1 + self.points.distances**MISFIT_POWER)).sum())
-
-    def informative(self) -> float:
-        """How many evaluations tell about the slopes at the centre.
-
-        The near ones do. Without choices far ones do too, as far as the variance is that of components without a
-        length, at the weight that they have in the fit; where there are choices, the far ones are those of other
-        choices, at numbers of their own.
-        """
-        points, v, c = self.points, self.variances.components, self.points.size
-        if points.slots:
-            return self.near()
-        everywhere = v.get("linear", 0.0) * c + v.get("bowl", 0.0) + v.get("quadratic", 0.0) * c**2 / 2
-        share = everywhere / max(everywhere + self._remainder_variance(), 1e-12)
-        distances = np.minimum(points.distances**MISFIT_POWER, 1e6)
-        weights = self.variances.noise / self._noise(points.noise, distances)
-        return (1 - share) * self.near() + share * float(weights.sum())
+        varying = -math.expm1(-self.points.size / self.points.length_squared)
+        return self.variances.components.get("remainder", 0.0) * varying * self.points.relative_width
 
     def draw(self, rng: np.random.Generator, n: int, w: FloatArray) -> list[Taylor]:
         """n draws of gradient, Hessian and coupling from the posterior (Matheron's rule: Wilson et al. 2020, eq. 6).

@@ -16,10 +16,6 @@ from rl_detector.space import FloatArray
 Value = Callable[[FloatArray], FloatArray]
 """Columns of choices [n, m] -> what they are worth, [n]."""
 
-RADIUS = 1.5
-"""Radius of the trust region for up to 16 numbers, in standard deviations of the policy; for more of them it grows with
-the root of their number."""
-
 ELSEWHERE = 3.0
 """Radius of the trust region for other choices than the policy's own, over that of its own: they have their best
 numbers elsewhere."""
@@ -50,7 +46,7 @@ class Improvement:
         self._start, self._scale, self._bounded = mean, scale, bounded
         self.taylor = critic.taylor(w)
         self.hessian = self.taylor.hessian[: len(mean), : len(mean)]
-        self._radius = RADIUS * max(1.0, math.sqrt(len(mean)) / 4)
+        self._radius = max(1.0, math.sqrt(len(mean)) / 4)
         self._elsewhere = ELSEWHERE * self._radius
         self._region = TrustRegion(self.hessian, mean, scale, bounded)
         self._smooth = critic.smooth_slopes_at(w[None])

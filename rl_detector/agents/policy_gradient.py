@@ -35,7 +35,7 @@ from rl_detector.space import Design, DesignSpace, Encoding, FloatArray, IntArra
 from rl_detector.threads import one_thread
 
 TRICKS = (
-    *("antithetic", "posterior", "conditional", "caution", "box", "sigma", "lack_of_fit", "hidden", "far", "shape"),
+    *("antithetic", "posterior", "conditional", "caution", "box", "sigma", "lack_of_fit", "hidden", "shape"),
     *("evidence", "errors", "bowl", "quadratic", "coupled", "remainder", "landscape", "batch"),  # of the critic
 )
 """What can be switched off with `without`, see PolicyGradient."""
@@ -70,10 +70,9 @@ class PolicyGradient:
             choices; caution: the policy's own choices are those evaluated with the best lower confidence bound; box:
             steps are the best in the box, not clipped to it; sigma: the spread with the most exact optimum;
             lack_of_fit: it also narrows where rewards scatter more about the critic than their stated errors; hidden:
-            and where only the remainder explains them; far: of evaluations far from the centre those count that tell
-            about it; shape: full covariance from the Hessian; evidence: strengths of the critic's components follow the
-            data; errors: weights from the stated errors of the rewards; bowl, quadratic, coupled, remainder, landscape,
-            batch: components of the critic.
+            and where only the remainder explains them; shape: full covariance from the Hessian; evidence: strengths of
+            the critic's components follow the data; errors: weights from the stated errors of the rewards; bowl,
+            quadratic, coupled, remainder, landscape, batch: components of the critic.
     """
 
     def __init__(
@@ -258,19 +257,19 @@ class PolicyGradient:
     def _best_bandwidth(self, fit: Improvement) -> float:
         """Factor k by which sigma should change so that the optimum is found most exactly.
 
-        The slope at the centre, seen over a width k, has the variance noise p / (N k^2) from p slopes and the N
-        evaluations that tell of them, and the squared bias misfit k^4 from what is not quadratic, which no number of
-        evaluations averages out. The sum is smallest at k = (p noise / (2 N misfit))^(1/6): the choice of a bandwidth
-        in local regression (Fan and Gijbels 1996, section 3.2.3).
+        The slope at the centre, seen over a width k, has the variance noise p / (N k^2) from N evaluations near by and
+        p slopes, and the squared bias misfit k^4 from what is not quadratic, which no number of evaluations averages
+        out. The sum is smallest at k = (p noise / (2 N misfit))^(1/6): the choice of a bandwidth in local regression
+        (Fan and Gijbels 1996, section 3.2.3).
         """
         critic, variances = fit.critic, fit.critic.variances
         nonquadratic = critic.nonquadratic_variance(3 * self._new, fit.w)
         if "hidden" in self._tricks:
             nonquadratic = max(nonquadratic, critic.hidden_variance())
         misfit = BIAS * (variances.misfit + nonquadratic + self._lack_of_fit(variances.noise))
-        telling = critic.informative() if "far" in self._tricks else critic.near()
+        near = (1 / (1 + critic.points.distances**MISFIT_POWER)).sum()
         slopes = critic.points.u.shape[1]
-        return float((slopes * variances.noise / (2 * telling * misfit)) ** (1 / 6))
+        return float((slopes * variances.noise / (2 * near * misfit)) ** (1 / 6))
 
     def _lack_of_fit(self, noise: float) -> float:
         """What the noise of the fit has beyond the stated errors, and two standard errors: the critic's own misfit.

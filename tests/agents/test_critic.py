@@ -390,29 +390,6 @@ def test_hidden_variance_is_that_of_the_remainder_and_shrinks_with_the_policy() 
     assert critic.hidden_variance() == 0
 
 
-def test_far_evaluations_tell_of_slopes_where_components_have_no_length() -> None:
-    """A quadratic is seen from anywhere, a smooth process from near by, and other choices have numbers of their own."""
-    rng = np.random.default_rng(26)
-    points = make_points(rng, 60, 3)
-    z = points.z * np.repeat([1.0, 4.0], 30)[:, None]
-    far = Points(points.x, points.scale, z, points.w, points.noise, points.batch, 0)
-    found = {}
-    for name, strengths in {
-        "quadratic": DENSE,
-        "smooth": {"remainder": 1.0},
-        "both": {**DENSE, "remainder": 1.0},
-    }.items():
-        critic = critic_of(strengths, 0.1, misfit=1e-9)
-        critic.fit(far, rng.standard_normal(60))
-        found[name] = critic.informative()
-        assert critic.near() < 40
-    assert found["quadratic"] == pytest.approx(60, rel=1e-3)
-    assert found["smooth"] == critic.near() < found["both"] < 60
-    mixed = make_points(rng, 60, 3, (2,))
-    critic.fit(mixed, rng.standard_normal(60))
-    assert critic.informative() == critic.near()
-
-
 def natural_gradient(policy: FullPolicy, actions: Encoding, advantages: FloatArray) -> FloatArray:
     """F^-1 grad mean(A log pi), in the coordinates of L (1 + T): mean, T + T' and logits in a row."""
     policy.zero_grad()

@@ -120,9 +120,8 @@ def test_an_unknown_trick_names_the_known_ones() -> None:
         PolicyGradient(space_of(1, 0), 0, without=["sigma", "magic"])
 
 
-RARELY_NEEDED = ("caution", "box", "lack_of_fit", "far")
-"""Tricks that change nothing where two choices are soon known and the best numbers lie inside of the box; far ones
-count only without choices."""
+RARELY_NEEDED = ("caution", "box", "lack_of_fit")
+"""Tricks that change nothing where two choices are soon known and the best numbers lie inside of the box."""
 
 
 @pytest.mark.parametrize("trick", [*TRICKS, "all"])
@@ -139,7 +138,7 @@ def test_every_trick_can_be_done_without(trick: str) -> None:
             agent.tell(Batch(actions, f(actions) + errors * rng.standard_normal(24), errors))
         assert_sound(agent)
         assert agent.recommend(NOTHING).discrete.tolist() == [1, 1]
-        assert f(agent.recommend(NOTHING)) > (-1.1 if trick == "all" else 0.9)  # 1 is the best, -1.18 the start
+        assert f(agent.recommend(NOTHING)) > (-0.7 if trick == "all" else 0.9)  # 1 is the best, -1.18 the start
     first, second = (agent.ask(NOTHING, 8).continuous for agent in agents)
     assert trick in RARELY_NEEDED or np.abs(first - second).max() > 1e-9
 
