@@ -83,7 +83,8 @@ def test_the_bootstrap_keeps_problems_apart() -> None:
         ([0.5, 0.95, 0.1, 0.9, 0.9, 0.9, 0.95, 0.95, 0.9], 40),  # the first was luck
         ([0.5, 0.95, 0.85, 1.0, 0.9, 0.9, 0.9], 20),  # one dip does not matter if the mean holds
         ([0.5, 0.6, 0.7], math.inf),
-        ([0.5, 0.6, 0.9], 30),
+        ([0.5, 0.6, 0.9], math.inf),  # nothing comes after it
+        ([0.5, 0.9, 0.9], 20),
         ([], math.inf),
     ],
 )

@@ -83,24 +83,18 @@ class Slots:
             if values.max() <= best + 1e-12:
                 break
             if len(row) > MANY_SLOTS:
-                rows, values = self._together(value, row, rows, values, best)
+                rows = self._together(row, values, best)
+                values = value(self.columns(rows))
             row, best = rows[values.argmax()], float(values.max())
         return row
 
-    def _together(
-        self, value: Callable[[FloatArray], FloatArray], row: IntArray, rows: IntArray, values: FloatArray, best: float
-    ) -> tuple[IntArray, FloatArray]:
-        """The row with the best 1, 2, 4, ... of the changes that gain, and what they are worth."""
-        order = np.argsort(-values, kind="stable")
-        order = order[: int((values > best + 1e-12).sum())]
+    def _together(self, row: IntArray, values: FloatArray, best: float) -> IntArray:
+        """The row with the best 1, 2, 4, ... of its single changes that gain, one of a slot, [rows, slots]."""
+        order = np.argsort(-values, kind="stable")[: int((values > best).sum())]
         _, firsts = np.unique(self._slot[order], return_index=True)
         order = order[np.sort(firsts)]
-        combined = [rows[order[0]]]
-        for count in 2 ** np.arange(1, math.ceil(math.log2(len(order))) + 1):
-            changed = row.copy()
-            changed[self._slot[order[:count]]] = self._choice[order[:count]]
-            combined.append(changed)
-        if len(combined) == 1:
-            return combined[0][None], values[order[:1]]
-        stacked = np.array(combined, dtype=np.int64)
-        return stacked, np.concatenate([values[order[:1]], value(self.columns(stacked[1:]))])
+        counts = 2 ** np.arange(math.ceil(math.log2(len(order))) + 1)
+        rows = np.repeat(row[None], len(counts), axis=0)
+        for made, count in zip(rows, counts, strict=True):
+            made[self._slot[order[:count]]] = self._choice[order[:count]]
+        return rows

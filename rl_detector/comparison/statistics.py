@@ -77,13 +77,15 @@ def improvement_interval(first: Sequence[FloatArray], second: Sequence[FloatArra
 def events_to_target(events: FloatArray, gains: FloatArray, target: float) -> float:
     """First events at which the gain and its mean over the next updates are at the target; infinite if there are none.
 
+    What the last update alone reaches is not confirmed by any later one, and does not count.
+
     Args:
         events, gains: after every update, [updates].
         target: gain to reach.
     """
     for index in np.flatnonzero(gains >= target):
         later = gains[index + 1 : index + 1 + CONFIRMATIONS]
-        if len(later) == 0 or later.mean() >= target:
+        if len(later) and later.mean() >= target:
             return float(events[index])
     return float("inf")
 

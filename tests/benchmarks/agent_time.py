@@ -21,7 +21,7 @@ from rl_detector.space import DesignSpace, Encoding, FloatArray
 
 NOTHING = np.zeros(0)
 DESIGNS, BATCHES = 32, 60
-SPACES = ((6, 0), (20, 0), (60, 0), (200, 0), (12, 12))
+SPACES = ((6, 0), (20, 0), (60, 0), (200, 0), (12, 12), (60, 60))
 EVALUATIONS, CHUNK = (10_000, 100_000), 500
 
 
