@@ -35,7 +35,7 @@ STARTS: dict[str, Design] = {
 }
 
 LIGHT: dict[str, dict[str, Any]] = {
-    "bayesian": {"startup": 8, "most_points": 24, "raw_samples": 16, "restarts": 1, "iterations": 2, "samples": 8},
+    "bayesian": {"startup": 8, "raw_samples": 32, "restarts": 1, "iterations": 5, "samples": 16},
     "turbo": {"most_points": 50, "candidates": 100},
     "sac": {"hidden": 32, "gradient_steps": 1},
     "l_gso": {"training_steps": 50},
@@ -45,7 +45,7 @@ LIGHT: dict[str, dict[str, Any]] = {
 SIZES = {"bayesian": 4}
 """Designs per batch of slow agents where the number does not matter; all others have 16."""
 
-BATCHES = {"bayesian": 3, "turbo": 8}
+BATCHES = {"bayesian": 4, "turbo": 8}
 """Batches within which slow agents, which need few, have to improve; all others have 20."""
 
 Make = Callable[[DesignSpace, int, Design | None], Agent]
@@ -204,7 +204,7 @@ def test_recommend_draws_no_random_numbers(make: Make) -> None:
 
 @pytest.mark.parametrize("share", [0.5, 0.7])
 def test_improves_on_a_noisy_start(make: Make, name: str, kind: str, share: float) -> None:
-    """320 designs (48 or 128 of slow agents) with noise 0.1 close more than half of the gap; so do 450 of which 30 %
+    """320 designs (64 or 128 of slow agents) with noise 0.1 close more than half of the gap; so do 450 of which 30 %
     failed."""
     space, start, rng = SPACES[kind], STARTS[kind], np.random.default_rng(4)
     agent = make(space, 0, start)
