@@ -42,6 +42,9 @@ EVIDENCE_POINTS = 500
 LARGEST_COUPLING = 20_000
 """Most weights of the coupled component; where there would be more the critic does without it."""
 
+SUSPICIOUS = 3.0
+"""Standard deviations above the critic beyond which a single evaluation is taken for a lie."""
+
 _FASTEST = 4.0
 """Largest factor of a variance in one step towards the evidence."""
 
@@ -118,10 +121,13 @@ class Critic:
     Attributes:
         variances: the strengths, kept from fit to fit.
         evidence: whether they follow the evidence.
+        largest_batch: largest variance of the batch component: what designs share with their events is part of their
+            stated errors, and the rest of what a batch has in common is the policy's merit.
     """
 
     variances: Variances
     evidence: bool = True
+    largest_batch: float = math.inf
     _fit: dict[str, Any] = field(default_factory=dict)
 
     def fit(self, points: Points, y: FloatArray, steps: int = 1) -> None:
@@ -177,7 +183,8 @@ class Critic:
         alpha, diagonal, now = inverse @ y, np.diag(inverse), self.variances
         for name, kernel in kernels.items():
             factor = _factor(alpha @ kernel @ alpha, np.vdot(kernel, inverse))
-            now.components[name] = float(np.clip(now.components[name] * factor, 1e-9, 10))
+            most = min(10.0, self.largest_batch) if name == "batch" else 10.0
+            now.components[name] = float(np.clip(now.components[name] * factor, 1e-9, max(most, 1e-9)))
         noise_factor = _factor((alpha**2 * noise).sum(), (diagonal * noise).sum())
         misfit_factor = _factor((alpha**2 * distances).sum(), (diagonal * distances).sum())
         now.noise = float(np.clip(now.noise * noise_factor, 1e-4, 10))
@@ -228,6 +235,32 @@ class Critic:
         alpha = self._fit["alpha"]
         slopes = [process.slopes(alpha, w) for process in self._processes()]
         return np.sum(slopes, axis=0) if slopes else np.zeros((len(w), self.points.size))
+
+    def values_at(self, designs: Points) -> tuple[FloatArray, FloatArray]:
+        """The critic at other designs, with the luck of no batch, and its standard deviations, [designs]."""
+        points, fit = self._fit["points"], self._fit
+        covariance, prior = np.ones((len(designs.z), len(points.z))), np.ones(len(designs.z))
+        for name, variance in self.variances.components.items():
+            if name != "batch":
+                covariance += variance * KERNELS[name](designs, points)
+                prior += variance * np.diag(KERNELS[name](designs, designs))
+        known = (covariance * cho_solve(fit["factor"], covariance.T).T).sum(axis=1)
+        return covariance @ fit["alpha"], np.sqrt(np.maximum(prior - known, 0))
+
+    def known_values(self, lack: float, deviations: float) -> FloatArray:
+        """What it knows of the designs that it was fitted to, so many standard deviations below the mean, [designs].
+
+        Of its noise the variance `lack` belongs to the designs, not to their events: a design that was better than
+        the critic can explain is so again. One that was better by more than SUSPICIOUS standard deviations is not
+        believed, its value is -inf.
+        """
+        points, fit, v = self._fit["points"], self._fit, self.variances
+        luck = v.components.get("batch", 0.0) * np.bincount(points.batch, weights=fit["alpha"])[points.batch]
+        error = np.maximum(v.noise - lack, 1e-9) * points.noise
+        residual = fit["noise"] * fit["alpha"]
+        means = fit["y"] - luck - residual + lack * fit["alpha"]
+        values: FloatArray = means - deviations * np.sqrt(lack * error / (lack + error))
+        return np.where(residual > SUSPICIOUS * np.sqrt(fit["noise"]), -np.inf, values)
 
     def nonquadratic_variance(self, newest: int, w: FloatArray) -> float:
         """Variance of what is not quadratic in the smooth components, over the newest numbers with choices w [m]."""

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from rl_detector.agents.components import Points
 from rl_detector.agents.critic import Critic, Taylor, Variances
 from rl_detector.agents.trust_region import TrustRegion
 from rl_detector.space import FloatArray
@@ -72,6 +73,15 @@ class Improvement:
         step = self._best.step if own else self._region.solve(self._slopes(w[None])[0], self._elsewhere).step
         result: FloatArray = np.clip(self._start + self._scale @ step, -1, 1)
         return result
+
+    def promised(self, mean: FloatArray, w: FloatArray) -> float:
+        """Lower confidence bound of the critic for the design with numbers mean [c] and choices w [m]."""
+        points = self.critic.points
+        z: FloatArray = np.linalg.solve(self._scale, mean - self._start).astype(np.float64)
+        x: FloatArray = points.scale @ z
+        design = Points(x[None], points.scale, z[None], w[None], np.ones(1), np.full(1, -1), points.slots)
+        value, deviation = self.critic.values_at(design)
+        return float(value[0] - CAUTION * deviation[0])
 
     def _slopes(self, w: FloatArray) -> FloatArray:
         """Gradient of the critic in the numbers for choices w [n, m], [n, c]."""

@@ -29,13 +29,14 @@ from rl_detector.agents.archive import Archive
 from rl_detector.agents.choices import Slots
 from rl_detector.agents.components import Points
 from rl_detector.agents.critic import COMPONENTS, EVIDENCE_POINTS, MISFIT_POWER, Critic, Variances
-from rl_detector.agents.improvement import Improvement
+from rl_detector.agents.improvement import CAUTION, Improvement
 from rl_detector.errors import ConfigError
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray, IntArray
 from rl_detector.threads import one_thread
 
 TRICKS = (
     *("antithetic", "posterior", "conditional", "caution", "box", "sigma", "lack_of_fit", "hidden", "shape"),
+    *("incumbent", "turnover"),
     *("evidence", "errors", "bowl", "quadratic", "coupled", "remainder", "landscape", "batch"),  # of the critic
 )
 """What can be switched off with `without`, see PolicyGradient."""
@@ -43,6 +44,9 @@ TRICKS = (
 BIAS = 1.5
 """Squared bias of the slope at the centre over the variance of what is not quadratic, that of a cubic
 term: z^3 = He_3 + 3 z has the slope 3, and He_3 / sqrt(6) the variance 1."""
+
+BELIEVED = 0.25
+"""Width of the policy over its first one above which all that stated errors leave out is believed to be lack of fit."""
 
 WINSORISINGS = 10
 """Rounds in which the scale of the rewards forgets very bad ones."""
@@ -70,9 +74,12 @@ class PolicyGradient:
             choices; caution: the policy's own choices are those evaluated with the best lower confidence bound; box:
             steps are the best in the box, not clipped to it; sigma: the spread with the most exact optimum;
             lack_of_fit: it also narrows where rewards scatter more about the critic than their stated errors; hidden:
-            and where only the remainder explains them; shape: full covariance from the Hessian; evidence: strengths of
-            the critic's components follow the data; errors: weights from the stated errors of the rewards; bowl,
-            quadratic, coupled, remainder, landscape, batch: components of the critic.
+            and where only the remainder explains them; shape: full covariance from the Hessian; incumbent: where the
+            critic does not fit, the policy goes back to the best evaluated design unless the critic promises more, and
+            the start is the first design evaluated; turnover: the narrower the policy, the fewer of its choices change
+            in a proposal; evidence: strengths of the critic's components follow the data; errors: weights from the
+            stated errors of the rewards; bowl, quadratic, coupled, remainder, landscape, batch: components of the
+            critic.
     """
 
     def __init__(
@@ -106,6 +113,7 @@ class PolicyGradient:
         self._fit: Improvement | None = None
         self._new = 0
         self._stated = math.inf
+        self._turnover = 1.0
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
         """(1) a_i ~ pi(a | s, xi): choices first, then numbers around the mean for these choices."""
@@ -117,8 +125,11 @@ class PolicyGradient:
         if self._fit is not None and len(self.space.discrete):
             drawn = self._rng.permutation(n)[: round(self._share * n)]
             discrete[drawn] = self._posterior_choices(len(drawn), discrete[drawn])
-        deviations = self._deviations(n) @ self._scale.T
-        return Encoding(self._means(discrete) + deviations, discrete)
+        discrete = np.where(self._rng.random(discrete.shape) < self._turnover, discrete, self._choices)
+        continuous = self._means(discrete) + self._deviations(n) @ self._scale.T
+        if "incumbent" in self._tricks and not self._archive.told and n:
+            continuous[0], discrete[0] = self._mean, self._choices
+        return Encoding(continuous, discrete)
 
     def _deviations(self, n: int) -> FloatArray:
         """Standard normal numbers [n, c], in pairs e, -e."""
@@ -171,13 +182,17 @@ class PolicyGradient:
             fit = self._with_best_choices(fit)
             self._update_logits(fit)
         self._mean = fit.mean(fit.w)
+        if "incumbent" in self._tricks:
+            fit = self._with_incumbent(fit)
         if len(self._mean):
             self._update_scale(fit)
         self._fit = fit
 
     def _fitted(self, critic: Critic, steps: int) -> Improvement:
         """The critic fitted around the present policy, after steps towards the evidence."""
-        critic.fit(*self._points(), steps=steps)
+        points, y = self._points()
+        critic.largest_batch = self._stated
+        critic.fit(points, y, steps=steps)
         return self._improvement(critic)
 
     def _improvement(self, critic: Critic) -> Improvement:
@@ -193,6 +208,22 @@ class PolicyGradient:
         if "conditional" not in self._tricks:
             return self._improvement(fit.critic)
         self._mean = fit.mean(self._slots.columns(self._choices[None])[0])
+        return self._fitted(fit.critic, steps=0)
+
+    def _with_incumbent(self, fit: Improvement) -> Improvement:
+        """The policy at the best evaluated design, and the critic around it, unless the critic promises more.
+
+        Its promise for a new design has what does not fit as error, that for an evaluated one only the error of the
+        evaluation. Where all fits, what the critic knows of all designs together is better than any of them.
+        """
+        lack = self._lack(fit.critic.points)
+        if lack == 0:
+            return fit
+        known = fit.critic.known_values(lack, CAUTION)
+        best = int(known.argmax())
+        if known[best] <= fit.promised(self._mean, fit.w):
+            return fit
+        self._mean, self._choices = self._archive.continuous[best].copy(), self._archive.discrete[best].copy()
         return self._fitted(fit.critic, steps=0)
 
     def _points(self) -> tuple[Points, FloatArray]:
@@ -253,6 +284,8 @@ class PolicyGradient:
         values, vectors = np.linalg.eigh(stretched @ stretched.T * math.exp(2 * common))
         spread = np.clip(np.sqrt(np.maximum(values, 0)), self._sigma_minimum, self._sigma)
         self._scale = (vectors * spread) @ vectors.T
+        if len(self._choices) and "turnover" in self._tricks:
+            self._turnover = float(np.clip(self._turnover * math.exp(common), 1 / len(self._choices), 1))
 
     def _best_bandwidth(self, fit: Improvement) -> float:
         """Factor k by which sigma should change so that the optimum is found most exactly.
@@ -260,27 +293,30 @@ class PolicyGradient:
         The slope at the centre, seen over a width k, has the variance noise p / (N k^2) from N evaluations near by and
         p slopes, and the squared bias misfit k^4 from what is not quadratic, which no number of evaluations averages
         out. The sum is smallest at k = (p noise / (2 N misfit))^(1/6): the choice of a bandwidth in local regression
-        (Fan and Gijbels 1996, section 3.2.3).
+        (Fan and Gijbels 1996, section 3.2.3). Lack of fit, of the variance l k^6 as of a cubic term, is misfit; it also
+        scatters the slopes by p l k^4 / N, so that N misfit + p l stands for N misfit.
         """
-        critic, variances = fit.critic, fit.critic.variances
+        critic, variances, lack = fit.critic, fit.critic.variances, self._lack(fit.critic.points)
         nonquadratic = critic.nonquadratic_variance(3 * self._new, fit.w)
         if "hidden" in self._tricks:
             nonquadratic = max(nonquadratic, critic.hidden_variance())
-        misfit = BIAS * (variances.misfit + nonquadratic + self._lack_of_fit(variances.noise))
+        misfit = BIAS * (variances.misfit + nonquadratic + lack)
         near = (1 / (1 + critic.points.distances**MISFIT_POWER)).sum()
         slopes = critic.points.u.shape[1]
-        return float((slopes * variances.noise / (2 * near * misfit)) ** (1 / 6))
+        return float((slopes * (variances.noise - lack) / (2 * (near * misfit + slopes * lack))) ** (1 / 6))
 
-    def _lack_of_fit(self, noise: float) -> float:
-        """What the noise of the fit has beyond the stated errors, and two standard errors: the critic's own misfit.
+    def _lack(self, points: Points) -> float:
+        """Variance of the critic's lack of fit: the noise of the fit beyond the stated errors, and two standard errors.
 
         Residual less pure error, as in the test for lack of fit (Box and Draper, Empirical Model-Building and Response
-        Surfaces, 1987). At most as much as is stated, since it counts on honest errors.
+        Surfaces, 1987). That counts on honest errors: in a narrow policy, what is more than the stated ones is believed
+        in proportion to its variance, as lack of fit falls with it; else errors too small would narrow it for ever.
         """
         if "lack_of_fit" not in self._tricks or not math.isfinite(self._stated):
             return 0.0
-        significant = noise * (1 - 2 * math.sqrt(2 / min(len(self._archive), EVIDENCE_POINTS)))
-        return float(np.clip(significant - self._stated, 0, self._stated))
+        significant = self._variances.noise * (1 - 2 * math.sqrt(2 / min(len(self._archive), EVIDENCE_POINTS)))
+        lack, most = max(significant - self._stated, 0.0), self._stated
+        return min(lack, most) + max(lack - most, 0.0) * min(1.0, points.relative_width / BELIEVED**2)
 
     def recommend(self, observation: FloatArray) -> Encoding:
         """The mean of the numbers for the best choices, in the box."""
@@ -291,13 +327,21 @@ class PolicyGradient:
 
         sigma: mean standard deviation of the numbers, in units of half the box.
         entropy: of the choices, in nats.
+        turnover: probability that a slot of a proposal is free to differ from the policy's own choice.
         remembered: evaluations that the critic holds.
         noise, misfit: variances of the critic's noise and misfit, relative to that of the rewards.
         """
         sigma = float(np.sqrt((self._scale**2).sum(axis=1)).mean()) if len(self._mean) else 0.0
         entropy = self._slots.entropy(self._probabilities())
         variances = {"noise": self._variances.noise, "misfit": self._variances.misfit}
-        return {"sigma": sigma, "entropy": entropy, "remembered": float(len(self._archive)), **variances}
+        remembered = float(len(self._archive))
+        return {
+            "sigma": sigma,
+            "entropy": entropy,
+            "turnover": self._turnover,
+            "remembered": remembered,
+            **variances,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Policy, archive, strengths of the critic, the latest fit, and the random generator."""
@@ -308,6 +352,7 @@ class PolicyGradient:
             "variances": asdict(self._variances),
             "fit": None if self._fit is None else self._fit.state_dict(),
             "new": self._new,
+            "turnover": self._turnover,
             "rng": self._rng.bit_generator.state,
         }
 
@@ -321,7 +366,7 @@ class PolicyGradient:
         self._variances = Variances(components, stored["noise"], stored["misfit"])
         with one_thread():
             self._fit = None if state["fit"] is None else Improvement.restored(self._variances, state["fit"])
-        self._new = state["new"]
+        self._new, self._turnover = state["new"], state["turnover"]
         self._rng.bit_generator.state = state["rng"]
 
 
