@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 import time
@@ -19,8 +20,10 @@ from rl_detector.agents import AGENTS
 from rl_detector.agents.random_search import RandomSearch
 from rl_detector.comparison import figures, runner, statistics, tables
 from rl_detector.comparison import task as tasks
+from rl_detector.comparison.kept import Kept
 from rl_detector.comparison.plan import ComparedAgent, ComparedProblem, Comparison, Task, read_comparison
-from rl_detector.comparison.results import Results, Run, collect, read_results, write_results
+from rl_detector.comparison.results import Results, collect, read_results, write_results
+from rl_detector.comparison.run import Run
 from rl_detector.comparison.session import compare, show
 from rl_detector.errors import ConfigError, RunFolderError
 
@@ -282,6 +285,59 @@ def test_what_has_a_result_is_not_run_again(tmp_path: Path) -> None:
         *("results.json", "tables.md", "curves.png", "average.png", "improvement.png")
     ]
     assert all(path.stat().st_size > 100 for path in made)
+
+
+def test_runs_without_their_files_are_kept_in_the_results(tmp_path: Path) -> None:
+    """What is published needs no run files to be compared with, as long as its settings are unchanged."""
+    file, out = write(tmp_path, FILE), tmp_path / "out"
+    before = compare(file, out, seeds=1, only=(["quadratic"], None))
+    shutil.rmtree(out / "runs")
+    search, cma = compare(file, out, seeds=1, only=(["quadratic"], ["cma"])).runs
+    assert search == before.runs[0]
+    assert replace(cma, milliseconds_per_design=before.runs[1].milliseconds_per_design) == before.runs[1]
+    assert [path.name for path in (out / "runs").iterdir()] == ["quadratic--cma--0.json"]
+    shutil.rmtree(out / "runs")
+    write(tmp_path, FILE.replace("{name: cma_es}", "{name: cma_es, sigma: 0.2}"))
+    assert [run.agent for run in collect(read_comparison(file), out).runs] == ["search"]
+    (out / "results.json").write_text("{")
+    assert collect(read_comparison(file), out).runs == []
+
+
+def test_a_kept_curve_follows_the_best_design(tmp_path: Path) -> None:
+    """A best design with twice the gain halves the gains; its events to a target are those of the curve."""
+    run = replace(made_up().runs[0], gains=[0.5, 1.0, 1.0], targets=[20.0], key="k")
+    best = {"design": {"x": 1}, "reward": 2.0, "start_reward": 1.0}
+    twice = best | {"design": {"x": 2}, "reward": 3.0}
+    kept, grid = Kept({"k": run}, [20, 40, 80], best), np.array([40.0, 80.0])
+    assert kept.on(run, grid, best, [0.9], same=True) == replace(run, gains=[1.0, 1.0])
+    assert kept.on(run, grid, best, [0.9], same=False) == replace(run, gains=[1.0, 1.0], targets=[40.0])
+    assert kept.on(run, grid, twice, [0.5], same=True) == replace(run, gains=[0.5, 0.5], targets=[40.0])
+    assert kept.on(run, grid, twice, [0.9], same=True) == replace(run, gains=[0.5, 0.5], targets=[None])
+    nothing = replace(kept, best=best | {"reward": 0.5})
+    assert nothing.on(run, grid, best, [0.9], same=True) == replace(run, gains=[], targets=[])
+
+
+def test_a_better_design_changes_the_gains_of_kept_runs(tmp_path: Path) -> None:
+    """A problem without known truth: with one agent's files gone, all gains are as with them."""
+    comparison = Comparison((CALORIMETER,), (SEARCH, CMA), "search", seeds=2)
+    (tmp_path / "runs").mkdir()
+    for task in comparison.tasks():
+        tasks.run_task(task, runner.task_path(tmp_path, task))
+    whole = collect(comparison, tmp_path)
+    for first, second in (("search", "cma"), ("cma", "search")):
+        alone = tmp_path / first
+        shutil.copytree(tmp_path / "runs", alone / "runs")
+        for path in (alone / "runs").glob(f"*--{second}--*"):
+            path.rename(tmp_path / path.name)
+        write_results(collect(comparison, alone), alone)
+        shutil.rmtree(alone / "runs")
+        (alone / "runs").mkdir()
+        for path in tmp_path.glob(f"*--{second}--*"):
+            path.rename(alone / "runs" / path.name)
+        both = collect(comparison, alone)
+        assert both.bests == whole.bests
+        for run, kept in zip(whole.runs, both.runs, strict=True):
+            np.testing.assert_allclose(kept.gains, run.gains, atol=3e-5)
 
 
 def test_the_gain_of_a_problem_without_known_truth(tmp_path: Path) -> None:

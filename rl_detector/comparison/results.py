@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from rl_detector.checkpoint import write_atomically
+from rl_detector.comparison.kept import Kept
 from rl_detector.comparison.plan import ComparedProblem, Comparison, Task
+from rl_detector.comparison.run import Run
 from rl_detector.comparison.runner import stored_record
 from rl_detector.comparison.statistics import at_events, events_to_target
 from rl_detector.comparison.task import DONE, held_out_rewards
@@ -25,35 +27,6 @@ POINTS = 60
 
 FRESH = 1
 """Number of the held-out events on which the best design is judged; designs are chosen on those of number 0."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run, ready for tables and figures.
-
-    Attributes:
-        problem, agent, seed: which one.
-        state, reason: done, timeout or failed, and why.
-        budget, events: what it might spend and spent.
-        gains: at the events of the problem's grid, [points]; the latest holds after the end; empty if there is none.
-        targets: events to every target; None where it was not reached.
-        milliseconds_per_design: of the agent's own computing time; 0 where it proposed nothing.
-        failed_trials: evaluations that failed.
-        best_assignment: whether all choices are those of the best design; None where that is not known.
-    """
-
-    problem: str
-    agent: str
-    seed: int
-    state: str
-    reason: str
-    budget: int
-    events: int
-    gains: list[float]
-    targets: list[float | None]
-    milliseconds_per_design: float
-    failed_trials: int
-    best_assignment: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -102,23 +75,46 @@ class Results:
 
 
 def collect(comparison: Comparison, folder: Path) -> Results:
-    """Results of all tasks that have a record with a result or a failure."""
+    """Results of all tasks that have a record with a result or a failure, or a run in the folder's results.json."""
     runs: list[Run] = []
     grids: dict[str, list[int]] = {}
     bests: dict[str, Any] = {}
+    earlier = _earlier(folder)
     for problem in comparison.problems:
         tasks = [task for task in comparison.tasks() if task.problem == problem]
         records = [(task, record) for task in tasks if "state" in (record := stored_record(folder, task))]
+        ran = {task.name for task, _ in records}
+        kept = _kept(earlier, problem)
+        old = list(kept.of([task for task in tasks if task.name not in ran])) if kept else []
         grids[problem.label] = _grid(problem)
-        best = _best(problem, [record for _, record in records])
+        best = _best(problem, [record for _, record in records], kept.best if kept and old else {})
         bests |= {problem.label: best} if best else {}
         grid = np.array(grids[problem.label], dtype=np.float64)
-        runs += [_run(task, record, best, grid, comparison.targets) for task, record in records]
+        found = {task.name: _run(task, record, best, grid, comparison.targets) for task, record in records}
+        if kept and earlier:
+            same = earlier.targets == list(comparison.targets)
+            found |= {task.name: kept.on(run, grid, best, comparison.targets, same) for task, run in old}
+        runs += [found[task.name] for task in tasks if task.name in found]
     names = {agent.label: agent.agent["name"] for agent in comparison.agents}
     there = {comparison.reference, *(run.agent for run in runs)}
     agents = [label for label in comparison.agent_labels if label in there]
     lists = agents, comparison.problem_labels, comparison.reference, list(comparison.targets)
     return Results(*lists, names, grids, bests, runs, versions())
+
+
+def _earlier(folder: Path) -> Results | None:
+    try:
+        return read_results(folder)
+    except RunFolderError:
+        return None
+
+
+def _kept(earlier: Results | None, problem: ComparedProblem) -> Kept | None:
+    """What earlier results hold of a problem."""
+    if earlier is None or problem.label not in earlier.grids:
+        return None
+    runs = {run.key: run for run in earlier.runs if run.key and run.problem == problem.label}
+    return Kept(runs, earlier.grids[problem.label], earlier.bests.get(problem.label, {}))
 
 
 def _grid(problem: ComparedProblem) -> list[int]:
@@ -129,15 +125,26 @@ def _grid(problem: ComparedProblem) -> list[int]:
     return [int(events) for events in np.unique(whole)]
 
 
-def _best(problem: ComparedProblem, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Reward of the best known design and of the start on fresh events; empty where the truth is known."""
+def _best(problem: ComparedProblem, records: Sequence[Mapping[str, Any]], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Reward of the best known design and of the start on fresh events; empty where the truth is known.
+
+    Args:
+        problem: whose best design it is.
+        records: of the runs that are there.
+        earlier: the same of earlier results, whose design is another candidate; empty if there are none.
+    """
     judged = [record for record in records if record.get("rewards")]
     if not judged:
-        return {}
+        return dict(earlier)
     design, built = problem.best, problem.build()
     if design is None:
         found = [pair for record in judged for pair in zip(record["rewards"], record["designs"], strict=True)]
+        if earlier:
+            known = earlier["design"]
+            found.append((held_out_rewards(built, [known], problem.held_out_events, 0)[0], known))
         design = max(found, key=lambda pair: pair[0])[1]
+    if earlier and design == earlier["design"]:
+        return dict(earlier)
     start = built.start or design
     rewards = held_out_rewards(built, [start, design], 4 * problem.held_out_events, FRESH)
     return {"design": design, "reward": rewards[1], "start_reward": rewards[0]}
@@ -157,6 +164,7 @@ def _run(
         milliseconds_per_design=round(record.get("milliseconds_per_design", 0.0), 4),
         failed_trials=record.get("failed_trials", 0),
         best_assignment=record.get("best_assignment"),
+        key=record["key"],
     )
 
 

@@ -221,6 +221,50 @@ def test_posterior_draws_beside_smooth_components() -> None:
     assert np.diag(covariance).sum() > 1.05 * np.diag(narrower).sum()
 
 
+def test_values_at_designs_and_of_evaluated_ones() -> None:
+    """Against conditioning by hand, with batches, misfit, unequal errors; 0.1 of the noise belongs to the designs."""
+    rng = np.random.default_rng(18)
+    points, y = make_points(rng, 20, 2, (3,), rng.uniform(0.3, 3, 20)), rng.standard_normal(20)
+    strengths, lack = {**STRENGTHS, "remainder": 0.3, "landscape": 0.2}, 0.1
+    critic = critic_of(strengths, 0.4, 0.01)
+    critic.fit(points, y)
+    kernels = {name: strength * KERNELS[name](points, points) for name, strength in strengths.items()}
+    signal = 1 + sum(kernel for name, kernel in kernels.items() if name != "batch")
+    noise = 0.4 * points.noise + 0.01 * points.distances**MISFIT_POWER + 1e-8
+    inverse = np.linalg.inv(signal + kernels["batch"] + np.diag(noise))
+    values, deviations = critic.values_at(points)
+    np.testing.assert_allclose(values, signal @ inverse @ y, atol=1e-9)
+    np.testing.assert_allclose(deviations**2, np.diag(signal - signal @ inverse @ signal), atol=1e-9)
+    own = signal + lack * np.eye(20)
+    np.testing.assert_allclose(critic.known_values(lack, 0), own @ inverse @ y, atol=1e-9)
+    error = 0.3 * points.noise
+    np.testing.assert_allclose(
+        critic.known_values(lack, 0) - critic.known_values(lack, 2), 2 * np.sqrt(lack * error / (lack + error))
+    )
+
+
+def test_an_evaluation_far_above_the_critic_is_not_believed() -> None:
+    rng = np.random.default_rng(19)
+    points, y = make_points(rng, 40, 2), rng.normal(0, 0.3, 40)
+    y[3], y[7] = 9.0, -9.0
+    critic = critic_of({"linear": 0.1}, 0.5)
+    critic.fit(points, y)
+    assert np.flatnonzero(np.isinf(critic.known_values(0.2, 2))).tolist() == [3]
+
+
+def test_what_a_batch_shares_has_a_limit() -> None:
+    """Ten batches of four differ by one: all of it is theirs, or no more than their events can share."""
+    rng = np.random.default_rng(20)
+    points = make_points(rng, 40, 2)
+    y = np.repeat(rng.standard_normal(10), 4) + rng.normal(0, 0.1, 40)
+    found = []
+    for limit in (math.inf, 0.02):
+        critic = Critic(Variances.initial(2, 0, 0, COMPONENTS), largest_batch=limit)
+        critic.fit(points, y, 60)
+        found.append(critic.variances.components["batch"])
+    assert found[0] > 0.3 and found[1] == 0.02
+
+
 @pytest.mark.parametrize("noise", [0.05, 0.5])
 def test_the_evidence_finds_the_noise_and_what_is_not_there(noise: float) -> None:
     """300 designs of a linear reward: the noise within 4 standard errors noise sqrt(2 / (300 - weights)).
