@@ -35,7 +35,8 @@ _COMMANDS = """commands:
 
 RUN is a run folder, its name, or `latest`."""
 _COMPARE = """Run all agents of a file on all its problems from several seeds, as long as they have no result, and make
-results.json, tables.md and figures. Runs that have a result are not repeated unless their settings have changed."""
+results.json, tables.md and figures. Runs that have a result are not repeated unless their settings have changed; of an
+earlier results.json without its run files, what --only-agents and --only-problems leave out is kept likewise."""
 
 _SWEEP = """Train with all settings of a sweep file (grid, random, or bayes with Optuna), each in a folder of its own,
 and make results.csv. The same command again repeats no finished training, goes on with interrupted ones and tries
