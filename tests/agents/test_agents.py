@@ -35,7 +35,7 @@ STARTS: dict[str, Design] = {
 }
 
 LIGHT: dict[str, dict[str, Any]] = {
-    "bayesian": {"startup": 8, "raw_samples": 32, "restarts": 1, "iterations": 5, "samples": 16},
+    "bayesian": {"startup": 8, "raw_samples": 16, "restarts": 1, "iterations": 3, "samples": 8},
     "turbo": {"most_points": 50, "candidates": 100},
     "sac": {"hidden": 32, "gradient_steps": 1},
     "l_gso": {"training_steps": 50},
