@@ -218,7 +218,7 @@ def test_the_narrower_the_policy_the_fewer_choices_change() -> None:
 
 @pytest.mark.parametrize("factor", [0.3, 1.0, 3.0])
 def test_errors_that_are_not_honest(factor: float) -> None:
-    """Stated errors three times too small or too large: 90 % of the gap is closed, and the policy, though it takes noise
+    """Stated errors three times too small or too large: 90 % of the gap is closed; the policy, though it takes noise
     for lack of fit, does not narrow to its minimum of 0.002."""
     agent, rng = PolicyGradient(space_of(6, 0), 0, {f"x{i}": -0.2 for i in range(6)}), np.random.default_rng(0)
     for _ in range(40):
