@@ -72,7 +72,12 @@ class Points:
 
 
 def _linear(a: Points, b: Points) -> FloatArray:
-    product: FloatArray = a.z @ b.z.T + a.w @ b.w.T
+    product: FloatArray = a.z @ b.z.T
+    return product
+
+
+def _choices(a: Points, b: Points) -> FloatArray:
+    product: FloatArray = a.w @ b.w.T
     return product
 
 
@@ -81,17 +86,22 @@ def _bowl(a: Points, b: Points) -> FloatArray:
 
 
 def _quadratic(a: Points, b: Points) -> FloatArray:
-    """sum_{i<j} u_i u_j u'_i u'_j + sum_i (z_i^2 - 1)(z'_i^2 - 1) / 2."""
-    ua, ub = a.u, b.u
-    pairs = ((ua @ ub.T) ** 2 - (ua**2) @ (ub**2).T) / 2
+    """sum_{i<j} z_i z_j z'_i z'_j + sum_ij z_i w_j z'_i w'_j + sum_i (z_i^2 - 1)(z'_i^2 - 1) / 2."""
+    own = a.z @ b.z.T
+    pairs = (own**2 - (a.z**2) @ (b.z**2).T) / 2 + own * (a.w @ b.w.T)
     result: FloatArray = pairs + (a.z**2 - 1) @ (b.z**2 - 1).T / 2
     return result
 
 
+def _interaction(a: Points, b: Points) -> FloatArray:
+    """sum_{j<k} w_j w_k w'_j w'_k."""
+    pairs: FloatArray = ((a.w @ b.w.T) ** 2 - (a.w**2) @ (b.w**2).T) / 2
+    return pairs
+
+
 def _coupled(a: Points, b: Points) -> FloatArray:
     """sum_i z_i z'_i times sum_{j<k} w_j w_k w'_j w'_k."""
-    pairs = ((a.w @ b.w.T) ** 2 - (a.w**2) @ (b.w**2).T) / 2
-    result: FloatArray = (a.z @ b.z.T) * pairs
+    result: FloatArray = (a.z @ b.z.T) * _interaction(a, b)
     return result
 
 
@@ -124,8 +134,10 @@ def similarity(a: FloatArray, b: FloatArray, length_squared: float) -> FloatArra
 
 KERNELS = {
     "linear": _linear,
+    "choices": _choices,
     "bowl": _bowl,
     "quadratic": _quadratic,
+    "interaction": _interaction,
     "coupled": _coupled,
     "remainder": _remainder,
     "landscape": _landscape,
@@ -195,10 +207,18 @@ def nonquadratic_share(width: float) -> float:
     return max(1 - math.exp(-width) * (width + width**2 / 2) / varying, 0.0) if varying > 1e-9 else 0.0
 
 
-def draw_hessians(rng: np.random.Generator, n: int, points: Points, pairs: float, bowl: float) -> FloatArray:
-    """n Hessians drawn from the prior, [n, c + m, c + m]."""
+def draw_hessians(
+    rng: np.random.Generator, n: int, points: Points, pairs: float, bowl: float, interaction: float
+) -> FloatArray:
+    """n Hessians drawn from the prior, [n, c + m, c + m].
+
+    Args:
+        pairs, bowl, interaction: variances of the components quadratic, bowl and interaction.
+    """
     c, columns = points.size, points.z.shape[1] + points.w.shape[1]
-    upper = np.triu(rng.standard_normal((n, columns, columns)), 1) * np.sqrt(pairs)
+    deviations = np.full((columns, columns), np.sqrt(pairs))
+    deviations[c:, c:] = np.sqrt(interaction)
+    upper = np.triu(rng.standard_normal((n, columns, columns)) * deviations, 1)
     drawn = upper + upper.transpose(0, 2, 1)
     common = rng.standard_normal((n, 1)) * np.sqrt(2 * bowl / max(c, 1))
     drawn[:, np.arange(c), np.arange(c)] = rng.standard_normal((n, c)) * np.sqrt(2 * pairs) + common

@@ -30,7 +30,10 @@ from rl_detector.agents.components import (
 )
 from rl_detector.space import FloatArray, IntArray
 
-COMPONENTS = ("linear", "bowl", "quadratic", "coupled", "remainder", "landscape", "batch")
+COMPONENTS = (
+    *("linear", "choices", "bowl", "quadratic", "interaction", "coupled"),
+    *("remainder", "landscape", "batch"),
+)
 """Terms of the model, see `Critic`."""
 
 MISFIT_POWER = 3
@@ -67,10 +70,12 @@ class Variances:
     def initial(size: int, slots: int, width: int, names: tuple[str, ...]) -> Variances:
         """Prior variances for c continuous coordinates, and slots with `width` choices together."""
         free = max(size + width - slots, 1)
-        guesses = {"linear": 0.5 / free, "bowl": 0.1, "quadratic": 0.2 / free**2, "coupled": 0.02 / free**2}
+        guesses = {"linear": 0.5 / free, "choices": 0.5 / free, "bowl": 0.1, "quadratic": 0.2 / free**2}
+        guesses |= {"interaction": 0.2 / free**2, "coupled": 0.02 / free**2}
         guesses |= {"remainder": 0.05, "landscape": 0.05, "batch": 0.05}
         couplings = size * width * (width - 1) // 2 if slots > 1 else 0
-        possible = {"bowl": size > 0, "coupled": 0 < couplings <= LARGEST_COUPLING}
+        possible = dict.fromkeys(("linear", "bowl", "quadratic"), size > 0)
+        possible |= {"choices": slots > 0, "interaction": slots > 1, "coupled": 0 < couplings <= LARGEST_COUPLING}
         return Variances({name: guesses[name] for name in names if possible.get(name, True)})
 
 
@@ -107,10 +112,12 @@ class Taylor:
 
 @dataclass
 class Critic:
-    """reward = 1 + linear(u) + bowl(|z|^2) + quadratic(u) + coupled(z, w) + remainder(u) + landscape(x, w) + batch
-    + noise + misfit.
+    """reward = 1 + linear(z) + choices(w) + bowl(|z|^2) + quadratic(z, w) + interaction(w) + coupled(z, w)
+    + remainder(u) + landscape(x, w) + batch + noise + misfit.
 
-    linear and quadratic (pairs included) have independent normal weights, bowl is one common curvature. coupled has
+    linear and quadratic (pairs of numbers, and of a number with a choice) have independent normal weights, as have
+    choices and their pairs, the interaction: what choices are worth does not get less as the policy narrows, but what
+    numbers are worth in its units does, so that they cannot share a strength. bowl is one common curvature. coupled has
     a weight for each number with each pair of choices: the best thickness of a layer depends on its own material
     and on that of the layer before it. remainder is a process with a squared-exponential covariance, for all that
     is smooth but not quadratic; landscape is the same at the scale of the first policy: what was learned there is
@@ -236,16 +243,28 @@ class Critic:
         slopes = [process.slopes(alpha, w) for process in self._processes()]
         return np.sum(slopes, axis=0) if slopes else np.zeros((len(w), self.points.size))
 
+    def means_at(self, designs: Points) -> FloatArray:
+        """The critic at other designs, with the luck of no batch, [designs]."""
+        result: FloatArray = self._covariance_with(designs) @ self._fit["alpha"]
+        return result
+
     def values_at(self, designs: Points) -> tuple[FloatArray, FloatArray]:
-        """The critic at other designs, with the luck of no batch, and its standard deviations, [designs]."""
-        points, fit = self._fit["points"], self._fit
-        covariance, prior = np.ones((len(designs.z), len(points.z))), np.ones(len(designs.z))
+        """The same, and its standard deviations, [designs]."""
+        covariance, prior = self._covariance_with(designs), np.ones(len(designs.z))
+        for name, variance in self.variances.components.items():
+            if name != "batch":
+                prior += variance * np.diag(KERNELS[name](designs, designs))
+        known = (covariance * cho_solve(self._fit["factor"], covariance.T).T).sum(axis=1)
+        return covariance @ self._fit["alpha"], np.sqrt(np.maximum(prior - known, 0))
+
+    def _covariance_with(self, designs: Points) -> FloatArray:
+        """Covariances of other designs with those that it was fitted to, [designs, fitted]."""
+        points = self._fit["points"]
+        covariance = np.ones((len(designs.z), len(points.z)))
         for name, variance in self.variances.components.items():
             if name != "batch":
                 covariance += variance * KERNELS[name](designs, points)
-                prior += variance * np.diag(KERNELS[name](designs, designs))
-        known = (covariance * cho_solve(fit["factor"], covariance.T).T).sum(axis=1)
-        return covariance @ fit["alpha"], np.sqrt(np.maximum(prior - known, 0))
+        return covariance
 
     def known_values(self, lack: float, deviations: float) -> FloatArray:
         """What it knows of the designs that it was fitted to, so many standard deviations below the mean, [designs].
@@ -292,8 +311,10 @@ class Critic:
         """
         points, fit, v = self._fit["points"], self._fit, self.variances.components
         u = points.u
-        linear = rng.standard_normal((n, u.shape[1])) * np.sqrt(v.get("linear", 0.0))
-        quadratic = draw_hessians(rng, n, points, v.get("quadratic", 0.0), v.get("bowl", 0.0))
+        linear = rng.standard_normal((n, u.shape[1])) * np.sqrt(_linear_variances(points, v))
+        quadratic = draw_hessians(
+            rng, n, points, v.get("quadratic", 0.0), v.get("bowl", 0.0), v.get("interaction", 0.0)
+        )
         values = u @ linear.T + rng.standard_normal(n) + quadratic_values(points, quadratic)
         offsets = rng.standard_normal((int(points.batch.max()) + 1, n)) * np.sqrt(v.get("batch", 0.0))
         values += offsets[points.batch] + draw_smooth(rng, n, points, points.z, v.get("remainder", 0.0))
@@ -331,8 +352,15 @@ def _moments(points: Points, alphas: FloatArray, v: Mapping[str, float]) -> tupl
     u, c = points.u, points.size
     columns = u.shape[1]
     hessian = v.get("quadratic", 0.0) * np.stack([(u.T * alpha) @ u for alpha in alphas])
+    hessian[:, c:, c:] = v.get("interaction", 0.0) * np.stack([(points.w.T * alpha) @ points.w for alpha in alphas])
     hessian[:, np.arange(columns), np.arange(columns)] = 0
     curvature = v.get("quadratic", 0.0) * alphas @ (points.z**2 - 1)
     curvature += v.get("bowl", 0.0) * (alphas @ points.bowl())[:, None] * np.sqrt(2 / max(c, 1))
     hessian[:, np.arange(c), np.arange(c)] = curvature
-    return v.get("linear", 0.0) * alphas @ u, hessian
+    return alphas @ u * _linear_variances(points, v), hessian
+
+
+def _linear_variances(points: Points, v: Mapping[str, float]) -> FloatArray:
+    """Prior variances of the weights of the linear components, [c + m]."""
+    names = np.repeat(["linear", "choices"], [points.size, points.w.shape[1]])
+    return np.array([v.get(name, 0.0) for name in names])

@@ -76,12 +76,19 @@ class Improvement:
 
     def promised(self, mean: FloatArray, w: FloatArray) -> float:
         """Lower confidence bound of the critic for the design with numbers mean [c] and choices w [m]."""
-        points = self.critic.points
-        z: FloatArray = np.linalg.solve(self._scale, mean - self._start).astype(np.float64)
-        x: FloatArray = points.scale @ z
-        design = Points(x[None], points.scale, z[None], w[None], np.ones(1), np.full(1, -1), points.slots)
-        value, deviation = self.critic.values_at(design)
+        value, deviation = self.critic.values_at(self._designs(mean[None], w[None]))
         return float(value[0] - CAUTION * deviation[0])
+
+    def expected(self, continuous: FloatArray, w: FloatArray) -> FloatArray:
+        """The critic for designs with numbers [n, c], clipped to the box, and choices w [n, m], [n]."""
+        return self.critic.means_at(self._designs(np.clip(continuous, -1, 1), w))
+
+    def _designs(self, continuous: FloatArray, w: FloatArray) -> Points:
+        """Designs of no batch in the critic's coordinates."""
+        n, points = len(w), self.critic.points
+        z = np.asarray(np.linalg.solve(self._scale, (continuous - self._start).T).T, dtype=np.float64)
+        x = np.asarray(z @ points.scale.T, dtype=np.float64)
+        return Points(x, points.scale, z, w, np.ones(n), np.full(n, -1), points.slots)
 
     def _slopes(self, w: FloatArray) -> FloatArray:
         """Gradient of the critic in the numbers for choices w [n, m], [n, c]."""

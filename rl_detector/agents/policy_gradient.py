@@ -26,27 +26,22 @@ import torch
 from rl_detector.agent import Batch
 from rl_detector.agents.advantages import finite_rewards
 from rl_detector.agents.archive import Archive
+from rl_detector.agents.bandwidth import best_bandwidth, lack_of_fit, unresolved
 from rl_detector.agents.choices import Slots
 from rl_detector.agents.components import Points
-from rl_detector.agents.critic import COMPONENTS, EVIDENCE_POINTS, MISFIT_POWER, Critic, Variances
+from rl_detector.agents.critic import COMPONENTS, MISFIT_POWER, Critic, Variances
 from rl_detector.agents.improvement import CAUTION, Improvement
+from rl_detector.agents.trust import Trust
 from rl_detector.errors import ConfigError
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray, IntArray
 from rl_detector.threads import one_thread
 
 TRICKS = (
     *("antithetic", "posterior", "conditional", "caution", "box", "sigma", "lack_of_fit", "hidden", "shape"),
-    *("incumbent", "turnover"),
-    *("evidence", "errors", "bowl", "quadratic", "coupled", "remainder", "landscape", "batch"),  # of the critic
+    *("trust", "incumbent", "turnover"),
+    *("evidence", "errors", "bowl", "quadratic", "interaction", "coupled", "remainder", "landscape", "batch"),
 )
 """What can be switched off with `without`, see PolicyGradient."""
-
-BIAS = 1.5
-"""Squared bias of the slope at the centre over the variance of what is not quadratic, that of a cubic
-term: z^3 = He_3 + 3 z has the slope 3, and He_3 / sqrt(6) the variance 1."""
-
-BELIEVED = 0.25
-"""Width of the policy over its first one above which all that stated errors leave out is believed to be lack of fit."""
 
 WINSORISINGS = 10
 """Rounds in which the scale of the rewards forgets very bad ones."""
@@ -74,12 +69,14 @@ class PolicyGradient:
             choices; caution: the policy's own choices are those evaluated with the best lower confidence bound; box:
             steps are the best in the box, not clipped to it; sigma: the spread with the most exact optimum;
             lack_of_fit: it also narrows where rewards scatter more about the critic than their stated errors; hidden:
-            and where only the remainder explains them; shape: full covariance from the Hessian; incumbent: where the
-            critic does not fit, the policy goes back to the best evaluated design unless the critic promises more, and
-            the start is the first design evaluated; turnover: the narrower the policy, the fewer of its choices change
-            in a proposal; evidence: strengths of the critic's components follow the data; errors: weights from the
-            stated errors of the rewards; bowl, quadratic, coupled, remainder, landscape, batch: components of the
-            critic.
+            and where only the remainder explains them; shape: full covariance from the Hessian; trust: lack of fit that
+            more evaluations resolve, because the critic predicts new ones well, does not narrow it; incumbent: where
+            the critic does not fit, the best evaluated design is recommended unless the critic promises more, the
+            policy goes back to it unless the critic is trusted, and the start is the first design evaluated; turnover:
+            the narrower the policy, the fewer of its choices change in a proposal, of Thompson choices where the critic
+            is not trusted; evidence: strengths of the critic's components follow the data; errors: weights from the
+            stated errors of the rewards; bowl, quadratic, interaction, coupled, remainder, landscape, batch: components
+            of the critic.
     """
 
     def __init__(
@@ -108,12 +105,15 @@ class PolicyGradient:
         self._scale = np.eye(width) * sigma
         self._logits = np.zeros(self._slots.width)
         self._archive = Archive(width, len(space.discrete), memory)
-        kept = tuple(name for name in COMPONENTS if name == "linear" or name in self._tricks)
+        kept = tuple(name for name in COMPONENTS if name in ("linear", "choices") or name in self._tricks)
         self._variances = Variances.initial(width, len(space.discrete), self._slots.width, kept)
         self._fit: Improvement | None = None
         self._new = 0
         self._stated = math.inf
         self._turnover = 1.0
+        self._standard = (0.0, 1.0)
+        self._trust = Trust()
+        self._recommended = Encoding(self._mean, self._choices)
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
         """(1) a_i ~ pi(a | s, xi): choices first, then numbers around the mean for these choices."""
@@ -122,10 +122,12 @@ class PolicyGradient:
 
     def _proposals(self, n: int) -> Encoding:
         discrete = self._slots.sample(self._probabilities(), self._rng, n)
+        turnover = np.full((n, 1), self._turnover)
         if self._fit is not None and len(self.space.discrete):
             drawn = self._rng.permutation(n)[: round(self._share * n)]
             discrete[drawn] = self._posterior_choices(len(drawn), discrete[drawn])
-        discrete = np.where(self._rng.random(discrete.shape) < self._turnover, discrete, self._choices)
+            turnover[drawn] **= 1 - self._trusted
+        discrete = np.where(self._rng.random(discrete.shape) < turnover, discrete, self._choices)
         continuous = self._means(discrete) + self._deviations(n) @ self._scale.T
         if "incumbent" in self._tricks and not self._archive.told and n:
             continuous[0], discrete[0] = self._mean, self._choices
@@ -167,12 +169,25 @@ class PolicyGradient:
             self._archive.revise(batch.revised)
         if not len(rewards):
             return
+        if self._fit is not None:
+            self._score(self._fit, batch.actions, rewards)
         self._archive.append(batch.actions, rewards, batch.errors, self._mean, self._scale)
         self._new += len(rewards)
         if self._new >= max(len(self._archive) / UPDATE_SHARE, 2) and np.ptp(self._archive.rewards) > 0:
             with one_thread():
                 self._update()
             self._new = 0
+
+    def _score(self, fit: Improvement, actions: Encoding, rewards: FloatArray) -> None:
+        """What the critic predicts of new designs, against their rewards."""
+        mean, deviation = self._standard
+        predicted = fit.expected(actions.continuous, self._slots.columns(actions.discrete))
+        stated = self._stated if math.isfinite(self._stated) else 0.0
+        self._trust.score(predicted, _raised((rewards - mean) / deviation), stated)
+
+    @property
+    def _trusted(self) -> float:
+        return self._trust.value if "trust" in self._tricks else 0.0
 
     def _update(self) -> None:
         """Fit the critic around the present policy, then move the policy to where the critic is largest."""
@@ -182,6 +197,7 @@ class PolicyGradient:
             fit = self._with_best_choices(fit)
             self._update_logits(fit)
         self._mean = fit.mean(fit.w)
+        self._recommended = Encoding(self._mean, self._choices)
         if "incumbent" in self._tricks:
             fit = self._with_incumbent(fit)
         if len(self._mean):
@@ -211,7 +227,8 @@ class PolicyGradient:
         return self._fitted(fit.critic, steps=0)
 
     def _with_incumbent(self, fit: Improvement) -> Improvement:
-        """The policy at the best evaluated design, and the critic around it, unless the critic promises more.
+        """The best evaluated design is recommended where the critic does not fit, unless the critic promises more; and
+        unless the critic is trusted, it is the policy's own, with the critic around it.
 
         Its promise for a new design has what does not fit as error, that for an evaluated one only the error of the
         evaluation. Where all fits, what the critic knows of all designs together is better than any of them.
@@ -223,7 +240,10 @@ class PolicyGradient:
         best = int(known.argmax())
         if known[best] <= fit.promised(self._mean, fit.w):
             return fit
-        self._mean, self._choices = self._archive.continuous[best].copy(), self._archive.discrete[best].copy()
+        self._recommended = Encoding(self._archive.continuous[best].copy(), self._archive.discrete[best].copy())
+        if self._trusted == 1:
+            return fit
+        self._mean, self._choices = self._recommended
         return self._fitted(fit.critic, steps=0)
 
     def _points(self) -> tuple[Points, FloatArray]:
@@ -240,7 +260,8 @@ class PolicyGradient:
         points = Points(
             x, scale, z, self._slots.columns(archive.discrete), noise, archive.batch, len(self.space.discrete)
         )
-        y, deviation = _standardised(archive.rewards, points, self._variances)
+        y, mean, deviation = _standardised(archive.rewards, points, self._variances)
+        self._standard = (mean, deviation)
         self._stated = archive.pure_error() / deviation**2
         return points, y
 
@@ -281,53 +302,44 @@ class PolicyGradient:
         values, vectors = np.linalg.eigh(shape)
         stretched = self._scale @ (vectors * np.exp(rate * np.clip(values, -0.5, 0.5))) @ vectors.T
         common = rate * np.clip(math.log(self._best_bandwidth(fit)), -1, 1) if "sigma" in self._tricks else 0.0
+        if self._lack(fit.critic.points) >= self._stated:
+            common = min(common, 0.0)  # wider it would fit even less
         values, vectors = np.linalg.eigh(stretched @ stretched.T * math.exp(2 * common))
         spread = np.clip(np.sqrt(np.maximum(values, 0)), self._sigma_minimum, self._sigma)
         self._scale = (vectors * spread) @ vectors.T
         if len(self._choices) and "turnover" in self._tricks:
-            self._turnover = float(np.clip(self._turnover * math.exp(common), 1 / len(self._choices), 1))
+            width = min(math.sqrt((self._scale**2).sum(axis=1).mean()) / self._sigma, 1.0)
+            self._turnover = max(width, 1 / len(self._choices))
 
     def _best_bandwidth(self, fit: Improvement) -> float:
-        """Factor k by which sigma should change so that the optimum is found most exactly.
-
-        The slope at the centre, seen over a width k, has the variance noise p / (N k^2) from N evaluations near by and
-        p slopes, and the squared bias misfit k^4 from what is not quadratic, which no number of evaluations averages
-        out. The sum is smallest at k = (p noise / (2 N misfit))^(1/6): the choice of a bandwidth in local regression
-        (Fan and Gijbels 1996, section 3.2.3). Lack of fit, of the variance l k^6 as of a cubic term, is misfit; it also
-        scatters the slopes by p l k^4 / N, so that N misfit + p l stands for N misfit.
-        """
-        critic, variances, lack = fit.critic, fit.critic.variances, self._lack(fit.critic.points)
+        """Factor by which sigma should change."""
+        critic, variances = fit.critic, fit.critic.variances
+        lack = unresolved(self._lack(critic.points), self._stated, self._trusted)
         nonquadratic = critic.nonquadratic_variance(3 * self._new, fit.w)
         if "hidden" in self._tricks:
             nonquadratic = max(nonquadratic, critic.hidden_variance())
-        misfit = BIAS * (variances.misfit + nonquadratic + lack)
-        near = (1 / (1 + critic.points.distances**MISFIT_POWER)).sum()
+        near = float((1 / (1 + critic.points.distances**MISFIT_POWER)).sum())
         slopes = critic.points.u.shape[1]
-        return float((slopes * (variances.noise - lack) / (2 * (near * misfit + slopes * lack))) ** (1 / 6))
+        return best_bandwidth(variances.noise, variances.misfit + nonquadratic, lack, near, slopes)
 
     def _lack(self, points: Points) -> float:
-        """Variance of the critic's lack of fit: the noise of the fit beyond the stated errors, and two standard errors.
-
-        Residual less pure error, as in the test for lack of fit (Box and Draper, Empirical Model-Building and Response
-        Surfaces, 1987). That counts on honest errors: in a narrow policy, what is more than the stated ones is believed
-        in proportion to its variance, as lack of fit falls with it; else errors too small would narrow it for ever.
-        """
-        if "lack_of_fit" not in self._tricks or not math.isfinite(self._stated):
+        """Variance of the critic's lack of fit."""
+        if "lack_of_fit" not in self._tricks:
             return 0.0
-        significant = self._variances.noise * (1 - 2 * math.sqrt(2 / min(len(self._archive), EVIDENCE_POINTS)))
-        lack, most = max(significant - self._stated, 0.0), self._stated
-        return min(lack, most) + max(lack - most, 0.0) * min(1.0, points.relative_width / BELIEVED**2)
+        return lack_of_fit(self._variances.noise, self._stated, len(self._archive), points.relative_width)
 
     def recommend(self, observation: FloatArray) -> Encoding:
-        """The mean of the numbers for the best choices, in the box."""
-        return Encoding(np.clip(self._mean, -1, 1), self._choices.copy())
+        """The mean of the numbers for the best choices, in the box, or the incumbent."""
+        continuous, discrete = self._recommended
+        return Encoding(np.clip(continuous, -1, 1), discrete.copy())
 
     def metrics(self) -> Mapping[str, float]:
         """What to plot.
 
         sigma: mean standard deviation of the numbers, in units of half the box.
         entropy: of the choices, in nats.
-        turnover: probability that a slot of a proposal is free to differ from the policy's own choice.
+        turnover: probability that a slot drawn from the categoricals is free to differ from the policy's own choice.
+        trust: in the critic's predictions, from 0 to 1.
         remembered: evaluations that the critic holds.
         noise, misfit: variances of the critic's noise and misfit, relative to that of the rewards.
         """
@@ -339,6 +351,7 @@ class PolicyGradient:
             "sigma": sigma,
             "entropy": entropy,
             "turnover": self._turnover,
+            "trust": self._trusted,
             "remembered": remembered,
             **variances,
         }
@@ -353,6 +366,10 @@ class PolicyGradient:
             "fit": None if self._fit is None else self._fit.state_dict(),
             "new": self._new,
             "turnover": self._turnover,
+            "trust": torch.from_numpy(self._trust.sums.copy()),
+            "stated": self._stated,
+            "standard": list(self._standard),
+            "recommended": [torch.from_numpy(array.copy()) for array in self._recommended],
             "rng": self._rng.bit_generator.state,
         }
 
@@ -366,7 +383,10 @@ class PolicyGradient:
         self._variances = Variances(components, stored["noise"], stored["misfit"])
         with one_thread():
             self._fit = None if state["fit"] is None else Improvement.restored(self._variances, state["fit"])
-        self._new, self._turnover = state["new"], state["turnover"]
+        self._new, self._turnover, self._stated = state["new"], state["turnover"], state["stated"]
+        self._trust.sums = state["trust"].numpy().copy()
+        self._standard = (state["standard"][0], state["standard"][1])
+        self._recommended = Encoding(*(tensor.numpy().copy() for tensor in state["recommended"]))
         self._rng.bit_generator.state = state["rng"]
 
 
@@ -386,9 +406,9 @@ def _centre(space: DesignSpace) -> Encoding:
     return Encoding(np.zeros(len(space.continuous)), np.zeros(len(space.discrete), dtype=np.int64))
 
 
-def _standardised(rewards: FloatArray, points: Points, variances: Variances) -> tuple[FloatArray, float]:
+def _standardised(rewards: FloatArray, points: Points, variances: Variances) -> tuple[FloatArray, float, float]:
     """Rewards less their mean over their standard deviation, both weighted by nearness, not below -3, [designs];
-    and that standard deviation.
+    and that mean and standard deviation.
 
     One very bad design says no more about where the best is than a bad one: it is raised to -3 before the standard
     deviation is taken again, WINSORISINGS times (winsorising: Tukey 1962).
@@ -400,4 +420,8 @@ def _standardised(rewards: FloatArray, points: Points, variances: Variances) -> 
         deviation = math.sqrt(np.average((raised - mean) ** 2, weights=weights))
         raised = np.maximum(rewards, mean - 3 * deviation)
     deviation = max(deviation, 1e-150)
-    return np.maximum((rewards - mean) / deviation, -3), deviation
+    return _raised((rewards - mean) / deviation), float(mean), deviation
+
+
+def _raised(standardised: FloatArray) -> FloatArray:
+    return np.maximum(standardised, -3)

@@ -18,6 +18,7 @@ from rl_detector.agents.components import (
     draw_hessians,
     draw_smooth,
     nonquadratic_share,
+    pairs_of,
     quadratic_values,
     similarity,
 )
@@ -36,16 +37,25 @@ def make_points(rng: np.random.Generator, n: int, c: int, choices: tuple[int, ..
 
 
 def pair_features(points: Points) -> FloatArray:
-    """u_i u_j of all pairs i < j, and (z_i^2 - 1) / sqrt(2): [designs, features]."""
+    """u_i u_j of all pairs i < j but those of two choices, and (z_i^2 - 1) / sqrt(2): [designs, features]."""
     u = points.u
-    pairs = [u[:, i] * u[:, j] for i, j in itertools.combinations(range(u.shape[1]), 2)]
+    pairs = [u[:, i] * u[:, j] for i, j in itertools.combinations(range(u.shape[1]), 2) if i < points.size]
     return np.stack([*pairs, *((points.z**2 - 1) / math.sqrt(2)).T], axis=1)
 
 
+def triple_features(points: Points) -> FloatArray:
+    """z_i w_j w_k for j < k: [designs, features]."""
+    pairs = pairs_of(points.w)
+    return (points.z[:, :, None] * pairs[:, None]).reshape(len(pairs), -1)
+
+
 FEATURES = {
-    "linear": lambda p: p.u,
+    "linear": lambda p: p.z,
+    "choices": lambda p: p.w,
     "bowl": lambda p: (((p.z**2).sum(axis=1) - p.size) / math.sqrt(2 * p.size))[:, None],
     "quadratic": pair_features,
+    "interaction": lambda p: pairs_of(p.w),
+    "coupled": triple_features,
     "batch": lambda p: np.eye(100)[p.batch],
 }
 
@@ -205,13 +215,13 @@ def within(values: FloatArray, expected: FloatArray) -> None:
 
 
 def test_moments_of_drawn_hessians() -> None:
-    """pairs off the diagonal; on it 2 pairs + 2 bowl / c, of which 2 bowl / c in common; none for choices."""
+    """pairs, interaction for two choices; on the diagonal 2 pairs + 2 bowl / c, of which 2 bowl / c in common."""
     points = make_points(np.random.default_rng(9), 2, 3, (2,))
-    drawn = draw_hessians(np.random.default_rng(10), 20000, points, 0.3, 0.6)
+    drawn = draw_hessians(np.random.default_rng(10), 20000, points, 0.3, 0.6, 0.2)
     np.testing.assert_array_equal(drawn, drawn.transpose(0, 2, 1))
     np.testing.assert_array_equal(drawn[:, [3, 4], [3, 4]], 0)
     upper, diagonal = drawn[:, *np.triu_indices(5, 1)], drawn[:, range(3), range(3)]
-    within(upper[:, :, None] * upper[:, None], 0.3 * np.eye(10))
+    within(upper[:, :, None] * upper[:, None], np.diag([0.3] * 9 + [0.2]))
     within(diagonal[:, :, None] * diagonal[:, None], 0.6 * np.eye(3) + 0.4)
     within(np.concatenate([upper, diagonal], axis=1), np.zeros(13))
 
@@ -219,8 +229,9 @@ def test_moments_of_drawn_hessians() -> None:
 def test_values_of_drawn_hessians_have_the_covariance_of_the_kernels() -> None:
     points = make_points(np.random.default_rng(11), 5, 2, (3,))
     rng = np.random.default_rng(12)
-    values = quadratic_values(points, draw_hessians(rng, 20000, points, 0.3, 0.6)).T
-    expected = 0.3 * KERNELS["quadratic"](points, points) + 0.6 * KERNELS["bowl"](points, points)
+    values = quadratic_values(points, draw_hessians(rng, 20000, points, 0.3, 0.6, 0.2)).T
+    variances = {"quadratic": 0.3, "bowl": 0.6, "interaction": 0.2}
+    expected = sum(variance * KERNELS[name](points, points) for name, variance in variances.items())
     within(values[:, :, None] * values[:, None], expected)
 
 

@@ -14,7 +14,7 @@ from rl_detector.agents.covariances import FullPolicy
 from rl_detector.agents.critic import COMPONENTS, MISFIT_POWER, Critic, Taylor, Variances
 from rl_detector.space import Encoding, FloatArray
 
-DENSE = {"linear": 0.4, "bowl": 0.3, "quadratic": 0.1}
+DENSE = {"linear": 0.4, "choices": 0.25, "bowl": 0.3, "quadratic": 0.1, "interaction": 0.15}
 STRENGTHS = {**DENSE, "batch": 0.2}
 SMOOTH = ("remainder", "landscape")
 
@@ -106,7 +106,7 @@ def test_the_expansion_is_the_critic_itself(c: int, choices: tuple[int, ...]) ->
     rng = np.random.default_rng(11)
     points, new = (make_points(rng, 30, c, choices, rng.uniform(0.3, 3, 30)) for _ in range(2))
     y = rng.standard_normal(30)
-    critic = critic_of({"linear": 0.5, "bowl": 0.2, "quadratic": 0.1}, 0.3, 0.02)
+    critic = critic_of(DENSE, 0.3, 0.02)
     critic.fit(points, y)
     expected = prediction(critic, points, y, new)
     taylor = critic.taylor(np.zeros(points.w.shape[1]))
@@ -149,13 +149,15 @@ def test_without_smooth_components_there_is_nothing_smooth() -> None:
 
 
 def features(points: Points) -> tuple[FloatArray, FloatArray]:
-    """Of linear, bowl and quadratic terms: [designs, f], and the strengths that they have in `STRENGTHS`, [f]."""
+    """Of the dense terms: [designs, f], and the strengths that they have in `STRENGTHS`, [f]."""
     u, c = points.u, points.size
-    above = np.triu_indices(u.shape[1], 1)
+    first, second = np.triu_indices(u.shape[1], 1)
     bowl = ((points.z**2).sum(axis=1) - c) / math.sqrt(2 * c)
-    parts = [u, u[:, above[0]] * u[:, above[1]], (points.z**2 - 1) / math.sqrt(2), bowl[:, None]]
-    strengths = [STRENGTHS[name] for name in ("linear", "quadratic", "quadratic", "bowl")]
-    return np.concatenate(parts, axis=1), np.repeat(strengths, [part.shape[1] for part in parts])
+    parts = [points.z, points.w, u[:, first] * u[:, second], (points.z**2 - 1) / math.sqrt(2), bowl[:, None]]
+    pairs = np.where(first < c, STRENGTHS["quadratic"], STRENGTHS["interaction"])
+    linear = np.repeat([STRENGTHS["linear"], STRENGTHS["choices"]], [c, points.w.shape[1]])
+    squares = np.full(c, STRENGTHS["quadratic"])
+    return np.concatenate(parts, axis=1), np.concatenate([linear, pairs, squares, [STRENGTHS["bowl"]]])
 
 
 def flat(taylor: Taylor, size: int) -> FloatArray:

@@ -198,13 +198,13 @@ def test_what_no_model_explains_is_searched_around_the_best_evaluated() -> None:
             agent = PolicyGradient(space_of(2, 12), seed, start, without=without)
             learn(agent, lambda actions: rugged(actions) - 0.2, batches=10, n=20, noise=0.05)
             ends[row, seed] = rugged(agent.recommend(NOTHING))
-    assert ends[0].min() > -0.2 and max(np.median(ends[1]), np.median(ends[2])) < -0.5
+    assert ends[0].min() > -0.2 and max(np.median(ends[1]), np.median(ends[2])) < -0.4
 
 
 def test_the_narrower_the_policy_the_fewer_choices_change() -> None:
     """Cliffs narrow the policy: then more slots of its proposals have its own choices."""
     turnovers, changed = [], []
-    for without in ([], ["turnover"]):
+    for without in (["trust"], ["trust", "turnover"]):
         agent, rng = PolicyGradient(space_of(6, 8), 0, without=without), np.random.default_rng(0)
         for _ in range(15):
             actions = agent.ask(NOTHING, 20)
@@ -214,6 +214,21 @@ def test_the_narrower_the_policy_the_fewer_choices_change() -> None:
         changed.append((agent.ask(NOTHING, 400).discrete != own).mean())
         turnovers.append(agent.metrics()["turnover"])
     assert turnovers[1] == 1 and turnovers[0] < 0.7 and changed[0] < 0.8 * changed[1]
+
+
+def test_lack_of_fit_that_evaluations_resolve_does_not_narrow_the_policy() -> None:
+    """Choices whose worth the critic has to learn look like cliffs at first; its predictions show that they are not."""
+    spreads = []
+    for without in ([], ["trust"]):
+        agent, rng = PolicyGradient(space_of(2, 12), 0, without=without), np.random.default_rng(0)
+        couplings = np.random.default_rng(1).standard_normal((12, 12))
+        for _ in range(8):
+            actions = agent.ask(NOTHING, 20)
+            signs = np.sign(actions.discrete - 0.5)
+            rewards = reward(actions) + ((signs @ couplings) * signs).sum(axis=1) + 0.1 * rng.standard_normal(20)
+            agent.tell(Batch(actions, rewards, np.full(20, 0.1)))
+        spreads.append(agent.metrics()["sigma"])
+    assert spreads[0] > 1.1 * spreads[1]
 
 
 @pytest.mark.parametrize("factor", [0.3, 1.0, 3.0])
