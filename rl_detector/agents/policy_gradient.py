@@ -170,7 +170,8 @@ class PolicyGradient:
         if not len(rewards):
             return
         if self._fit is not None:
-            self._score(self._fit, batch.actions, rewards)
+            with one_thread():
+                self._score(self._fit, batch.actions, rewards)
         self._archive.append(batch.actions, rewards, batch.errors, self._mean, self._scale)
         self._new += len(rewards)
         if self._new >= max(len(self._archive) / UPDATE_SHARE, 2) and np.ptp(self._archive.rewards) > 0:
