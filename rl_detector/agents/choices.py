@@ -88,6 +88,12 @@ class Slots:
             row, best = rows[values.argmax()], float(values.max())
         return row
 
+    def highest(self, value: Callable[[FloatArray], FloatArray], rows: IntArray) -> IntArray:
+        """The best of the local maxima that ascents from these rows [n, slots] lead to."""
+        ends = np.array([self.ascend(value, row) for row in rows])
+        best: IntArray = ends[value(self.columns(ends)).argmax()]
+        return best
+
     def _together(self, row: IntArray, values: FloatArray, best: float) -> IntArray:
         """The row with the best 1, 2, 4, ... of its single changes that gain, one of a slot, [rows, slots]."""
         order = np.argsort(-values, kind="stable")[: int((values > best).sum())]

@@ -27,7 +27,7 @@ from rl_detector.agent import Batch
 from rl_detector.agents.advantages import finite_rewards
 from rl_detector.agents.archive import Archive
 from rl_detector.agents.bandwidth import best_bandwidth, lack_of_fit, unresolved
-from rl_detector.agents.choices import Slots
+from rl_detector.agents.choices import MANY_SLOTS, Slots
 from rl_detector.agents.components import Points
 from rl_detector.agents.critic import COMPONENTS, MISFIT_POWER, Critic, Variances
 from rl_detector.agents.improvement import CAUTION, Improvement
@@ -38,10 +38,13 @@ from rl_detector.threads import one_thread
 
 TRICKS = (
     *("antithetic", "posterior", "conditional", "caution", "box", "sigma", "lack_of_fit", "hidden", "shape"),
-    *("trust", "incumbent", "turnover"),
+    *("restarts", "trust", "incumbent", "turnover"),
     *("evidence", "errors", "bowl", "quadratic", "interaction", "coupled", "remainder", "landscape", "batch"),
 )
 """What can be switched off with `without`, see PolicyGradient."""
+
+RESTARTS = 2
+"""Random choices from which the best ones of a draw from the posterior are sought besides; none with many slots."""
 
 WINSORISINGS = 10
 """Rounds in which the scale of the rewards forgets very bad ones."""
@@ -69,8 +72,9 @@ class PolicyGradient:
             choices; caution: the policy's own choices are those evaluated with the best lower confidence bound; box:
             steps are the best in the box, not clipped to it; sigma: the spread with the most exact optimum;
             lack_of_fit: it also narrows where rewards scatter more about the critic than their stated errors; hidden:
-            and where only the remainder explains them; shape: full covariance from the Hessian; trust: lack of fit that
-            more evaluations resolve, because the critic predicts new ones well, does not narrow it; incumbent: where
+            and where only the remainder explains them; shape: full covariance from the Hessian; restarts: Thompson
+            choices are sought far from the policy's own, too; trust: lack of fit that more evaluations resolve, because
+            the critic predicts new ones well, does not narrow it; incumbent: where
             the critic does not fit, the best evaluated design is recommended unless the critic promises more, the
             policy goes back to it unless the critic is trusted, and the start is the first design evaluated; turnover:
             the narrower the policy, the fewer of its choices change in a proposal, of Thompson choices where the critic
@@ -155,11 +159,17 @@ class PolicyGradient:
         return result
 
     def _posterior_choices(self, n: int, starts: IntArray) -> IntArray:
-        """Best choices of n draws from the critic's posterior, each found by single changes from a start."""
+        """Best choices of n draws from the critic's posterior, each found by changes from a start and random ones.
+
+        From the policy's own choices alone it would never reach those that differ in many slots at once.
+        """
         if self._fit is None or not n:
             return starts
-        values = self._fit.drawn_values(self._rng, n)
-        found = [self._slots.ascend(value, row) for value, row in zip(values, starts, strict=True)]
+        values, slots = self._fit.drawn_values(self._rng, n), starts.shape[1]
+        restarts = RESTARTS if "restarts" in self._tricks and slots <= MANY_SLOTS else 0
+        strangers = self._rng.integers(0, self.space.choices, (n, restarts, slots))
+        rows = np.concatenate([starts[:, None], strangers], axis=1)
+        found = [self._slots.highest(value, each) for value, each in zip(values, rows, strict=True)]
         return np.array(found, dtype=np.int64).reshape(starts.shape)
 
     def tell(self, batch: Batch) -> None:
