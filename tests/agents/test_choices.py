@@ -118,6 +118,8 @@ def test_ascent_ends_at_a_local_maximum(number: int) -> None:
         reached = value(slots.columns(end[None]))[0]
         assert reached >= value(slots.columns(start[None]))[0]
         assert np.all(value(slots.columns(slots.neighbours(end))) <= reached + 1e-12)
+    best = value(slots.columns(slots.highest(value, starts)[None]))[0]
+    assert best == max(value(slots.columns(slots.ascend(value, start)[None]))[0] for start in starts)
 
 
 def test_ascent_over_many_slots_changes_many_at_once() -> None:

@@ -216,6 +216,27 @@ def test_the_narrower_the_policy_the_fewer_choices_change() -> None:
     assert turnovers[1] == 1 and turnovers[0] < 0.7 and changed[0] < 0.8 * changed[1]
 
 
+def two_phases(actions: Encoding) -> FloatArray:
+    """1.6 with second choices everywhere, 1 with none of them, least between: a valley of twelve slots."""
+    share = (actions.discrete == 1).mean(axis=-1)
+    value: FloatArray = (2 * share - 1) ** 2 + 0.6 * share
+    return value
+
+
+def test_choices_that_differ_everywhere_are_found() -> None:
+    """From none of the second choices, every change of up to ten slots loses."""
+    start, found = {f"c{j}": "choice 0" for j in range(12)}, []
+    for without in ([], ["restarts"]):
+        ends = []
+        for seed in range(5):
+            agent = PolicyGradient(space_of(0, 12, 2), seed, start, without=without)
+            agent._logits = np.tile([0.0, -8.0], 12)
+            learn(agent, two_phases, batches=12, n=12, noise=0.05)
+            ends.append(two_phases(agent.recommend(NOTHING)))
+        found.append((np.array(ends) > 1.5).sum())
+    assert found[0] >= 4 and found[1] == 0
+
+
 def test_lack_of_fit_that_evaluations_resolve_does_not_narrow_the_policy() -> None:
     """Choices whose worth the critic has to learn look like cliffs at first; its predictions show that they are not."""
     spreads = []
@@ -294,7 +315,7 @@ def test_the_best_of_choices_coupled_to_numbers_is_found() -> None:
     for row, without in enumerate(([], ["coupled"])):
         for seed in range(5):
             agent = PolicyGradient(space_of(3, 4, 2), seed, without=without)
-            learn(agent, f, batches=6, n=20, noise=0.1)
+            learn(agent, f, batches=8, n=20, noise=0.1)
             losses[row, seed] = -f(agent.recommend(NOTHING))
     assert np.median(losses[0]) < 0.05 and losses[0].mean() < losses[1].mean()
 
