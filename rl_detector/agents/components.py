@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -165,6 +166,7 @@ class SmoothProcess:
     variance: float
     length_squared: float
 
+    @cached_property
     def _near(self) -> FloatArray:
         """Average of exp(-|position(z) - position_i|^2 / (2 l^2)), [designs]."""
         width = self.length_squared + AVERAGED * self.spread**2
@@ -174,13 +176,13 @@ class SmoothProcess:
 
     def values(self, alpha: FloatArray, w: FloatArray) -> FloatArray:
         """Average over the policy at choices w [candidates, m], [candidates]."""
-        result: FloatArray = similarity(w, self.w, self.length_squared) @ (self.variance * alpha * self._near())
+        result: FloatArray = similarity(w, self.w, self.length_squared) @ (self.variance * alpha * self._near)
         return result
 
     def slopes(self, alpha: FloatArray, w: FloatArray) -> FloatArray:
         """The gradient that `add` adds, at choices w [candidates, m], [candidates, c]."""
         pulls = self.position * self.spread / (self.length_squared + self.spread**2)
-        near = similarity(w, self.w, self.length_squared) * (self.variance * alpha * self._near())
+        near = similarity(w, self.w, self.length_squared) * (self.variance * alpha * self._near)
         result: FloatArray = near @ pulls @ self.axes.T
         return result
 
@@ -191,7 +193,7 @@ class SmoothProcess:
         with the slopes of an average over all of the policy: a wide policy trusts them less.
         """
         c, slope = len(self.spread), self.spread / (self.length_squared + self.spread**2)
-        near = self.variance * alpha * self._near() * similarity(w[None], self.w, self.length_squared)[0]
+        near = self.variance * alpha * self._near * similarity(w[None], self.w, self.length_squared)[0]
         pulls = self.position * slope
         gradient[:c] += self.axes @ (pulls.T @ near)
         curved = (pulls.T * near) @ pulls - np.diag(slope * self.spread) * near.sum()

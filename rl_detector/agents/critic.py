@@ -218,7 +218,13 @@ class Critic:
         return np.stack([variance * (points.z.T * alpha) @ pairs for alpha in alphas])
 
     def _processes(self) -> list[SmoothProcess]:
-        """The smooth components, as seen from the policy."""
+        """The smooth components, as seen from the policy; made once for each fit."""
+        if "processes" not in self._fit:
+            self._fit["processes"] = self._made_processes()
+        processes: list[SmoothProcess] = self._fit["processes"]
+        return processes
+
+    def _made_processes(self) -> list[SmoothProcess]:
         points, v = self._fit["points"], self.variances.components
         own, size = np.eye(points.size), points.size
         coordinates = {"remainder": (points.z, np.ones(size), own)}
