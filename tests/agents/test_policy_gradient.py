@@ -198,7 +198,7 @@ def test_what_no_model_explains_is_searched_around_the_best_evaluated() -> None:
             agent = PolicyGradient(space_of(2, 12), seed, start, without=without)
             learn(agent, lambda actions: rugged(actions) - 0.2, batches=10, n=20, noise=0.05)
             ends[row, seed] = rugged(agent.recommend(NOTHING))
-    assert ends[0].min() > -0.2 and max(np.median(ends[1]), np.median(ends[2])) < -0.4
+    assert ends[0].min() > -0.2 and max(np.median(ends[1]), np.median(ends[2])) < -0.3
 
 
 def test_the_narrower_the_policy_the_fewer_choices_change() -> None:
@@ -534,7 +534,7 @@ def test_revised_rewards_are_used() -> None:
     for row, judge in enumerate((reward, None)):
         for seed in range(5):
             agent = PolicyGradient(space_of(2, 2), seed)
-            told(agent, wrong, 8, judge)
+            told(agent, wrong, 12, judge)
             results[row, seed] = reward(agent.recommend(NOTHING))
     assert np.median(results[0]) > -0.4 and results[1].max() < -1.3
 
