@@ -174,15 +174,19 @@ class SmoothProcess:
         average: FloatArray = factor * np.exp(-(self.position**2 / (2 * width)).sum(axis=1))
         return average
 
-    def values(self, alpha: FloatArray, w: FloatArray) -> FloatArray:
-        """Average over the policy at choices w [candidates, m], [candidates]."""
-        result: FloatArray = similarity(w, self.w, self.length_squared) @ (self.variance * alpha * self._near)
+    def alike(self, w: FloatArray) -> FloatArray:
+        """Similarity of choices w [candidates, m] to those of the designs, [candidates, designs]."""
+        return similarity(w, self.w, self.length_squared)
+
+    def values(self, alpha: FloatArray, alike: FloatArray) -> FloatArray:
+        """Average over the policy at choices that are so much `alike` those of the designs, [candidates]."""
+        result: FloatArray = alike @ (self.variance * alpha * self._near)
         return result
 
-    def slopes(self, alpha: FloatArray, w: FloatArray) -> FloatArray:
-        """The gradient that `add` adds, at choices w [candidates, m], [candidates, c]."""
+    def slopes(self, alpha: FloatArray, alike: FloatArray) -> FloatArray:
+        """The gradient that `add` adds, at such choices, [candidates, c]."""
         pulls = self.position * self.spread / (self.length_squared + self.spread**2)
-        near = similarity(w, self.w, self.length_squared) * (self.variance * alpha * self._near)
+        near = alike * (self.variance * alpha * self._near)
         result: FloatArray = near @ pulls @ self.axes.T
         return result
 

@@ -237,17 +237,16 @@ class Critic:
             if v.get(name)
         ]
 
-    def smooth_at(self, w: FloatArray) -> FloatArray:
-        """Remainder and landscape around the mean at choices w [candidates, m], [candidates]."""
-        alpha = self._fit["alpha"]
-        values = [process.values(alpha, w) for process in self._processes()]
-        return np.sum(values, axis=0) if values else np.zeros(len(w))
-
-    def smooth_slopes_at(self, w: FloatArray) -> FloatArray:
-        """Gradient in z of remainder and landscape at choices w [candidates, m], [candidates, c]."""
-        alpha = self._fit["alpha"]
-        slopes = [process.slopes(alpha, w) for process in self._processes()]
-        return np.sum(slopes, axis=0) if slopes else np.zeros((len(w), self.points.size))
+    def smooth_at(self, w: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Remainder and landscape around the mean at choices w [candidates, m], [candidates], and their gradients in z,
+        [candidates, c]."""
+        alpha, processes = self._fit["alpha"], self._processes()
+        values, slopes = np.zeros(len(w)), np.zeros((len(w), self.points.size))
+        alike = processes[0].alike(w) if processes else np.zeros((0, 0))
+        for process in processes:
+            values += process.values(alpha, alike)
+            slopes += process.slopes(alpha, alike)
+        return values, slopes
 
     def means_at(self, designs: Points) -> FloatArray:
         """The critic at other designs, with the luck of no batch, [designs]."""

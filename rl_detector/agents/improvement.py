@@ -50,7 +50,7 @@ class Improvement:
         self._radius = max(1.0, math.sqrt(len(mean)) / 4)
         self._elsewhere = ELSEWHERE * self._radius
         self._region = TrustRegion(self.hessian, mean, scale, bounded)
-        self._smooth = critic.smooth_slopes_at(w[None])
+        self._smooth = critic.smooth_at(w[None])[1]
         self._best = self._region.solve(self.taylor.slopes(w[None])[0], self._radius)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
@@ -69,8 +69,11 @@ class Improvement:
 
     def mean(self, w: FloatArray) -> FloatArray:
         """The new mean of the numbers for choices w [m]: the critic's maximum in the trust region and the box, [c]."""
-        own = np.array_equal(w, self.w)
-        step = self._best.step if own else self._region.solve(self._slopes(w[None])[0], self._elsewhere).step
+        if np.array_equal(w, self.w):
+            step = self._best.step
+        else:
+            slopes = self._slopes(w[None], self.critic.smooth_at(w[None])[1])[0]
+            step = self._region.solve(slopes, self._elsewhere).step
         result: FloatArray = np.clip(self._start + self._scale @ step, -1, 1)
         return result
 
@@ -90,13 +93,14 @@ class Improvement:
         x = np.asarray(z @ points.scale.T, dtype=np.float64)
         return Points(x, points.scale, z, w, np.ones(n), np.full(n, -1), points.slots)
 
-    def _slopes(self, w: FloatArray) -> FloatArray:
-        """Gradient of the critic in the numbers for choices w [n, m], [n, c]."""
-        return self.taylor.slopes(w) + self.critic.smooth_slopes_at(w) - self._smooth
+    def _slopes(self, w: FloatArray, smooth: FloatArray) -> FloatArray:
+        """Gradient of the critic in the numbers for choices w [n, m], of which `smooth` is the smooth part, [n, c]."""
+        return self.taylor.slopes(w) + smooth - self._smooth
 
     def value(self, w: FloatArray) -> FloatArray:
         """What choices w [n, m] are worth to the critic with the best numbers for each, [n]."""
-        return self._worth(self.taylor, w, self._slopes(w)) + self.critic.smooth_at(w)
+        values, slopes = self.critic.smooth_at(w)
+        return self._worth(self.taylor, w, self._slopes(w, slopes)) + values
 
     def _worth(self, taylor: Taylor, w: FloatArray, slopes: FloatArray) -> FloatArray:
         return taylor.values(w) + self._best.gain(slopes, self._elsewhere)
@@ -106,15 +110,15 @@ class Improvement:
         return [partial(self._drawn_value, draw) for draw in self.critic.draw(rng, n, self.w)]
 
     def _drawn_value(self, draw: Taylor, w: FloatArray) -> FloatArray:
-        slopes = draw.slopes(w) + self.critic.smooth_slopes_at(w)
-        return self._worth(draw, w, slopes) + self.critic.smooth_at(w)
+        values, slopes = self.critic.smooth_at(w)
+        return self._worth(draw, w, draw.slopes(w) + slopes) + values
 
     def cautious_value(self, rng: np.random.Generator) -> Value:
         """Lower confidence bound of `value`: what is worth much because little is known of it stands back."""
         draws = self.critic.draw(rng, DRAWS, self.w)
 
         def bound(w: FloatArray) -> FloatArray:
-            smooth = self.critic.smooth_slopes_at(w)
+            smooth = self.critic.smooth_at(w)[1]
             spread: FloatArray = np.std([self._worth(draw, w, draw.slopes(w) + smooth) for draw in draws], axis=0)
             return self.value(w) - CAUTION * spread
 

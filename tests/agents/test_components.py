@@ -130,7 +130,7 @@ def test_values_of_a_smooth_process_are_averages_over_the_policy() -> None:
     process, points, alpha = make_process(np.random.default_rng(5))
     w = Slots((3,)).columns(np.array([[0], [1], [2]]))
     expected = [average(points, alpha, np.zeros(2), row) for row in w]
-    np.testing.assert_allclose(process.values(alpha, w), expected, rtol=1e-9)
+    np.testing.assert_allclose(process.values(alpha, process.alike(w)), expected, rtol=1e-9)
     assert np.ptp(expected) > 1e-3
 
 
@@ -141,7 +141,7 @@ def test_values_of_a_smooth_process_by_monte_carlo() -> None:
     w = Slots((3,)).columns(np.array([[1]]))
     samples = smooth_function(points, alpha, math.sqrt(AVERAGED) * rng.standard_normal((40000, 2)), w[0])
     error = samples.std() / math.sqrt(len(samples))
-    assert abs(process.values(alpha, w)[0] - samples.mean()) < 5 * error < 0.05
+    assert abs(process.values(alpha, process.alike(w))[0] - samples.mean()) < 5 * error < 0.05
 
 
 def numerical(points: Points, alpha: FloatArray, w: FloatArray, step: float = 1e-3) -> tuple[FloatArray, FloatArray]:
@@ -163,7 +163,7 @@ def test_derivatives_of_a_smooth_process() -> None:
     narrow, wide = (process.length_squared + share * process.spread**2 for share in (AVERAGED, 1.0))
     damping, axes = narrow / wide, process.axes
     np.testing.assert_allclose(axes.T @ (gradient[:2] - 1), damping * (axes.T @ exact_gradient), rtol=1e-4, atol=1e-6)
-    own = np.diag(process.spread**2 / narrow) * process.values(alpha, w[None])[0]
+    own = np.diag(process.spread**2 / narrow) * process.values(alpha, process.alike(w[None]))[0]
     pulls = axes.T @ exact_hessian @ axes + own
     expected = np.outer(damping, damping) * pulls - damping[:, None] * own
     np.testing.assert_allclose(axes.T @ (hessian[:2, :2] - 1) @ axes, expected, rtol=1e-4, atol=1e-5)
