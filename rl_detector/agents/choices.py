@@ -34,7 +34,7 @@ class Slots:
 
     def columns(self, discrete: IntArray) -> FloatArray:
         """Rows of choices [n, slots] as one-hot columns less 1 / choices, [n, width]."""
-        result: FloatArray = (discrete[:, self._slot] == self._choice) - self.equal
+        result: FloatArray = np.ascontiguousarray((discrete[:, self._slot] == self._choice) - self.equal)
         return result
 
     def largest(self, values: FloatArray) -> FloatArray:

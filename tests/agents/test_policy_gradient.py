@@ -201,6 +201,20 @@ def test_what_no_model_explains_is_searched_around_the_best_evaluated() -> None:
     assert ends[0].min() > -0.2 and max(np.median(ends[1]), np.median(ends[2])) < -0.3
 
 
+def test_a_restored_agent_recommends_and_trusts_the_same() -> None:
+    """Also before it is told anything: its incumbent, trust, and the scale of the rewards that it predicts."""
+    start = {"x0": 0.2, "x1": 0.1, **{f"c{j}": "choice 1" for j in range(12)}}
+    agent, restored = PolicyGradient(space_of(2, 12), 0, start), PolicyGradient(space_of(2, 12), 1)
+    learn(agent, rugged, batches=5, n=20, noise=0.05)
+    restored.load_state_dict(agent.state_dict())
+    for _ in range(2):
+        np.testing.assert_array_equal(agent.recommend(NOTHING).continuous, restored.recommend(NOTHING).continuous)
+        np.testing.assert_array_equal(agent._trust.sums, restored._trust.sums)
+        assert agent.metrics() == restored.metrics()
+        for one in (agent, restored):
+            learn(one, rugged, batches=1, n=20, noise=0.05)
+
+
 def test_the_narrower_the_policy_the_fewer_choices_change() -> None:
     """Cliffs narrow the policy: then more slots of its proposals have its own choices."""
     turnovers, changed = [], []
