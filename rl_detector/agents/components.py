@@ -66,6 +66,11 @@ class Points:
         """Mean variance of the policy over that of the first one."""
         return float((self.scale**2).sum()) / max(4 * self.size, 1)
 
+    def part(self, rows: IntArray) -> Points:
+        """Some of the designs."""
+        arrays = (self.x[rows], self.scale, self.z[rows], self.w[rows], self.noise[rows], self.batch[rows])
+        return Points(*arrays, self.slots)
+
     def bowl(self) -> FloatArray:
         """(|z|^2 - c) / sqrt(2 c), of mean 0 and variance 1 under the policy, [designs]."""
         bowl: FloatArray = ((self.z**2).sum(axis=1) - self.size) / np.sqrt(2 * max(self.size, 1))

@@ -28,6 +28,7 @@ from rl_detector.agents.components import (
     quadratic_values,
     similarity,
 )
+from rl_detector.agents.relevance import FASTEST, Relevance
 from rl_detector.space import FloatArray, IntArray
 
 COMPONENTS = (
@@ -35,6 +36,10 @@ COMPONENTS = (
     *("remainder", "landscape", "batch"),
 )
 """Terms of the model, see `Critic`."""
+
+OPAQUE = ("coupled", "remainder", "landscape")
+"""Components that can explain anything. Where they have explained what single groups of weights could, too, these would
+not become relevant."""
 
 MISFIT_POWER = 3
 """Variance of what the model lacks, against the squared distance from the centre: that of a cubic function."""
@@ -48,9 +53,6 @@ LARGEST_COUPLING = 20_000
 SUSPICIOUS = 3.0
 """Standard deviations above the critic beyond which a single evaluation is taken for a lie."""
 
-_FASTEST = 4.0
-"""Largest factor of a variance in one step towards the evidence."""
-
 
 @dataclass
 class Variances:
@@ -60,11 +62,13 @@ class Variances:
         components: name -> prior variance of one weight.
         noise: of a reward with average error.
         misfit: of what the model lacks, at the distance of the policy's own samples.
+        relevance: additional variances of single groups of weights.
     """
 
     components: dict[str, float]
     noise: float = 0.5
     misfit: float = 0.02
+    relevance: Relevance = field(default_factory=Relevance, compare=False)
 
     @staticmethod
     def initial(size: int, slots: int, width: int, names: tuple[str, ...]) -> Variances:
@@ -130,11 +134,13 @@ class Critic:
         evidence: whether they follow the evidence.
         largest_batch: largest variance of the batch component: what designs share with their events is part of their
             stated errors, and the rest of what a batch has in common is the policy's merit.
+        trusted: whether it predicts well enough for groups of weights to become relevant.
     """
 
     variances: Variances
     evidence: bool = True
     largest_batch: float = math.inf
+    trusted: bool = True
     _fit: dict[str, Any] = field(default_factory=dict)
 
     def fit(self, points: Points, y: FloatArray, steps: int = 1) -> None:
@@ -144,8 +150,8 @@ class Critic:
         part = _spread(len(y), EVIDENCE_POINTS)
         some = {name: kernel[np.ix_(part, part)] for name, kernel in kernels.items()}
         for _ in range(steps if self.evidence else 0):
-            self._follow_evidence(some, y[part], points.noise[part], distances[part])
-        factor = cho_factor(self._covariance(kernels, points.noise, distances), lower=True)
+            self._follow_evidence(some, y[part], points.part(part), distances[part])
+        factor = cho_factor(self._covariance(kernels, points, distances), lower=True)
         alpha = cho_solve(factor, y)
         noise = self._noise(points.noise, distances)
         self._fit = {"points": points, "y": y, "factor": factor, "alpha": alpha, "noise": noise}
@@ -175,19 +181,22 @@ class Critic:
     def _noise(self, noise: FloatArray, distances: FloatArray) -> FloatArray:
         return self.variances.noise * noise + self.variances.misfit * distances + 1e-8
 
-    def _covariance(self, kernels: Mapping[str, FloatArray], noise: FloatArray, distances: FloatArray) -> FloatArray:
-        total = np.ones((len(noise), len(noise)))
+    def _covariance(self, kernels: Mapping[str, FloatArray], points: Points, distances: FloatArray) -> FloatArray:
+        total = 1 + self.variances.relevance.covariance(points, points)
         for name, kernel in kernels.items():
             total += self.variances.components[name] * kernel
-        total[np.diag_indices(len(noise))] += self._noise(noise, distances)
+        total[np.diag_indices(len(total))] += self._noise(points.noise, distances)
         return total
 
     def _follow_evidence(
-        self, kernels: Mapping[str, FloatArray], y: FloatArray, noise: FloatArray, distances: FloatArray
+        self, kernels: Mapping[str, FloatArray], y: FloatArray, points: Points, distances: FloatArray
     ) -> None:
         """One multiplicative step v <- v (alpha' K alpha) / tr(K C^-1), whose fixed point has the largest evidence."""
-        inverse = _inverse(self._covariance(kernels, noise, distances))
-        alpha, diagonal, now = inverse @ y, np.diag(inverse), self.variances
+        inverse = _inverse(self._covariance(kernels, points, distances))
+        alpha, diagonal, noise, now = inverse @ y, np.diag(inverse), points.noise, self.variances
+        if now.relevance.variances.size:
+            plain = _inverse(self._covariance(_unstructured(kernels), points, distances))
+            now.relevance.follow_evidence(points, (alpha, inverse), (plain @ y, plain), self.trusted)
         for name, kernel in kernels.items():
             factor = _factor(alpha @ kernel @ alpha, np.vdot(kernel, inverse))
             most = min(10.0, self.largest_batch) if name == "batch" else 10.0
@@ -202,12 +211,20 @@ class Critic:
         return self._taylor(self._fit["alpha"][None], w)[0]
 
     def _taylor(self, alphas: FloatArray, w: FloatArray) -> list[Taylor]:
-        points, v = self._fit["points"], self.variances.components
-        gradient, hessian = _moments(points, alphas, v)
+        points = self._fit["points"]
+        gradient, hessian, couplings = self._weights(alphas)
         for process in self._processes() if points.size else ():
             for g, h, alpha in zip(gradient, hessian, alphas, strict=True):
                 process.add(g, h, alpha, w)
-        return [Taylor(*parts) for parts in zip(gradient, hessian, self._couplings(alphas), strict=True)]
+        return [Taylor(*parts) for parts in zip(gradient, hessian, couplings, strict=True)]
+
+    def _weights(self, alphas: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Gradients, Hessians and couplings for weights alpha [n, designs], without the smooth components."""
+        points = self._fit["points"]
+        gradient, hessian = _moments(points, alphas, self.variances.components)
+        couplings = self._couplings(alphas)
+        _add_relevant(hessian, couplings, self.variances.relevance.moments(points, alphas))
+        return gradient, hessian, couplings
 
     def _couplings(self, alphas: FloatArray) -> FloatArray:
         """Weights of the coupled component for weights alpha [n, designs], [n, c, m (m - 1) / 2 or 0]."""
@@ -259,13 +276,14 @@ class Critic:
         for name, variance in self.variances.components.items():
             if name != "batch":
                 prior += variance * np.diag(KERNELS[name](designs, designs))
+        prior += self.variances.relevance.diagonal(designs)
         known = (covariance * cho_solve(self._fit["factor"], covariance.T).T).sum(axis=1)
         return covariance @ self._fit["alpha"], np.sqrt(np.maximum(prior - known, 0))
 
     def _covariance_with(self, designs: Points) -> FloatArray:
         """Covariances of other designs with those that it was fitted to, [designs, fitted]."""
         points = self._fit["points"]
-        covariance = np.ones((len(designs.z), len(points.z)))
+        covariance = 1 + self.variances.relevance.covariance(designs, points)
         for name, variance in self.variances.components.items():
             if name != "batch":
                 covariance += variance * KERNELS[name](designs, points)
@@ -320,17 +338,18 @@ class Critic:
         quadratic = draw_hessians(
             rng, n, points, v.get("quadratic", 0.0), v.get("bowl", 0.0), v.get("interaction", 0.0)
         )
+        pairs = points.w.shape[1] * (points.w.shape[1] - 1) // 2 if "coupled" in v else 0
+        coupled = rng.standard_normal((n, points.size, pairs)) * np.sqrt(v.get("coupled", 0.0))
+        _add_relevant(quadratic, coupled, self.variances.relevance.draw(rng, n, points))
         values = u @ linear.T + rng.standard_normal(n) + quadratic_values(points, quadratic)
         offsets = rng.standard_normal((int(points.batch.max()) + 1, n)) * np.sqrt(v.get("batch", 0.0))
         values += offsets[points.batch] + draw_smooth(rng, n, points, points.z, v.get("remainder", 0.0))
         values += draw_smooth(rng, n, points, points.x, v.get("landscape", 0.0))
-        pairs = points.w.shape[1] * (points.w.shape[1] - 1) // 2 if "coupled" in v else 0
-        coupled = rng.standard_normal((n, points.size, pairs)) * np.sqrt(v.get("coupled", 0.0))
         values += coupling_values(points, coupled) if pairs else 0.0
         noise = rng.standard_normal((len(u), n)) * np.sqrt(fit["noise"])[:, None]
         corrections = cho_solve(fit["factor"], fit["y"][:, None] - values - noise).T
-        gradient, hessian = _moments(points, corrections, v)
-        parts = gradient + linear, hessian + quadratic, self._couplings(corrections) + coupled
+        gradient, hessian, couplings = self._weights(corrections)
+        parts = gradient + linear, hessian + quadratic, couplings + coupled
         return [Taylor(*drawn) for drawn in zip(*parts, strict=True)]
 
 
@@ -341,7 +360,7 @@ def _spread(n: int, most: int) -> IntArray:
 
 
 def _factor(gain: Any, loss: Any) -> float:
-    return float(np.clip(float(gain) / max(float(loss), 1e-12), 1 / _FASTEST, _FASTEST))
+    return float(np.clip(float(gain) / max(float(loss), 1e-12), 1 / FASTEST, FASTEST))
 
 
 def _inverse(matrix: FloatArray) -> FloatArray:
@@ -363,6 +382,22 @@ def _moments(points: Points, alphas: FloatArray, v: Mapping[str, float]) -> tupl
     curvature += v.get("bowl", 0.0) * (alphas @ points.bowl())[:, None] * np.sqrt(2 / max(c, 1))
     hessian[:, np.arange(c), np.arange(c)] = curvature
     return alphas @ u * _linear_variances(points, v), hessian
+
+
+def _unstructured(kernels: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+    """The kernels, of those of OPAQUE the diagonals alone: as if what these explain were noise."""
+    return {name: np.diag(np.diag(kernel)) if name in OPAQUE else kernel for name, kernel in kernels.items()}
+
+
+def _add_relevant(hessian: FloatArray, coupling: FloatArray, weights: FloatArray) -> None:
+    """Add the relevant weights of z_i w_a and z_i w_a w_b [n, c, terms] in place."""
+    if not weights.size:
+        return
+    c, columns = weights.shape[1], hessian.shape[-1] - weights.shape[1]
+    crossed, pairs = weights[:, :, :columns], weights[:, :, columns:]
+    hessian[:, :c, c:] += crossed
+    hessian[:, c:, :c] += crossed.transpose(0, 2, 1)
+    coupling += pairs
 
 
 def _linear_variances(points: Points, v: Mapping[str, float]) -> FloatArray:
