@@ -18,14 +18,11 @@ Value = Callable[[FloatArray], FloatArray]
 """Columns of choices [n, m] -> what they are worth, [n]."""
 
 ELSEWHERE = 3.0
-"""Radius of the trust region for other choices than the policy's own, over that of its own: they have their best
-numbers elsewhere."""
+"""Radius of the trust region for other choices than the policy's own, over that of its own, where the critic is not
+trusted: they have their best numbers elsewhere."""
 
 CAUTION = 2.0
 """Standard deviations by which the lower confidence bound of the worth of choices lies below its mean."""
-
-DRAWS = 16
-"""Draws from the critic's posterior that tell the standard deviation of the worth of choices."""
 
 
 class Improvement:
@@ -36,27 +33,37 @@ class Improvement:
         mean, scale: of the policy's numbers, [c] and [c, c].
         w: columns of the policy's choices, [m].
         bounded: whether steps stay in the box; else they are clipped.
+        trust: in the critic, from 0 to 1.
 
     Attributes:
         taylor: the critic's derivatives there.
         hessian: their part in the numbers, [c, c].
     """
 
-    def __init__(self, critic: Critic, mean: FloatArray, scale: FloatArray, w: FloatArray, bounded: bool) -> None:
+    def __init__(
+        self, critic: Critic, mean: FloatArray, scale: FloatArray, w: FloatArray, bounded: bool, trust: float = 0.0
+    ) -> None:
         self.critic, self.w = critic, w
         self._start, self._scale, self._bounded = mean, scale, bounded
         self.taylor = critic.taylor(w)
         self.hessian = self.taylor.hessian[: len(mean), : len(mean)]
         self._radius = max(1.0, math.sqrt(len(mean)) / 4)
-        self._elsewhere = ELSEWHERE * self._radius
+        self._elsewhere, self._trust = self._reach(trust), trust
         self._region = TrustRegion(self.hessian, mean, scale, bounded)
         self._smooth = critic.smooth_at(w[None])[1]
         self._best = self._region.solve(self.taylor.slopes(w[None])[0], self._radius)
+
+    def _reach(self, trust: float) -> float:
+        """Radius of the trust region for other choices: with full trust the diagonal of the box."""
+        near, size = ELSEWHERE * self._radius, len(self._start)
+        diagonal = 2 * size / max(float(np.linalg.norm(self._scale)), 1e-9)
+        return float(near * max(diagonal / near, 1.0) ** trust)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """What the critic was fitted to, and around what."""
         arrays = {**self.critic.data(), "policy_mean": self._start, "policy_scale": self._scale, "choices": self.w}
         arrays["bounded"] = np.array([self._bounded])
+        arrays["trust"] = np.array([self._trust])
         return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
     @staticmethod
@@ -64,8 +71,8 @@ class Improvement:
         """The same from its `state_dict`; the variances are those after the fit."""
         arrays = {name: tensor.numpy().copy() for name, tensor in state.items()}
         mean, scale, best = (arrays.pop(name) for name in ("policy_mean", "policy_scale", "choices"))
-        bounded = bool(arrays.pop("bounded")[0])
-        return Improvement(Critic.refitted(variances, arrays), mean, scale, best, bounded)
+        bounded, trust = bool(arrays.pop("bounded")[0]), float(arrays.pop("trust")[0])
+        return Improvement(Critic.refitted(variances, arrays), mean, scale, best, bounded, trust)
 
     def mean(self, w: FloatArray) -> FloatArray:
         """The new mean of the numbers for choices w [m]: the critic's maximum in the trust region and the box, [c]."""
@@ -113,13 +120,11 @@ class Improvement:
         values, slopes = self.critic.smooth_at(w)
         return self._worth(draw, w, draw.slopes(w) + slopes) + values
 
-    def cautious_value(self, rng: np.random.Generator) -> Value:
-        """Lower confidence bound of `value`: what is worth much because little is known of it stands back."""
-        draws = self.critic.draw(rng, DRAWS, self.w)
+    def cautious_values(self, w: FloatArray) -> FloatArray:
+        """Lower confidence bound of choices w [n, m] at the best numbers for each, [n].
 
-        def bound(w: FloatArray) -> FloatArray:
-            smooth = self.critic.smooth_at(w)[1]
-            spread: FloatArray = np.std([self._worth(draw, w, draw.slopes(w) + smooth) for draw in draws], axis=0)
-            return self.value(w) - CAUTION * spread
-
-        return bound
+        What is worth much because little is known of it stands back.
+        """
+        means = np.array([self.mean(row) for row in w]).reshape(len(w), len(self._start))
+        values, deviations = self.critic.values_at(self._designs(means, w))
+        return values - CAUTION * deviations

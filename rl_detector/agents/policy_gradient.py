@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from rl_detector.agents.choices import MANY_SLOTS, Slots
 from rl_detector.agents.components import Points
 from rl_detector.agents.critic import COMPONENTS, MISFIT_POWER, Critic, Variances
 from rl_detector.agents.improvement import CAUTION, Improvement
+from rl_detector.agents.relevance import Relevance
 from rl_detector.agents.trust import Trust
 from rl_detector.errors import ConfigError
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray, IntArray
@@ -38,7 +39,7 @@ from rl_detector.threads import one_thread
 
 TRICKS = (
     *("antithetic", "posterior", "conditional", "caution", "box", "sigma", "lack_of_fit", "hidden", "shape"),
-    *("restarts", "trust", "incumbent", "turnover"),
+    *("restarts", "relevance", "reach", "trust", "incumbent", "turnover"),
     *("evidence", "errors", "bowl", "quadratic", "interaction", "coupled", "remainder", "landscape", "batch"),
 )
 """What can be switched off with `without`, see PolicyGradient."""
@@ -48,6 +49,9 @@ RESTARTS = 2
 
 WINSORISINGS = 10
 """Rounds in which the scale of the rewards forgets very bad ones."""
+
+CANDIDATES = 64
+"""Evaluated choices whose lower confidence bounds are compared, those worth most."""
 
 UPDATE_SHARE = 32
 """The critic is fitted anew when this fraction of what it holds is new: that bounds the agent's own time."""
@@ -73,14 +77,15 @@ class PolicyGradient:
             steps are the best in the box, not clipped to it; sigma: the spread with the most exact optimum;
             lack_of_fit: it also narrows where rewards scatter more about the critic than their stated errors; hidden:
             and where only the remainder explains them; shape: full covariance from the Hessian; restarts: Thompson
-            choices are sought far from the policy's own, too; trust: lack of fit that more evaluations resolve, because
-            the critic predicts new ones well, does not narrow it; incumbent: where
-            the critic does not fit, the best evaluated design is recommended unless the critic promises more, the
-            policy goes back to it unless the critic is trusted, and the start is the first design evaluated; turnover:
-            the narrower the policy, the fewer of its choices change in a proposal, of Thompson choices where the critic
-            is not trusted; evidence: strengths of the critic's components follow the data; errors: weights from the
-            stated errors of the rewards; bowl, quadratic, interaction, coupled, remainder, landscape, batch: components
-            of the critic.
+            choices are sought far from the policy's own, too; relevance: numbers with the choices that they depend on
+            get strengths of their own in the critic; reach: the more the critic is trusted, the farther away are
+            numbers for other choices sought; trust: lack of fit that more evaluations resolve, because the critic
+            predicts new ones well, does not narrow the policy; incumbent: where the critic does not fit, the best
+            evaluated design is recommended unless the critic promises more, the policy goes back to it unless the
+            critic is trusted, and the start is the first design evaluated; turnover: the narrower the policy, the fewer
+            of its choices change in a proposal, of Thompson choices where the critic is not trusted; evidence:
+            strengths of the critic's components follow the data; errors: weights from the stated errors of the rewards;
+            bowl, quadratic, interaction, coupled, remainder, landscape, batch: components of the critic.
     """
 
     def __init__(
@@ -111,6 +116,9 @@ class PolicyGradient:
         self._archive = Archive(width, len(space.discrete), memory)
         kept = tuple(name for name in COMPONENTS if name in ("linear", "choices") or name in self._tricks)
         self._variances = Variances.initial(width, len(space.discrete), self._slots.width, kept)
+        if "relevance" in self._tricks and width and len(space.discrete):
+            pairs = "coupled" in self._variances.components
+            self._variances.relevance = Relevance(width, np.array(space.choices), pairs)
         self._fit: Improvement | None = None
         self._new = 0
         self._stated = math.inf
@@ -218,13 +226,14 @@ class PolicyGradient:
     def _fitted(self, critic: Critic, steps: int) -> Improvement:
         """The critic fitted around the present policy, after steps towards the evidence."""
         points, y = self._points()
-        critic.largest_batch = self._stated
+        critic.largest_batch, critic.trusted = self._stated, self._trust.value > 0
         critic.fit(points, y, steps=steps)
         return self._improvement(critic)
 
     def _improvement(self, critic: Critic) -> Improvement:
         own = self._slots.columns(self._choices[None])[0]
-        return Improvement(critic, self._mean, self._scale, own, "box" in self._tricks)
+        trust = self._trusted if "reach" in self._tricks else 0.0
+        return Improvement(critic, self._mean, self._scale, own, "box" in self._tricks, trust)
 
     def _with_best_choices(self, fit: Improvement) -> Improvement:
         """The policy with the best choices, at their own numbers, and the critic around it."""
@@ -281,12 +290,15 @@ class PolicyGradient:
 
         A critic is wrong most where it knows least: the largest of thousands of its values would be a mistake.
         """
-        rng = np.random.default_rng(self._archive.told)
         if "caution" in self._tricks:
-            value, candidates = fit.cautious_value(rng), np.unique(self._archive.discrete, axis=0)
+            candidates = np.unique(self._archive.discrete, axis=0)
+            order = np.argsort(-fit.value(self._slots.columns(candidates)), kind="stable")
+            candidates = candidates[order[:CANDIDATES]]
+            values = fit.cautious_values(self._slots.columns(candidates))
         else:
-            value, candidates = fit.value, self._ascents(fit, rng)
-        result: IntArray = candidates[value(self._slots.columns(candidates)).argmax()]
+            candidates = self._ascents(fit, np.random.default_rng(self._archive.told))
+            values = fit.value(self._slots.columns(candidates))
+        result: IntArray = candidates[values.argmax()]
         return result
 
     def _ascents(self, fit: Improvement, rng: np.random.Generator) -> IntArray:
@@ -351,6 +363,7 @@ class PolicyGradient:
         entropy: of the choices, in nats.
         turnover: probability that a slot drawn from the categoricals is free to differ from the policy's own choice.
         trust: in the critic's predictions, from 0 to 1.
+        relevant: groups of a number and choices that it depends on, found by the critic.
         remembered: evaluations that the critic holds.
         noise, misfit: variances of the critic's noise and misfit, relative to that of the rewards.
         """
@@ -358,11 +371,13 @@ class PolicyGradient:
         entropy = self._slots.entropy(self._probabilities())
         variances = {"noise": self._variances.noise, "misfit": self._variances.misfit}
         remembered = float(len(self._archive))
+        relevant = float((self._variances.relevance.variances > 0).sum())
         return {
             "sigma": sigma,
             "entropy": entropy,
             "turnover": self._turnover,
             "trust": self._trusted,
+            "relevant": relevant,
             "remembered": remembered,
             **variances,
         }
@@ -373,7 +388,8 @@ class PolicyGradient:
         return {
             **{name: torch.from_numpy(array.copy()) for name, array in arrays.items()},
             "archive": self._archive.state_dict(),
-            "variances": asdict(self._variances),
+            "variances": {name: deepcopy(getattr(self._variances, name)) for name in ("components", "noise", "misfit")},
+            "relevance": torch.from_numpy(self._variances.relevance.variances.copy()),
             "fit": None if self._fit is None else self._fit.state_dict(),
             "new": self._new,
             "turnover": self._turnover,
@@ -391,7 +407,9 @@ class PolicyGradient:
         self._archive.load_state_dict(state["archive"])
         stored = state["variances"]
         components = {name: stored["components"][name] for name in COMPONENTS if name in stored["components"]}
-        self._variances = Variances(components, stored["noise"], stored["misfit"])
+        relevance = self._variances.relevance
+        relevance.variances = state["relevance"].numpy().copy()
+        self._variances = Variances(components, stored["noise"], stored["misfit"], relevance)
         with one_thread():
             self._fit = None if state["fit"] is None else Improvement.restored(self._variances, state["fit"])
         self._new, self._turnover, self._stated = state["new"], state["turnover"], state["stated"]

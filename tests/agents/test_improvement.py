@@ -95,5 +95,24 @@ def test_caution_stands_back_from_what_was_never_seen() -> None:
     critic = fitted(points, rng.standard_normal(82), noise=1.0, linear=0.3, quadratic=0.1, coupled=0.05)
     fit = improvement(critic)
     w = SLOTS.columns(np.array([[0, 0, 0], [1, 1, 1]]))
-    known, strange = fit.value(w) - fit.cautious_value(np.random.default_rng(0))(w)
-    assert 0 < known < 0.5 * strange
+    known, strange = fit.value(w) - fit.cautious_values(w)  # both without the same constant
+    assert strange - known > 0.3
+
+
+def test_other_choices_are_sought_farther_where_the_critic_is_trusted() -> None:
+    """The best numbers of other choices lie 2 away, 20 standard deviations of a policy a fifth as wide as the first."""
+    rng = np.random.default_rng(7)
+    z = 4 * rng.standard_normal((200, C))
+    w = SLOTS.columns(rng.integers(0, 2, (200, 3)))
+    points = Points(0.4 * z, 0.4 * np.eye(C), z, w, np.ones(200), np.arange(200) // 4, 3)
+    wanted = np.where(w[:, [0]] > 0, -10.0, 10.0)
+    critic = fitted(points, -((z - wanted) ** 2).sum(axis=1) / 200, linear=1.0, choices=1.0, quadratic=1.0)
+    own, other = SLOTS.columns(np.array([[0, 0, 0], [1, 0, 0]]))
+    start = np.full(C, -0.5)
+    steps = [
+        np.linalg.norm(Improvement(critic, start, 0.05 * np.eye(C), own, True, trust).mean(other) - start) / 0.05
+        for trust in (0.0, 0.5, 1.0)
+    ]
+    diagonal = 2 * np.sqrt(C) / 0.05
+    np.testing.assert_allclose(steps[:2], [3, np.sqrt(3 * diagonal)], rtol=1e-6)
+    assert steps[2] > 1.05 * steps[1]

@@ -215,6 +215,36 @@ def test_a_restored_agent_recommends_and_trusts_the_same() -> None:
             learn(one, rugged, batches=1, n=20, noise=0.05)
 
 
+WANTED = np.random.default_rng(0).uniform(-0.7, 0.7, (8, 2, 2))
+
+
+def stack(actions: Encoding) -> FloatArray:
+    """Eight layers, whose best thicknesses depend on the own of two materials and on that of the layer before."""
+    own = actions.discrete
+    before = np.concatenate([np.zeros_like(own[..., :1]), own[..., :-1]], axis=-1)
+    step = np.clip(actions.continuous, -1, 1) - WANTED[np.arange(8), own, before]
+    value: FloatArray = -(step**2).sum(axis=-1) - 0.1 * own.sum(axis=-1)
+    return value
+
+
+def test_thicknesses_that_depend_on_materials_are_found_relevant() -> None:
+    """300 evaluations with a noise of 0.1, the best design has 0: three seeds of each; a restored agent goes on."""
+    ends = np.zeros((2, 3))
+    for row, without in enumerate((["relevance"], [])):
+        for seed in range(3):
+            agent = PolicyGradient(space_of(8, 8, 2), seed, without=without)
+            learn(agent, stack, batches=15, n=20, noise=0.1)
+            ends[row, seed] = stack(agent.recommend(NOTHING))
+            assert (agent.metrics()["relevant"] > 3) == (not without)
+    assert np.median(ends[1]) > np.median(ends[0])
+    restored = PolicyGradient(space_of(8, 8, 2), 9)
+    restored.load_state_dict(agent.state_dict())
+    for one in (agent, restored):
+        learn(one, stack, batches=1, n=20, noise=0.1)
+    assert agent.metrics() == restored.metrics()
+    assert_close(agent.ask(NOTHING, 20), restored.ask(NOTHING, 20))
+
+
 def test_the_narrower_the_policy_the_fewer_choices_change() -> None:
     """Cliffs narrow the policy: then more slots of its proposals have its own choices."""
     turnovers, changed = [], []
@@ -287,14 +317,14 @@ def one_sided(actions: Encoding) -> FloatArray:
 
 def test_what_the_fit_may_hide_narrows_the_policy() -> None:
     """A remainder explains the steep side to within the noise, yet the optimum of a smooth function is far from it."""
-    ends, spreads = np.zeros((2, 3)), np.zeros((2, 3))
+    ends, spreads = np.zeros((2, 6)), np.zeros((2, 6))
     for row, without in enumerate(([], ["hidden"])):
-        for seed in range(3):
+        for seed in range(6):
             agent = PolicyGradient(space_of(4, 4, 2), seed, without=without)
             learn(agent, one_sided, batches=25, n=20, noise=0.2)
             ends[row, seed], spreads[row, seed] = one_sided(agent.recommend(NOTHING)), agent.metrics()["sigma"]
     assert np.median(ends[0]) > np.median(ends[1]) + 0.01
-    assert np.all(spreads[0] < 0.8 * spreads[1])
+    assert np.median(spreads[0]) < 0.8 * np.median(spreads[1])
 
 
 def test_steps_in_the_box_do_not_drift_along_its_faces() -> None:
