@@ -122,7 +122,7 @@ def test_an_unknown_trick_names_the_known_ones() -> None:
         PolicyGradient(space_of(1, 0), 0, without=["sigma", "magic"])
 
 
-RARELY_NEEDED = ("caution", "box", "lack_of_fit")
+RARELY_NEEDED = ("caution", "box", "lack_of_fit", "reach")
 """Tricks that change nothing where two choices are soon known and the best numbers lie inside of the box."""
 
 
