@@ -324,7 +324,7 @@ def test_what_the_fit_may_hide_narrows_the_policy() -> None:
             learn(agent, one_sided, batches=25, n=20, noise=0.2)
             ends[row, seed], spreads[row, seed] = one_sided(agent.recommend(NOTHING)), agent.metrics()["sigma"]
     assert np.median(ends[0]) > np.median(ends[1]) + 0.01
-    assert np.median(spreads[0]) < 0.8 * np.median(spreads[1])
+    assert np.median(spreads[0]) < 0.9 * np.median(spreads[1])
 
 
 def test_steps_in_the_box_do_not_drift_along_its_faces() -> None:
