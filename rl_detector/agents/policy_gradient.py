@@ -250,8 +250,8 @@ class PolicyGradient:
         """The best evaluated design is recommended where the critic does not fit, unless the critic promises more; and
         unless the critic is trusted, it is the policy's own, with the critic around it.
 
-        Its promise for a new design has what does not fit as error, that for an evaluated one only the error of the
-        evaluation. Where all fits, what the critic knows of all designs together is better than any of them.
+        Both are lower confidence bounds: what the critic promises of a new design, and what it knows of an evaluated
+        one, lack of fit included. Where all fits, what it knows of all designs together is better than any of them.
         """
         lack = self._lack(fit.critic.points)
         if lack == 0:
