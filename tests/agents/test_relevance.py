@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
@@ -10,11 +12,18 @@ from rl_detector.agents.components import Points, pairs_of, quadratic_values
 from rl_detector.agents.critic import Critic, Variances
 from rl_detector.agents.relevance import NEW_GROUPS, Relevance
 from rl_detector.space import FloatArray
+from rl_detector.threads import one_thread
 
 C = 3
 CHOICES = (2, 3, 2)
 GROUPS = {(0, 1): 0.4, (2, 0): 0.2, (1, 4): 0.3}
 """(number, slot or pair of slots) -> variance; pair 4 is of the first and the last slot."""
+
+
+@pytest.fixture(autouse=True)
+def single_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 def make_points(rng: np.random.Generator, n: int, choices: tuple[int, ...] = CHOICES, c: int = C) -> Points:
@@ -89,6 +98,43 @@ def test_draws_have_the_mean_and_variance_of_the_posterior() -> None:
     np.testing.assert_allclose(drawn.std(axis=0), spread, rtol=5 / np.sqrt(2 * n))
 
 
+def test_values_at_designs_against_dense_linear_algebra() -> None:
+    rng = np.random.default_rng(3)
+    points, new, y = make_points(rng, 25), make_points(rng, 10), rng.standard_normal(25)
+    critic = critic_with(some_relevance(GROUPS), {}, 0.3)
+    critic.fit(points, y)
+    (phi, prior), (psi, _) = features(points), features(new)
+    cross = 1 + (psi * prior) @ phi.T
+    inverse = np.linalg.inv(1 + (phi * prior) @ phi.T + (0.3 + 1e-8) * np.eye(25))
+    values, deviations = critic.values_at(new)
+    np.testing.assert_allclose(values, cross @ inverse @ y, atol=1e-9)
+    variances = 1 + psi**2 @ prior - ((cross @ inverse) * cross).sum(axis=1)
+    np.testing.assert_allclose(deviations, np.sqrt(variances), atol=1e-7)
+
+
+def one_group(trusted: bool, opaque: bool = True) -> FloatArray:
+    """Three steps on y = x_0 w_0 + little noise, which a strong coupled component and a landscape explain, too."""
+    rng, choices = np.random.default_rng(0), (2,) * 4
+    z = rng.standard_normal((150, 4))
+    w = Slots(choices).columns(rng.integers(0, 2, (150, 4)))
+    points = Points(z, np.eye(4), z, w, np.ones(150), np.arange(150) // 20, 4)
+    strengths = {"coupled": 2.0, "landscape": 2.0} if opaque else {"linear": 0.1}
+    variances = Variances(strengths, 0.05, 1e-7, Relevance(4, np.array(choices), True))
+    y = 2 * z[:, 0] * w[:, 0] + 0.2 * rng.standard_normal(150)
+    Critic(variances, trusted=trusted).fit(points, y, steps=3)
+    return variances.relevance.variances
+
+
+def test_what_anything_can_explain_hides_no_group() -> None:
+    variances = one_group(trusted=True)
+    assert variances[0, 0] == variances.max() > 0
+
+
+def test_a_critic_that_predicts_nothing_gets_no_groups() -> None:
+    assert one_group(trusted=True, opaque=False)[0, 0] > 0
+    assert not one_group(trusted=False, opaque=False).any()
+
+
 def learned(seed: int, signal: float, n: int = 300, steps: int = 40) -> Relevance:
     """12 numbers and 12 slots, 936 groups: y = signal (x_3 w_3 + x_5 w_4 w_5) + noise of variance 1/4."""
     rng = np.random.default_rng(seed)
@@ -130,8 +176,10 @@ def test_what_stops_to_matter_is_forgotten() -> None:
     rng = np.random.default_rng(4)
     points = make_points(rng, 100, (2, 2), 2)
     critic = Critic(Variances({"linear": 0.1}, 1.0, 1e-7, relevance))
-    critic.fit(points, rng.standard_normal(100), steps=60)
-    assert relevance.variances[0, 0] < 1e-2
+    terms = np.column_stack([np.ones(100), points.x[:, [0]] * points.w[:, :2]])
+    y = rng.standard_normal(100)
+    critic.fit(points, y - terms @ np.linalg.lstsq(terms, y)[0], steps=10)
+    assert relevance.variances[0, 0] == 0
 
 
 def test_few_groups_at_a_time() -> None:
