@@ -225,8 +225,9 @@ class Study:
 
     def _strange_checkpoint(self, reason: object) -> RunFolderError:
         return RunFolderError(
-            f"{self.checkpoint} does not fit this agent ({reason}): it comes from another version or is damaged. "
-            "Delete it: the study then goes on from the ledger alone, and nothing is simulated again."
+            f"{self.checkpoint} does not fit this agent ({reason}). If it comes from another version, go on with that "
+            "one: designs proposed by another version are not continued. If it is damaged, delete it: the study then "
+            "goes on from the ledger alone, and nothing is simulated again."
         )
 
     def _restore_best(self, number: int | None) -> None:
