@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import io
 import json
@@ -699,10 +700,12 @@ def test_a_long_study_needs_no_more_memory_than_a_short_one(bowl: DesignProblem,
         study.step(100)
     study.save()
     tracemalloc.start()
+    gc.collect()  # cycles of the JSON encoder wait for it
     before = tracemalloc.get_traced_memory()[0]
     for _ in range(30):
         study.step(100)
     study.save()
+    gc.collect()
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     ledger.close()
