@@ -198,7 +198,7 @@ class Study:
             self.agent.load_state_dict(state["agent"])
             if self.judge is not None:
                 self._restore_judge(self.judge, state["judge"], state["batch"])
-        except (KeyError, TypeError, RuntimeError, AttributeError, IndexError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
             raise self._strange_checkpoint(error) from error
         self.batch, self.trials, self.failed = state["batch"], state["trials"], state["failed"]
         if self.judge is None:
