@@ -135,9 +135,10 @@ def wait_for_trials(process: subprocess.Popen[str], folder: Path, number: int) -
         time.sleep(0.002)
 
 
+TRIALS = 960
 LONG = [
     "agent.memory=200",
-    "budget.events=48000",
+    f"budget.events={20 * TRIALS}",
     "budget.events_per_design=20",
     "budget.designs_per_batch=16",
     "evaluator.group=4",
@@ -157,7 +158,7 @@ def test_killed_ten_times_and_resumed_gives_the_same_ledger(tmp_path):
     for folder in (whole, killed):
         folder.mkdir()
     run(whole, "train", *LONG, "held_out.events=200")
-    moments = sorted(random.Random(5).sample(range(1, 2300), 10))
+    moments = sorted(random.Random(5).sample(range(1, TRIALS - 50), 10))
     words = ["train", *LONG, "held_out.events=200"]
     for moment in moments:
         process = start(killed, *words)
@@ -181,7 +182,7 @@ def test_ctrl_c_and_sigterm_leave_a_run_that_can_be_resumed(tmp_path, number, co
     assert process.returncode == code
     assert "nothing is lost" in message and "Traceback" not in message
     run(tmp_path, "resume", "latest")
-    assert len(rows_of(tmp_path)) == 2400
+    assert len(rows_of(tmp_path)) == TRIALS
 
 
 def test_an_edited_configuration_is_refused(tmp_path):
@@ -226,9 +227,9 @@ main(sys.argv[1:])
     assert done.returncode == 2
     assert "full" in done.stderr and "make room" in done.stderr and "Traceback" not in done.stderr
     kept = rows_of(tmp_path)
-    assert 0 < len(kept) < 2400
+    assert 0 < len(kept) < TRIALS
     run(tmp_path, "resume", "latest")
-    assert len(rows_of(tmp_path)) == 2400 and rows_of(tmp_path)[: len(kept)] == kept
+    assert len(rows_of(tmp_path)) == TRIALS and rows_of(tmp_path)[: len(kept)] == kept
 
 
 @pytest.mark.parametrize(
