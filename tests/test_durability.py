@@ -14,7 +14,7 @@ import sqlite3
 import tracemalloc
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import pytest
 
 from rl_detector import checkpoint
 from rl_detector.agents import make_agent
+from rl_detector.agents.reinforce import Reinforce
 from rl_detector.checkpoint import load_checkpoint, save_checkpoint, write_atomically
 from rl_detector.errors import RunFolderError
 from rl_detector.evaluate import SerialEvaluator
@@ -529,6 +530,18 @@ def test_a_forged_checkpoint_is_refused_and_not_executed(bowl: DesignProblem, ki
             finish(bowl, killed)
     path.unlink()
     assert finish(bowl, killed) == whole
+
+
+@pytest.mark.parametrize("error", [KeyError("mean"), ValueError("could not broadcast"), RuntimeError("size mismatch")])
+def test_a_state_that_the_agent_cannot_read_is_named(
+    bowl: DesignProblem, killed: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(self: Reinforce, state: Mapping[str, Any]) -> None:
+        raise error
+
+    monkeypatch.setattr(Reinforce, "load_state_dict", refuse)
+    with pytest.raises(RunFolderError, match=r"does not fit this agent.*another version"):
+        finish(bowl, killed)
 
 
 def strange_agent(folder: Path) -> dict[str, Any]:
