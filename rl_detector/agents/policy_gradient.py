@@ -413,7 +413,7 @@ class PolicyGradient:
         with one_thread():
             self._fit = None if state["fit"] is None else Improvement.restored(self._variances, state["fit"])
         self._new, self._turnover, self._stated = state["new"], state["turnover"], state["stated"]
-        self._trust.sums = state["trust"].numpy().copy()
+        self._trust.sums[:] = state["trust"].numpy()
         self._standard = (state["standard"][0], state["standard"][1])
         self._recommended = Encoding(*(tensor.numpy().copy() for tensor in state["recommended"]))
         self._rng.bit_generator.state = state["rng"]
