@@ -215,14 +215,14 @@ def test_a_restored_agent_recommends_and_trusts_the_same() -> None:
             learn(one, rugged, batches=1, n=20, noise=0.05)
 
 
-WANTED = np.random.default_rng(0).uniform(-0.7, 0.7, (8, 2, 2))
-
-
 def test_the_state_of_another_version_is_refused_at_once() -> None:
     agent = PolicyGradient(space_of(2, 2), 0)
     learn(agent, reward, batches=2, n=20, noise=0.1)
     with pytest.raises(ValueError, match="broadcast"):
         agent.load_state_dict({**agent.state_dict(), "trust": torch.zeros(3)})
+
+
+WANTED = np.random.default_rng(0).uniform(-0.7, 0.7, (8, 2, 2))
 
 
 def stack(actions: Encoding) -> FloatArray:
