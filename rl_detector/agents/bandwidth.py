@@ -14,7 +14,7 @@ BELIEVED = 0.25
 """Width of the policy over its first one above which all that stated errors leave out is believed to be lack of fit."""
 
 
-def best_bandwidth(noise: float, misfit: float, lack: float, near: float, slopes: int) -> float:
+def best_bandwidth(noise: float, misfit: float, lack: float, near: float, slopes: float) -> float:
     """Factor k by which sigma should change so that the optimum is found most exactly.
 
     The slope at the centre, seen over a width k, has the variance noise p / (N k^2) from N evaluations near by and p
@@ -26,7 +26,7 @@ def best_bandwidth(noise: float, misfit: float, lack: float, near: float, slopes
     Args:
         noise: variance of the critic's noise, of which `lack` is lack of fit.
         misfit: variance of what is known not to be quadratic.
-        near, slopes: N and p.
+        near, slopes: N and p; where slopes depend on choices, p counts those of all choices that are told apart.
     """
     return float((slopes * (noise - lack) / (2 * (near * BIAS * (misfit + lack) + slopes * lack))) ** (1 / 6))
 

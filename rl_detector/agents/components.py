@@ -93,9 +93,14 @@ def _bowl(a: Points, b: Points) -> FloatArray:
 
 def _quadratic(a: Points, b: Points) -> FloatArray:
     """sum_{i<j} z_i z_j z'_i z'_j + sum_ij z_i w_j z'_i w'_j + sum_i (z_i^2 - 1)(z'_i^2 - 1) / 2."""
-    own = a.z @ b.z.T
-    pairs = (own**2 - (a.z**2) @ (b.z**2).T) / 2 + own * (a.w @ b.w.T)
+    pairs = ((a.z @ b.z.T) ** 2 - (a.z**2) @ (b.z**2).T) / 2 + crossed(a, b)
     result: FloatArray = pairs + (a.z**2 - 1) @ (b.z**2 - 1).T / 2
+    return result
+
+
+def crossed(a: Points, b: Points) -> FloatArray:
+    """sum_ij z_i w_j z'_i w'_j: numbers times choices."""
+    result: FloatArray = (a.z @ b.z.T) * (a.w @ b.w.T)
     return result
 
 

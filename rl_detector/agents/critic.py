@@ -21,6 +21,7 @@ from rl_detector.agents.components import (
     Points,
     SmoothProcess,
     coupling_values,
+    crossed,
     draw_hessians,
     draw_smooth,
     nonquadratic_share,
@@ -135,12 +136,15 @@ class Critic:
         largest_batch: largest variance of the batch component: what designs share with their events is part of their
             stated errors, and the rest of what a batch has in common is the policy's merit.
         trusted: whether it predicts well enough for groups of weights to become relevant.
+        dependences: how many weights of numbers times choices the evaluations determine, at the latest step towards the
+            evidence: v tr(K C^-1) of these terms, the number of well-determined parameters (gamma of MacKay 1992).
     """
 
     variances: Variances
     evidence: bool = True
     largest_batch: float = math.inf
     trusted: bool = True
+    dependences: float = 0.0
     _fit: dict[str, Any] = field(default_factory=dict)
 
     def fit(self, points: Points, y: FloatArray, steps: int = 1) -> None:
@@ -188,12 +192,19 @@ class Critic:
         total[np.diag_indices(len(total))] += self._noise(points.noise, distances)
         return total
 
+    def _dependence(self, kernels: Mapping[str, FloatArray], points: Points) -> FloatArray:
+        """Covariance of what numbers are worth with some choices more than with others, [designs, designs]."""
+        v = self.variances.components
+        total = self.variances.relevance.covariance(points, points) + v.get("quadratic", 0.0) * crossed(points, points)
+        return total + v["coupled"] * kernels["coupled"] if "coupled" in kernels else total
+
     def _follow_evidence(
         self, kernels: Mapping[str, FloatArray], y: FloatArray, points: Points, distances: FloatArray
     ) -> None:
         """One multiplicative step v <- v (alpha' K alpha) / tr(K C^-1), whose fixed point has the largest evidence."""
         inverse = _inverse(self._covariance(kernels, points, distances))
         alpha, diagonal, noise, now = inverse @ y, np.diag(inverse), points.noise, self.variances
+        self.dependences = float(np.vdot(self._dependence(kernels, points), inverse))
         if now.relevance.variances.size:
             plain = _inverse(self._covariance(_unstructured(kernels), points, distances))
             now.relevance.follow_evidence(points, (alpha, inverse), (plain @ y, plain), self.trusted)

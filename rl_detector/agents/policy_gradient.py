@@ -39,7 +39,7 @@ from rl_detector.threads import one_thread
 
 TRICKS = (
     *("antithetic", "posterior", "conditional", "caution", "box", "sigma", "lack_of_fit", "hidden", "shape"),
-    *("restarts", "relevance", "reach", "trust", "incumbent", "turnover"),
+    *("restarts", "relevance", "reach", "confirmed", "trust", "incumbent", "turnover"),
     *("evidence", "errors", "bowl", "quadratic", "interaction", "coupled", "remainder", "landscape", "batch"),
 )
 """What can be switched off with `without`, see PolicyGradient."""
@@ -79,7 +79,8 @@ class PolicyGradient:
             and where only the remainder explains them; shape: full covariance from the Hessian; restarts: Thompson
             choices are sought far from the policy's own, too; relevance: numbers with the choices that they depend on
             get strengths of their own in the critic; reach: the more the critic is trusted, the farther away are
-            numbers for other choices sought; trust: lack of fit that more evaluations resolve, because the critic
+            numbers for other choices sought; confirmed: choices change only where the critic, fitted anew around them,
+            promises no less than before; trust: lack of fit that more evaluations resolve, because the critic
             predicts new ones well, does not narrow the policy; incumbent: where the critic does not fit, the best
             evaluated design is recommended unless the critic promises more, the policy goes back to it unless the
             critic is trusted, and the start is the first design evaluated; turnover: the narrower the policy, the fewer
@@ -236,15 +237,28 @@ class PolicyGradient:
         return Improvement(critic, self._mean, self._scale, own, "box" in self._tricks, trust)
 
     def _with_best_choices(self, fit: Improvement) -> Improvement:
-        """The policy with the best choices, at their own numbers, and the critic around it."""
-        before = self._choices
+        """The policy with the best choices, at their own numbers, and the critic around it.
+
+        From afar a critic may see in other choices what it does not find there: then the policy stays with its own.
+        """
+        before = Encoding(self._mean, self._choices)
         self._choices = self._best_choices(fit)
-        if np.array_equal(before, self._choices):
+        if np.array_equal(before.discrete, self._choices):
             return fit
         if "conditional" not in self._tricks:
             return self._improvement(fit.critic)
+        promised = self._promised(fit)
         self._mean = fit.mean(self._slots.columns(self._choices[None])[0])
-        return self._fitted(fit.critic, steps=0)
+        fit = self._fitted(fit.critic, steps=0)
+        if "confirmed" in self._tricks and self._promised(fit) < promised:
+            self._mean, self._choices = before
+            return self._fitted(fit.critic, steps=0)
+        return fit
+
+    def _promised(self, fit: Improvement) -> float:
+        """Lower confidence bound of the reward at the best numbers for the policy's choices."""
+        mean, deviation = self._standard
+        return mean + deviation * fit.promised(fit.mean(fit.w), fit.w)
 
     def _with_incumbent(self, fit: Improvement) -> Improvement:
         """The best evaluated design is recommended where the critic does not fit, unless the critic promises more; and
@@ -342,7 +356,7 @@ class PolicyGradient:
         if "hidden" in self._tricks:
             nonquadratic = max(nonquadratic, critic.hidden_variance())
         near = float((1 / (1 + critic.points.distances**MISFIT_POWER)).sum())
-        slopes = critic.points.u.shape[1]
+        slopes = len(self._mean) + critic.dependences
         return best_bandwidth(variances.noise, variances.misfit + nonquadratic, lack, near, slopes)
 
     def _lack(self, points: Points) -> float:
