@@ -12,6 +12,7 @@ from rl_detector.agents.choices import Slots
 from rl_detector.agents.components import KERNELS, Points, draw_smooth, quadratic_values
 from rl_detector.agents.covariances import FullPolicy
 from rl_detector.agents.critic import COMPONENTS, MISFIT_POWER, Critic, Taylor, Variances
+from rl_detector.agents.relevance import Relevance
 from rl_detector.space import Encoding, FloatArray
 
 DENSE = {"linear": 0.4, "choices": 0.25, "bowl": 0.3, "quadratic": 0.1, "interaction": 0.15}
@@ -324,6 +325,34 @@ def test_strengths_have_the_largest_evidence() -> None:
         for noise, misfit in ((factor, 1.0), (1.0, factor)):
             changed = Variances(v.components, v.noise * noise, v.misfit * misfit)
             assert log_evidence(critic, changed, points, y) < best + 1e-3
+
+
+@pytest.mark.parametrize(("noise", "determined"), [(1e-3, 9.0), (0.1, None), (1e5, 0.0)])
+def test_weights_of_numbers_times_choices_that_the_data_determine(noise: float, determined: float | None) -> None:
+    """gamma of MacKay 1992, by dense algebra: 9 of 3 numbers times 3 slots of two choices if exact, 0 in noise alone."""
+    rng = np.random.default_rng(21)
+    points = make_points(rng, 200, 3, (2, 2, 2))
+    critic = Critic(Variances({"linear": 0.5, "quadratic": 0.2}, noise, 0.0))
+    critic.fit(points, rng.standard_normal(200), steps=1)
+    products = (points.z[:, :, None] * points.w[:, None, :]).reshape(200, -1)
+    covariance = 1 + 0.5 * KERNELS["linear"](points, points) + 0.2 * KERNELS["quadratic"](points, points)
+    covariance += (noise + 1e-8) * np.eye(200)
+    dense = np.trace(0.2 * products @ products.T @ np.linalg.inv(covariance))
+    assert critic.dependences == pytest.approx(dense, rel=1e-6)
+    assert determined is None or critic.dependences == pytest.approx(determined, abs=0.1)
+
+
+def test_relevant_weights_are_counted_and_none_without_choices() -> None:
+    rng = np.random.default_rng(22)
+    found = []
+    for choices in ((), (2, 2)):
+        points = make_points(rng, 200, 3, choices)
+        relevance = Relevance(3, np.array(choices, dtype=np.int64))
+        relevance.variances[:, :1] = 100.0  # all numbers with the first slot, where there is one
+        critic = Critic(Variances({"linear": 0.5}, 1e-4, 0.0, relevance), trusted=False)
+        critic.fit(points, rng.standard_normal(200), steps=1)
+        found.append(critic.dependences)
+    assert found == [0, pytest.approx(3, abs=0.1)]
 
 
 def test_without_the_evidence_strengths_stay() -> None:

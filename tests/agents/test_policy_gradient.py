@@ -122,7 +122,7 @@ def test_an_unknown_trick_names_the_known_ones() -> None:
         PolicyGradient(space_of(1, 0), 0, without=["sigma", "magic"])
 
 
-RARELY_NEEDED = ("caution", "box", "lack_of_fit", "reach")
+RARELY_NEEDED = ("caution", "box", "lack_of_fit", "reach", "confirmed")
 """Tricks that change nothing where two choices are soon known and the best numbers lie inside of the box."""
 
 
@@ -155,6 +155,22 @@ def test_own_choices_are_among_those_evaluated() -> None:
             seen = {tuple(row) for actions in asked for row in actions.discrete.tolist()}
             taken[without] += tuple(agent.recommend(NOTHING).discrete.tolist()) not in seen
     assert taken[""] == 0 and taken["caution"] > 0
+
+
+@pytest.mark.parametrize("without", [[], ["confirmed"]])
+def test_choices_that_the_critic_around_them_does_not_want_are_not_taken(
+    without: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search for the best choices errs: with first choices, evaluated before, the critic promises 1 less."""
+    agent = PolicyGradient(space_of(2, 2), 0, without=[*without, "incumbent"])
+    learn(agent)
+    policy = agent.recommend(NOTHING)
+    assert policy.discrete.tolist() == [1, 1]
+    monkeypatch.setattr(agent, "_best_choices", lambda fit: np.array([0, 0]))
+    learn(agent, batches=1)
+    assert agent.recommend(NOTHING).discrete.tolist() == ([0, 0] if without else [1, 1])
+    assert without or np.abs(agent.recommend(NOTHING).continuous - policy.continuous).max() < 0.2
+    assert_sound(agent)
 
 
 def test_lies_of_the_simulator_do_not_stop_the_search() -> None:
