@@ -329,7 +329,7 @@ def test_strengths_have_the_largest_evidence() -> None:
 
 @pytest.mark.parametrize(("noise", "determined"), [(1e-3, 9.0), (0.1, None), (1e5, 0.0)])
 def test_weights_of_numbers_times_choices_that_the_data_determine(noise: float, determined: float | None) -> None:
-    """gamma of MacKay 1992, by dense algebra: 9 of 3 numbers times 3 slots of two choices if exact, 0 in noise alone."""
+    """gamma of MacKay 1992, by dense algebra: 9 of 3 numbers times 3 slots of two choices if exact, 0 in noise."""
     rng = np.random.default_rng(21)
     points = make_points(rng, 200, 3, (2, 2, 2))
     critic = Critic(Variances({"linear": 0.5, "quadratic": 0.2}, noise, 0.0))

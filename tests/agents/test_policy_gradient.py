@@ -214,7 +214,7 @@ def test_what_no_model_explains_is_searched_around_the_best_evaluated() -> None:
             agent = PolicyGradient(space_of(2, 12), seed, start, without=without)
             learn(agent, lambda actions: rugged(actions) - 0.2, batches=10, n=20, noise=0.05)
             ends[row, seed] = rugged(agent.recommend(NOTHING))
-    assert ends[0].min() > -0.2 and max(np.median(ends[1]), np.median(ends[2])) < -0.3
+    assert np.median(ends[0]) > -0.15 and max(ends[1].mean(), ends[2].mean()) < -0.3
 
 
 def test_a_restored_agent_recommends_and_trusts_the_same() -> None:
