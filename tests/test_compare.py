@@ -174,6 +174,7 @@ def test_the_key_holds_what_decides_the_result() -> None:
         replace(task, problem=replace(QUADRATIC, env={**QUADRATIC.env, "instance": 1})),
         replace(task, problem=replace(QUADRATIC, events=70)),
         replace(task, problem=replace(QUADRATIC, designs_per_batch=5)),
+        replace(task, problem=replace(QUADRATIC, start="start")),
     ]
     assert len({one.key() for one in [task, *others]}) == 1 + len(others)
 
@@ -195,6 +196,18 @@ def test_a_run_records_the_recommended_design_after_every_batch(tmp_path: Path) 
 CALORIMETER = ComparedProblem(
     "calorimeter", {"name": "calorimeter"}, 3200, None, 20, 4, held_out_events=400, budgets={"cma": 1600}
 )
+
+
+def test_the_search_starts_from_a_named_baseline_whose_gain_is_0(tmp_path: Path) -> None:
+    problem = replace(CALORIMETER, start="uniform_sandwich")
+    known, built = CALORIMETER.build().baselines, problem.build()
+    assert built.start == known["uniform_sandwich"] != CALORIMETER.build().start
+    assert built.baselines == known
+    agent = ComparedAgent("policy_gradient", {"name": "policy_gradient"})
+    record = tasks.run_task(Task(problem, agent, 0, 60.0), tmp_path / "task.json")
+    assert record["start_reward"] == tasks.held_out_rewards(built, [known["uniform_sandwich"]], 400, 0)[0]
+    with pytest.raises(ConfigError, match="start of calorimeter names 'magic': known are published_start, "):
+        replace(CALORIMETER, start="magic").build()
 
 
 def test_designs_without_known_truth_are_judged_on_the_same_held_out_events(tmp_path: Path) -> None:

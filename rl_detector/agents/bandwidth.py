@@ -28,7 +28,8 @@ def best_bandwidth(noise: float, misfit: float, lack: float, near: float, slopes
         misfit: variance of what is known not to be quadratic.
         near, slopes: N and p; where slopes depend on choices, p counts those of all choices that are told apart.
     """
-    return float((slopes * (noise - lack) / (2 * (near * BIAS * (misfit + lack) + slopes * lack))) ** (1 / 6))
+    biased = max(near * BIAS * (misfit + lack) + slopes * lack, 1e-300)
+    return float((slopes * (noise - lack) / (2 * biased)) ** (1 / 6))
 
 
 def lack_of_fit(noise: float, stated: float, evaluations: int, relative_width: float) -> float:

@@ -62,7 +62,7 @@ class Variances:
     Attributes:
         components: name -> prior variance of one weight.
         noise: of a reward with average error.
-        misfit: of what the model lacks, at the distance of the policy's own samples.
+        misfit: of what the model lacks, at the distance of the policy's own samples; 0: all evaluations count alike.
         relevance: additional variances of single groups of weights.
     """
 
@@ -215,7 +215,7 @@ class Critic:
         noise_factor = _factor((alpha**2 * noise).sum(), (diagonal * noise).sum())
         misfit_factor = _factor((alpha**2 * distances).sum(), (diagonal * distances).sum())
         now.noise = float(np.clip(now.noise * noise_factor, 1e-4, 10))
-        now.misfit = float(np.clip(now.misfit * misfit_factor, 1e-7, 10))
+        now.misfit = float(np.clip(now.misfit * misfit_factor, 1e-7, 10)) if now.misfit else 0.0
 
     def taylor(self, w: FloatArray) -> Taylor:
         """Gradient and Hessian around the mean and the choices w [m]."""

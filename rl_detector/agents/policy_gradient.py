@@ -40,7 +40,7 @@ from rl_detector.threads import one_thread
 TRICKS = (
     *("antithetic", "posterior", "conditional", "caution", "box", "sigma", "lack_of_fit", "hidden", "shape"),
     *("restarts", "relevance", "reach", "confirmed", "trust", "incumbent", "turnover"),
-    *("evidence", "errors", "bowl", "quadratic", "interaction", "coupled", "remainder", "landscape", "batch"),
+    *("evidence", "errors", "misfit", "bowl", "quadratic", "interaction", "coupled", "remainder", "landscape", "batch"),
 )
 """What can be switched off with `without`, see PolicyGradient."""
 
@@ -86,6 +86,7 @@ class PolicyGradient:
             critic is trusted, and the start is the first design evaluated; turnover: the narrower the policy, the fewer
             of its choices change in a proposal, of Thompson choices where the critic is not trusted; evidence:
             strengths of the critic's components follow the data; errors: weights from the stated errors of the rewards;
+            misfit: evaluations far from the policy count less, as much as the critic lacks there;
             bowl, quadratic, interaction, coupled, remainder, landscape, batch: components of the critic.
     """
 
@@ -117,6 +118,8 @@ class PolicyGradient:
         self._archive = Archive(width, len(space.discrete), memory)
         kept = tuple(name for name in COMPONENTS if name in ("linear", "choices") or name in self._tricks)
         self._variances = Variances.initial(width, len(space.discrete), self._slots.width, kept)
+        if "misfit" not in self._tricks:
+            self._variances.misfit = 0.0
         if "relevance" in self._tricks and width and len(space.discrete):
             pairs = "coupled" in self._variances.components
             self._variances.relevance = Relevance(width, np.array(space.choices), pairs)

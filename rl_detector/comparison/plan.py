@@ -31,6 +31,7 @@ class ComparedProblem:
         budgets: label of an agent -> smaller number of events for it; 0: it does not run on this problem.
         held_out_events: events that judge a recommended design where the best design is not known.
         best: design whose gain is 1 where the best design is not known; None: the best found by any run.
+        start: name of the baseline that the agents start from, whose gain is 0; None: the first one.
     """
 
     label: str
@@ -43,11 +44,19 @@ class ComparedProblem:
     budgets: dict[str, int] = field(default_factory=dict)
     held_out_events: int = 20_000
     best: dict[str, Any] | None = None
+    start: str | None = None
 
     def build(self) -> DesignProblem:
-        """The design problem."""
+        """The design problem.
+
+        Raises:
+            ConfigError: there is no such environment, simulator or start, or a setting is wrong.
+        """
         problem: DesignProblem = build_problem(self.env, self.simulator)
-        return problem
+        if self.start is None:
+            return problem
+        _check_known(f"start of {self.label}", [self.start], problem.baselines)
+        return replace(problem, baselines={self.start: problem.baselines[self.start], **problem.baselines})
 
 
 @dataclass(frozen=True)
@@ -106,6 +115,8 @@ class Task:
             "held_out_events": self.problem.held_out_events,
             "seed": self.seed,
         }
+        if self.problem.start is not None:
+            content["start"] = self.problem.start
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
