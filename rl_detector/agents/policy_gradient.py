@@ -81,11 +81,12 @@ class PolicyGradient:
             get strengths of their own in the critic; reach: the more the critic is trusted, the farther away are
             numbers for other choices sought; confirmed: choices change only where the critic, fitted anew around them,
             promises no less than before; trust: lack of fit that more evaluations resolve, because the critic
-            predicts new ones well, does not narrow the policy; incumbent: where the critic does not fit, the best
-            evaluated design is recommended unless the critic promises more, the policy goes back to it unless the
-            critic is trusted, and the start is the first design evaluated; turnover: the narrower the policy, the fewer
-            of its choices change in a proposal, of Thompson choices where the critic is not trusted; evidence:
-            strengths of the critic's components follow the data; errors: weights from the stated errors of the rewards;
+            predicts new ones well, does not narrow the policy; incumbent: where the critic does not fit, only designs
+            are recommended that were evaluated or proposed around, the policy goes back to the best evaluated one
+            unless the critic is trusted or promises more, and the start is the first design evaluated; turnover: the
+            narrower the policy, the fewer of its choices change in a proposal, of Thompson choices where the critic is
+            not trusted; evidence: strengths of the critic's components follow the data; errors: weights from the stated
+            errors of the rewards;
             misfit: evaluations far from the policy count less, as much as the critic lacks there;
             bowl, quadratic, interaction, coupled, remainder, landscape, batch: components of the critic.
     """
@@ -216,12 +217,13 @@ class PolicyGradient:
         """Fit the critic around the present policy, then move the policy to where the critic is largest."""
         critic = Critic(self._variances, "evidence" in self._tricks)
         fit = self._fitted(critic, steps=3 if len(self._archive) <= 3 * self._new else 1)
+        tried = self._best_tried(fit)
         if len(self._choices):
             fit = self._with_best_choices(fit)
             self._update_logits(fit)
         self._mean = fit.mean(fit.w)
-        self._recommended = Encoding(self._mean, self._choices)
-        if "incumbent" in self._tricks:
+        self._recommended = tried or Encoding(self._mean, self._choices)
+        if tried:
             fit = self._with_incumbent(fit)
         if len(self._mean):
             self._update_scale(fit)
@@ -263,24 +265,34 @@ class PolicyGradient:
         mean, deviation = self._standard
         return mean + deviation * fit.promised(fit.mean(fit.w), fit.w)
 
-    def _with_incumbent(self, fit: Improvement) -> Improvement:
-        """The best evaluated design is recommended where the critic does not fit, unless the critic promises more; and
-        unless the critic is trusted, it is the policy's own, with the critic around it.
+    def _best_tried(self, fit: Improvement) -> Encoding | None:
+        """The best of what was recommended, what the newest designs were proposed around, and the incumbent.
 
-        Both are lower confidence bounds: what the critic promises of a new design, and what it knows of an evaluated
-        one, lack of fit included. Where all fits, what it knows of all designs together is better than any of them.
+        None where the critic fits: what it knows of all designs together is then better than any of them. Where it
+        does not, it may promise much of designs near which nothing was evaluated.
         """
-        lack = self._lack(fit.critic.points)
+        lack = self._lack(fit.critic.points) if "incumbent" in self._tricks else 0.0
         if lack == 0:
-            return fit
+            return None
+        incumbent, known = self._incumbent(fit, lack)
+        tried = (self._recommended, Encoding(self._mean, self._choices))
+        promised = [
+            fit.promised(np.clip(each.continuous, -1, 1), self._slots.columns(each.discrete[None])[0]) for each in tried
+        ]
+        return (*tried, incumbent)[int(np.argmax([*promised, known]))]
+
+    def _incumbent(self, fit: Improvement, lack: float) -> tuple[Encoding, float]:
+        """The evaluated design with the best lower confidence bound, lack of fit included, and that bound."""
         known = fit.critic.known_values(lack, CAUTION)
         best = int(known.argmax())
-        if known[best] <= fit.promised(self._mean, fit.w):
+        return Encoding(self._archive.continuous[best].copy(), self._archive.discrete[best].copy()), float(known[best])
+
+    def _with_incumbent(self, fit: Improvement) -> Improvement:
+        """The policy back at the incumbent, with the critic around it, unless that is trusted or promises no less."""
+        design, known = self._incumbent(fit, self._lack(fit.critic.points))
+        if self._trusted == 1 or known <= fit.promised(self._mean, fit.w):
             return fit
-        self._recommended = Encoding(self._archive.continuous[best].copy(), self._archive.discrete[best].copy())
-        if self._trusted == 1:
-            return fit
-        self._mean, self._choices = self._recommended
+        self._mean, self._choices = design
         return self._fitted(fit.critic, steps=0)
 
     def _points(self) -> tuple[Points, FloatArray]:
@@ -369,7 +381,7 @@ class PolicyGradient:
         return lack_of_fit(self._variances.noise, self._stated, len(self._archive), points.relative_width)
 
     def recommend(self, observation: FloatArray) -> Encoding:
-        """The mean of the numbers for the best choices, in the box, or the incumbent."""
+        """The mean of the numbers for the best choices, in the box; where the critic does not fit, the best tried."""
         continuous, discrete = self._recommended
         return Encoding(np.clip(continuous, -1, 1), discrete.copy())
 

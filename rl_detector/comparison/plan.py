@@ -106,7 +106,7 @@ class Task:
         from rl_detector.registry import find
 
         env, agent = split_name("env", self.problem.env)[0], split_name("agent", self.agent.agent)[0]
-        content = {
+        content: dict[str, Any] = {
             "env": _defaults(load_factory(find(env).factory)) | self.problem.env,
             "agent": _defaults(agent_class(agent)) | self.agent.agent,
             "simulator": self.problem.simulator,
