@@ -217,6 +217,17 @@ def test_what_no_model_explains_is_searched_around_the_best_evaluated() -> None:
     assert np.median(ends[0]) > -0.15 and max(ends[1].mean(), ends[2].mean()) < -0.3
 
 
+def test_what_is_recommended_where_no_model_fits_was_tried() -> None:
+    """Evaluated, or the centre of proposals: elsewhere, where nothing was evaluated, the critic may say anything."""
+    agent, tried = PolicyGradient(space_of(2, 12), 0), []
+    for batch in range(12):
+        tried.append((np.clip(agent._mean, -1, 1).tolist(), agent._choices.tolist()))
+        (actions,) = learn(agent, rugged, batches=1, n=20, noise=0.05, seed=batch)
+        tried += zip(np.clip(actions.continuous, -1, 1).tolist(), actions.discrete.tolist(), strict=True)
+        continuous, discrete = agent.recommend(NOTHING)
+        assert batch < 4 or (continuous.tolist(), discrete.tolist()) in tried
+
+
 def test_a_restored_agent_recommends_and_trusts_the_same() -> None:
     """Also before it is told anything: its incumbent, trust, and the scale of the rewards that it predicts."""
     start = {"x0": 0.2, "x1": 0.1, **{f"c{j}": "choice 1" for j in range(12)}}
