@@ -305,13 +305,15 @@ class Critic:
 
         Of its noise the variance `lack` belongs to the designs, not to their events: a design that was better than
         the critic can explain is so again. One that was better by more than SUSPICIOUS standard deviations is not
-        believed, its value is -inf.
+        believed, its value is -inf. Misfit belongs to the designs, too, believed only of one that was worse: of the
+        many far designs some are lucky.
         """
         points, fit, v = self._fit["points"], self._fit, self.variances
         luck = v.components.get("batch", 0.0) * np.bincount(points.batch, weights=fit["alpha"])[points.batch]
         error = np.maximum(v.noise - lack, 1e-9) * points.noise
         residual = fit["noise"] * fit["alpha"]
-        means = fit["y"] - luck - residual + lack * fit["alpha"]
+        own = np.where(residual < 0, np.maximum(fit["noise"] - error, lack), lack)
+        means = fit["y"] - luck - residual + own * fit["alpha"]
         values: FloatArray = means - deviations * np.sqrt(lack * error / (lack + error))
         return np.where(residual > SUSPICIOUS * np.sqrt(fit["noise"]), -np.inf, values)
 

@@ -238,12 +238,25 @@ def test_values_at_designs_and_of_evaluated_ones() -> None:
     values, deviations = critic.values_at(points)
     np.testing.assert_allclose(values, signal @ inverse @ y, atol=1e-9)
     np.testing.assert_allclose(deviations**2, np.diag(signal - signal @ inverse @ signal), atol=1e-9)
-    own = signal + lack * np.eye(20)
-    np.testing.assert_allclose(critic.known_values(lack, 0), own @ inverse @ y, atol=1e-9)
-    error = 0.3 * points.noise
+    error, alpha = 0.3 * points.noise, inverse @ y
+    own = np.where(alpha < 0, np.maximum(noise - error, lack), lack)
+    np.testing.assert_allclose(critic.known_values(lack, 0), signal @ alpha + own * alpha, atol=1e-9)
     np.testing.assert_allclose(
         critic.known_values(lack, 0) - critic.known_values(lack, 2), 2 * np.sqrt(lack * error / (lack + error))
     )
+
+
+def test_a_far_design_that_was_bad_is_not_good_because_the_critic_says_so() -> None:
+    """Far from the policy a linear critic errs, and knows it: there the reward of the design itself counts."""
+    rng = np.random.default_rng(19)
+    near = rng.standard_normal((30, 1))
+    z = np.concatenate([near, [[12.0]]])
+    y = np.append(near[:, 0] + 0.1 * rng.standard_normal(30), -3.0)
+    points = Points(z, np.eye(1), z, np.zeros((31, 0)), np.ones(31), np.arange(31), 0)
+    critic = critic_of({"linear": 1.0}, 0.02, 1e-3)
+    critic.fit(points, y)
+    assert critic.values_at(points)[0][30] > 8
+    assert critic.known_values(0.01, 2)[30] < -2.5
 
 
 def test_an_evaluation_far_above_the_critic_is_not_believed() -> None:
