@@ -81,9 +81,10 @@ class PolicyGradient:
             get strengths of their own in the critic; reach: the more the critic is trusted, the farther away are
             numbers for other choices sought; confirmed: choices change only where the critic, fitted anew around them,
             promises no less than before; trust: lack of fit that more evaluations resolve, because the critic
-            predicts new ones well, does not narrow the policy; incumbent: where the critic does not fit, only designs
-            are recommended that were evaluated or proposed around, the policy goes back to the best evaluated one
-            unless the critic is trusted or promises more, and the start is the first design evaluated; turnover: the
+            predicts new ones well, does not narrow the policy; incumbent: where the critic does not fit, the best
+            evaluated design is recommended unless the critic promises more, or, where it lacks more than the errors of
+            the rewards, unless designs proposed around another were better, the policy goes back to it unless the
+            critic is trusted or promises more, and the start is the first design evaluated; turnover: the
             narrower the policy, the fewer of its choices change in a proposal, of Thompson choices where the critic is
             not trusted; evidence: strengths of the critic's components follow the data; errors: weights from the stated
             errors of the rewards;
@@ -223,7 +224,7 @@ class PolicyGradient:
             self._update_logits(fit)
         self._mean = fit.mean(fit.w)
         self._recommended = tried or Encoding(self._mean, self._choices)
-        if tried:
+        if "incumbent" in self._tricks:
             fit = self._with_incumbent(fit)
         if len(self._mean):
             self._update_scale(fit)
@@ -268,11 +269,11 @@ class PolicyGradient:
     def _best_tried(self, fit: Improvement) -> Encoding | None:
         """The best of what was recommended, what the newest designs were proposed around, and the incumbent.
 
-        None where the critic fits: what it knows of all designs together is then better than any of them. Where it
-        does not, it may promise much of designs near which nothing was evaluated.
+        None where the critic lacks less than the errors of the rewards: what it knows of all designs together is then
+        better than any of them. Where it lacks more, it may promise much of designs near which nothing was evaluated.
         """
-        lack = self._lack(fit.critic.points) if "incumbent" in self._tricks else 0.0
-        if lack == 0:
+        lack = self._lack(fit.critic.points)
+        if "incumbent" not in self._tricks or lack < self._stated or lack == 0:
             return None
         incumbent, known = self._incumbent(fit, lack)
         tried = (self._recommended, Encoding(self._mean, self._choices))
@@ -288,11 +289,20 @@ class PolicyGradient:
         return Encoding(self._archive.continuous[best].copy(), self._archive.discrete[best].copy()), float(known[best])
 
     def _with_incumbent(self, fit: Improvement) -> Improvement:
-        """The policy back at the incumbent, with the critic around it, unless that is trusted or promises no less."""
-        design, known = self._incumbent(fit, self._lack(fit.critic.points))
-        if self._trusted == 1 or known <= fit.promised(self._mean, fit.w):
+        """Where the critic lacks something and knows more of the incumbent than it promises of the policy's own design:
+        the incumbent recommended, and the policy back at it unless the critic is trusted, with the critic around it.
+        """
+        lack = self._lack(fit.critic.points)
+        if lack == 0:
             return fit
-        self._mean, self._choices = design
+        incumbent, known = self._incumbent(fit, lack)
+        if known <= fit.promised(self._mean, fit.w):
+            return fit
+        if lack < self._stated:
+            self._recommended = incumbent
+        if self._trusted == 1:
+            return fit
+        self._mean, self._choices = incumbent
         return self._fitted(fit.critic, steps=0)
 
     def _points(self) -> tuple[Points, FloatArray]:
