@@ -207,14 +207,14 @@ def rugged(actions: Encoding) -> FloatArray:
 
 def test_what_no_model_explains_is_searched_around_the_best_evaluated() -> None:
     """The start has -0.2 and stated errors are small: a policy without incumbent leaves it for what is worse."""
-    ends = np.zeros((3, 5))
+    ends = np.zeros((2, 5))
     start = {"x0": 0.0, "x1": 0.0, **{f"c{j}": "choice 0" for j in range(12)}}
-    for row, without in enumerate(([], ["incumbent"], ["incumbent", "turnover"])):
+    for row, without in enumerate(([], ["incumbent"])):
         for seed in range(5):
             agent = PolicyGradient(space_of(2, 12), seed, start, without=without)
             learn(agent, lambda actions: rugged(actions) - 0.2, batches=10, n=20, noise=0.05)
             ends[row, seed] = rugged(agent.recommend(NOTHING))
-    assert np.median(ends[0]) > -0.15 and max(ends[1].mean(), ends[2].mean()) < -0.3
+    assert np.median(ends[0]) > -0.15 and ends[1].mean() < -0.3
 
 
 def test_what_is_recommended_where_no_model_fits_was_tried() -> None:
