@@ -303,18 +303,19 @@ class Critic:
     def known_values(self, lack: float, deviations: float) -> FloatArray:
         """What it knows of the designs that it was fitted to, so many standard deviations below the mean, [designs].
 
-        Of its noise the variance `lack` belongs to the designs, not to their events: a design that was better than
-        the critic can explain is so again. One that was better by more than SUSPICIOUS standard deviations is not
-        believed, its value is -inf. Misfit belongs to the designs, too, believed only of one that was worse: of the
-        many far designs some are lucky.
+        Of its noise the part `lack` belongs to the designs, not to their events, of each the same share: a design that
+        was better than the critic can explain is so again. One that was better by more than SUSPICIOUS standard
+        deviations is not believed, its value is -inf. Misfit belongs to the designs, too, believed only of one that
+        was worse: of the many far designs some are lucky.
         """
         points, fit, v = self._fit["points"], self._fit, self.variances
         luck = v.components.get("batch", 0.0) * np.bincount(points.batch, weights=fit["alpha"])[points.batch]
-        error = np.maximum(v.noise - lack, 1e-9) * points.noise
+        lack = min(lack, v.noise)
+        error, shared = (v.noise - lack) * points.noise, lack * points.noise
         residual = fit["noise"] * fit["alpha"]
-        own = np.where(residual < 0, np.maximum(fit["noise"] - error, lack), lack)
+        own = np.where(residual < 0, fit["noise"] - error, shared)
         means = fit["y"] - luck - residual + own * fit["alpha"]
-        values: FloatArray = means - deviations * np.sqrt(lack * error / (lack + error))
+        values: FloatArray = means - deviations * np.sqrt(shared * error / np.maximum(shared + error, 1e-300))
         return np.where(residual > SUSPICIOUS * np.sqrt(fit["noise"]), -np.inf, values)
 
     def nonquadratic_variance(self, newest: int, w: FloatArray) -> float:

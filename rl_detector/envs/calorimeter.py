@@ -313,7 +313,8 @@ def calorimeter(
         simulator: "fast", "geant4", one of them with settings, a stack simulator of one's own, or an executable,
             {"name": "command", "file": ...}, that simulates primaries and signals (see simulators/command.py).
         layers: number N of (absorber, scintillator) pairs.
-        photon_fraction: share of photons in the beam, the others are pi+.
+        photon_fraction: share of photons in the beam, the others are pi+. For photons alone the reconstruction leaves
+            the sum of the signals free (see ResolutionReach).
         energy_low, energy_high: uniform spectrum of kinetic energies in GeV.
         cost_weight: reach that spending the whole price limit must buy.
         penalty_weight: reach per relative violation of a limit.
@@ -346,7 +347,7 @@ def calorimeter(
     )
     beamline = (layers, photon_fraction, energy_low, energy_high)
     if reach == "resolution":
-        return replace(problem, reach=ResolutionReach(_reference(*beamline)))
+        return replace(problem, reach=ResolutionReach(_reference(*beamline), photon_fraction == 1))
     information = MutualInformationReach("energy", _entropy(energy_low, energy_high), _information(*beamline))
     return replace(problem, reach=information, metric="minus the information on the energy [bits]")
 
@@ -358,7 +359,8 @@ REACHES = ("resolution", "mutual_information")
 def _reference(layers: int, photon_fraction: float, energy_low: float, energy_high: float) -> float:
     """Metric of the first baseline in the fast simulator, in GeV."""
     beamline = (layers, photon_fraction, energy_low, energy_high)
-    return float(np.mean([ResolutionReach(1.0).measure(readout).metric for readout in _references(*beamline)]))
+    reach = ResolutionReach(1.0, photon_fraction == 1)
+    return float(np.mean([reach.measure(readout).metric for readout in _references(*beamline)]))
 
 
 @lru_cache

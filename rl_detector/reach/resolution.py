@@ -32,9 +32,12 @@ class ResolutionReach:
 
     Attributes:
         reference: metric of the baseline design in GeV, so that its reach is 0.
+        free_sum: the sum of the signals is one more feature, without penalty. What a homogeneous calorimeter resolves
+            best is then seen from few events: 25 photons in PbWO4 give its reach of 5.8 within 0.2, else they give 0.2.
     """
 
     reference: float
+    free_sum: bool = False
 
     @property
     def target(self) -> str:
@@ -80,7 +83,9 @@ class ResolutionReach:
 
     def _measure(self, energy: FloatArray, signals: FloatArray) -> list[Measurement]:
         features = shower_features(signals)
-        predicted = leave_one_out(features, energy, 1 / (energy + 1))
+        if self.free_sum:
+            features = np.concatenate([features, signals.sum(axis=2, keepdims=True)], axis=2)
+        predicted = leave_one_out(features, energy, 1 / (energy + 1), free=int(self.free_sum))
         residuals = np.clip(predicted, 0, None) - energy
         losses = residuals**2 / (energy + 1)
         metrics = losses.mean(axis=1)

@@ -32,7 +32,9 @@ def shower_features(signals: FloatArray) -> FloatArray:
     return np.concatenate([np.ones_like(total), signals, np.sqrt(signals), np.sqrt(total)], axis=2)
 
 
-def leave_one_out(features: FloatArray, target: FloatArray, weights: FloatArray, ridge: float = RIDGE) -> FloatArray:
+def leave_one_out(
+    features: FloatArray, target: FloatArray, weights: FloatArray, ridge: float = RIDGE, free: int = 0
+) -> FloatArray:
     """Predictions of a ridge regression, each event's by a fit to all the other events.
 
     The fit minimises sum_i w_i (y_i - f_i . c)^2 + ridge * mean(w) * sum_k Var(f_k) c_k^2: the penalty is that of
@@ -46,11 +48,13 @@ def leave_one_out(features: FloatArray, target: FloatArray, weights: FloatArray,
         target: [designs, events].
         weights: [designs, events], > 0.
         ridge: penalty in events, >= 0.
+        free: so many of the last features have no penalty.
 
     Returns:
         Predictions, [designs, events].
     """
-    inverse, moment = _normal_equations(features, target, weights, ridge)
+    penalties = np.repeat([ridge, 0.0], [features.shape[2] - free, free])
+    inverse, moment = _normal_equations(features, target, weights, penalties)
     pulled = features @ inverse
     residuals = target - (pulled @ moment[..., None])[..., 0]
     leverage = weights * (pulled * features).sum(axis=2)
@@ -59,9 +63,12 @@ def leave_one_out(features: FloatArray, target: FloatArray, weights: FloatArray,
 
 
 def _normal_equations(
-    features: FloatArray, target: FloatArray, weights: FloatArray, ridge: float
+    features: FloatArray, target: FloatArray, weights: FloatArray, penalties: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """A^-1 [designs, features, features] and sum w y f [designs, features]; unused features get c = 0."""
+    """A^-1 [designs, features, features] and sum w y f [designs, features]; unused features get c = 0.
+
+    The penalty of each feature in events, [features].
+    """
     weighted = (features * weights[..., None]).transpose(0, 2, 1)
     gram, moment = weighted @ features, (weighted @ target[..., None])[..., 0]
     squares = np.einsum("dkk->dk", gram)
@@ -70,6 +77,6 @@ def _normal_equations(
     used = squares > 0
     scale = np.where(used, 1 / np.sqrt(np.where(used, squares, 1)), 0)
     both = scale[:, :, None] * scale[:, None, :]
-    penalty = np.where(used, ridge / target.shape[1] * spread * scale**2 + _JITTER, 1)
+    penalty = np.where(used, penalties / target.shape[1] * spread * scale**2 + _JITTER, 1)
     inverse = np.linalg.inv(gram * both + penalty[..., None] * np.eye(squares.shape[1]))
     return inverse * both, moment

@@ -238,12 +238,14 @@ def test_values_at_designs_and_of_evaluated_ones() -> None:
     values, deviations = critic.values_at(points)
     np.testing.assert_allclose(values, signal @ inverse @ y, atol=1e-9)
     np.testing.assert_allclose(deviations**2, np.diag(signal - signal @ inverse @ signal), atol=1e-9)
-    error, alpha = 0.3 * points.noise, inverse @ y
-    own = np.where(alpha < 0, np.maximum(noise - error, lack), lack)
-    np.testing.assert_allclose(critic.known_values(lack, 0), signal @ alpha + own * alpha, atol=1e-9)
-    np.testing.assert_allclose(
-        critic.known_values(lack, 0) - critic.known_values(lack, 2), 2 * np.sqrt(lack * error / (lack + error))
-    )
+    error, share, alpha = 0.3 * points.noise, 0.1 * points.noise, inverse @ y
+    own = np.where(alpha < 0, noise - error, share)
+    known = critic.known_values(lack, 0)
+    np.testing.assert_allclose(known, signal @ alpha + own * alpha, atol=1e-9)
+    below = 2 * np.sqrt(share * error / (share + error))
+    np.testing.assert_allclose(known - critic.known_values(lack, 2), below)
+    explained, told = signal @ alpha, y - kernels["batch"] @ alpha
+    assert ((known - explained) * (known - told) <= 1e-12).all()  # between what the critic explains and what was told
 
 
 def test_a_far_design_that_was_bad_is_not_good_because_the_critic_says_so() -> None:

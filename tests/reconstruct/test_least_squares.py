@@ -17,10 +17,14 @@ def data(designs: int = 3, events: int = 40, layers: int = 3, seed: int = 0) -> 
     return shower_features(signals), energy, 1 / (energy + 1)
 
 
-def refitted(features: FloatArray, target: FloatArray, weights: FloatArray, ridge: float) -> FloatArray:
+def refitted(
+    features: FloatArray, target: FloatArray, weights: FloatArray, ridge: float, free: int = 0
+) -> FloatArray:
     """Predictions of one design by n fits, each without one event."""
     mean = np.average(features, axis=0, weights=weights)
-    penalty = np.diag(ridge * weights.mean() * np.average((features - mean) ** 2, axis=0, weights=weights))
+    ridges = np.full(features.shape[1], ridge)
+    ridges[len(ridges) - free :] = 0
+    penalty = np.diag(ridges * weights.mean() * np.average((features - mean) ** 2, axis=0, weights=weights))
     predictions = []
     for left_out in range(len(target)):
         kept = np.arange(len(target)) != left_out
@@ -30,12 +34,12 @@ def refitted(features: FloatArray, target: FloatArray, weights: FloatArray, ridg
     return np.array(predictions)
 
 
-@pytest.mark.parametrize("ridge", [0.5, RIDGE, 100.0])
-def test_one_fit_gives_what_n_fits_without_each_event_give(ridge: float) -> None:
+@pytest.mark.parametrize(("ridge", "free"), [(0.5, 0), (RIDGE, 0), (100.0, 0), (RIDGE, 1), (100.0, 2)])
+def test_one_fit_gives_what_n_fits_without_each_event_give(ridge: float, free: int) -> None:
     features, target, weights = data()
-    fast = leave_one_out(features, target, weights, ridge)
+    fast = leave_one_out(features, target, weights, ridge, free)
     for design in range(3):
-        slow = refitted(features[design], target[design], weights[design], ridge)
+        slow = refitted(features[design], target[design], weights[design], ridge, free)
         np.testing.assert_allclose(fast[design], slow, rtol=1e-6)
 
 
@@ -49,6 +53,14 @@ def test_a_constant_target_is_recovered_with_any_ridge() -> None:
     features, _, weights = data()
     target = np.full(weights.shape, 7.0)
     np.testing.assert_allclose(leave_one_out(features, target, weights, ridge=50.0), target, rtol=1e-8)
+
+
+def test_what_is_linear_in_a_free_feature_is_recovered_with_any_ridge() -> None:
+    features, _, weights = data()
+    target = 1 + 3 * features[..., -1]
+    found = leave_one_out(features, target, weights, ridge=50.0, free=1)
+    np.testing.assert_allclose(found, target, rtol=1e-6)
+    assert np.abs(leave_one_out(features, target, weights, ridge=50.0) - target).max() > 0.1
 
 
 def test_no_event_is_judged_by_a_fit_that_saw_it() -> None:
