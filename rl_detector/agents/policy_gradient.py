@@ -30,7 +30,7 @@ from rl_detector.agents.bandwidth import best_bandwidth, lack_of_fit, unresolved
 from rl_detector.agents.choices import MANY_SLOTS, Slots
 from rl_detector.agents.components import Points
 from rl_detector.agents.critic import COMPONENTS, MISFIT_POWER, Critic, Variances
-from rl_detector.agents.improvement import CAUTION, Improvement
+from rl_detector.agents.improvement import Improvement
 from rl_detector.agents.relevance import Relevance
 from rl_detector.agents.trust import Trust
 from rl_detector.errors import ConfigError
@@ -261,9 +261,9 @@ class PolicyGradient:
         return fit
 
     def _promised(self, fit: Improvement) -> float:
-        """Lower confidence bound of the reward at the best numbers for the policy's choices."""
+        """The reward at the best numbers for the policy's choices, to the critic."""
         mean, deviation = self._standard
-        return mean + deviation * fit.promised(fit.mean(fit.w), fit.w)
+        return mean + deviation * float(fit.expected(fit.mean(fit.w)[None], fit.w[None])[0])
 
     def _best_tried(self, fit: Improvement) -> Encoding | None:
         """The best of what was recommended, what the newest designs were proposed around, and the incumbent.
@@ -276,14 +276,13 @@ class PolicyGradient:
             return None
         incumbent, known = self._incumbent(fit, lack)
         tried = (self._recommended, Encoding(self._mean, self._choices))
-        promised = [
-            fit.promised(np.clip(each.continuous, -1, 1), self._slots.columns(each.discrete[None])[0]) for each in tried
-        ]
+        numbers, choices = (np.stack(parts) for parts in zip(*tried, strict=True))
+        promised = fit.expected(numbers, self._slots.columns(choices))
         return (*tried, incumbent)[int(np.argmax([*promised, known]))]
 
     def _incumbent(self, fit: Improvement, lack: float) -> tuple[Encoding, float]:
-        """The evaluated design with the best lower confidence bound, lack of fit included, and that bound."""
-        known = fit.critic.known_values(lack, CAUTION)
+        """The evaluated design that is worth most, its own lack of fit included, and what it is worth."""
+        known = fit.critic.known_values(lack)
         best = int(known.argmax())
         return Encoding(self._archive.continuous[best].copy(), self._archive.discrete[best].copy()), float(known[best])
 
@@ -295,7 +294,7 @@ class PolicyGradient:
         if lack == 0:
             return fit
         incumbent, known = self._incumbent(fit, lack)
-        if known <= fit.promised(self._mean, fit.w):
+        if known <= fit.expected(self._mean[None], fit.w[None])[0]:
             return fit
         if lack < self._stated:
             self._recommended = incumbent

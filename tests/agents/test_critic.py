@@ -240,10 +240,8 @@ def test_values_at_designs_and_of_evaluated_ones() -> None:
     np.testing.assert_allclose(deviations**2, np.diag(signal - signal @ inverse @ signal), atol=1e-9)
     error, share, alpha = 0.3 * points.noise, 0.1 * points.noise, inverse @ y
     own = np.where(alpha < 0, noise - error, share)
-    known = critic.known_values(lack, 0)
+    known = critic.known_values(lack)
     np.testing.assert_allclose(known, signal @ alpha + own * alpha, atol=1e-9)
-    below = 2 * np.sqrt(share * error / (share + error))
-    np.testing.assert_allclose(known - critic.known_values(lack, 2), below)
     explained, told = signal @ alpha, y - kernels["batch"] @ alpha
     assert ((known - explained) * (known - told) <= 1e-12).all()  # between what the critic explains and what was told
 
@@ -258,7 +256,7 @@ def test_a_far_design_that_was_bad_is_not_good_because_the_critic_says_so() -> N
     critic = critic_of({"linear": 1.0}, 0.02, 1e-3)
     critic.fit(points, y)
     assert critic.values_at(points)[0][30] > 8
-    assert critic.known_values(0.01, 2)[30] < -2.5
+    assert critic.known_values(0.01)[30] < -2.5
 
 
 def test_an_evaluation_far_above_the_critic_is_not_believed() -> None:
@@ -267,7 +265,7 @@ def test_an_evaluation_far_above_the_critic_is_not_believed() -> None:
     y[3], y[7] = 9.0, -9.0
     critic = critic_of({"linear": 0.1}, 0.5)
     critic.fit(points, y)
-    assert np.flatnonzero(np.isinf(critic.known_values(0.2, 2))).tolist() == [3]
+    assert np.flatnonzero(np.isinf(critic.known_values(0.2))).tolist() == [3]
 
 
 def test_what_a_batch_shares_has_a_limit() -> None:

@@ -332,13 +332,18 @@ def test_lack_of_fit_that_evaluations_resolve_does_not_narrow_the_policy() -> No
 
 @pytest.mark.parametrize("factor", [0.3, 1.0, 3.0])
 def test_errors_that_are_not_honest(factor: float) -> None:
-    """Stated errors three times too small or too large: 90 % of the gap is closed; the policy, though it takes noise
-    for lack of fit, does not narrow to its minimum of 0.002."""
-    agent, rng = PolicyGradient(space_of(6, 0), 0, {f"x{i}": -0.2 for i in range(6)}), np.random.default_rng(0)
-    for _ in range(40):
-        actions = agent.ask(NOTHING, 20)
-        agent.tell(Batch(actions, reward(actions) + 0.5 * rng.standard_normal(20), np.full(20, 0.5 * factor)))
-    assert reward(agent.recommend(NOTHING)) > -0.15 and agent.metrics()["sigma"] > 0.005
+    """Stated errors three times too small or too large: 90 % of the gap is closed on average; the policy, though it
+    takes noise for lack of fit, does not narrow to its minimum of 0.002."""
+    ends = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        agent = PolicyGradient(space_of(6, 0), seed, {f"x{i}": -0.2 for i in range(6)})
+        for _ in range(40):
+            actions = agent.ask(NOTHING, 20)
+            agent.tell(Batch(actions, reward(actions) + 0.5 * rng.standard_normal(20), np.full(20, 0.5 * factor)))
+        ends.append(reward(agent.recommend(NOTHING)))
+        assert agent.metrics()["sigma"] > 0.005
+    assert np.mean(ends) > -0.15
 
 
 def one_sided(actions: Encoding) -> FloatArray:
