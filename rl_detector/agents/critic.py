@@ -300,8 +300,8 @@ class Critic:
                 covariance += variance * KERNELS[name](designs, points)
         return covariance
 
-    def known_values(self, lack: float) -> FloatArray:
-        """What it knows of the designs that it was fitted to, [designs].
+    def known_values(self, lack: float, deviations: float = 0.0) -> FloatArray:
+        """What it knows of the designs that it was fitted to, so many standard deviations below the mean, [designs].
 
         Of its noise the part `lack` belongs to the designs, not to their events, of each the same share: a design that
         was better than the critic can explain is so again. One that was better by more than SUSPICIOUS standard
@@ -313,7 +313,8 @@ class Critic:
         lack = min(lack, v.noise)
         residual = fit["noise"] * fit["alpha"]
         own = np.where(residual < 0, fit["noise"] - (v.noise - lack) * points.noise, lack * points.noise)
-        values: FloatArray = fit["y"] - luck - residual + own * fit["alpha"]
+        means = fit["y"] - luck - residual + own * fit["alpha"]
+        values: FloatArray = means - deviations * np.sqrt(lack * (1 - lack / v.noise) * points.noise)
         return np.where(residual > SUSPICIOUS * np.sqrt(fit["noise"]), -np.inf, values)
 
     def nonquadratic_variance(self, newest: int, w: FloatArray) -> float:

@@ -84,6 +84,11 @@ class Improvement:
         result: FloatArray = np.clip(self._start + self._scale @ step, -1, 1)
         return result
 
+    def cautious_value(self, mean: FloatArray, w: FloatArray) -> float:
+        """Lower confidence bound of the critic for the design with numbers mean [c] and choices w [m]."""
+        value, deviation = self.critic.values_at(self._designs(mean[None], w[None]))
+        return float(value[0] - CAUTION * deviation[0])
+
     def expected(self, continuous: FloatArray, w: FloatArray) -> FloatArray:
         """The critic for designs with numbers [n, c], clipped to the box, and choices w [n, m], [n]."""
         return self.critic.means_at(self._designs(np.clip(continuous, -1, 1), w))

@@ -30,7 +30,7 @@ from rl_detector.agents.bandwidth import best_bandwidth, lack_of_fit, unresolved
 from rl_detector.agents.choices import MANY_SLOTS, Slots
 from rl_detector.agents.components import Points
 from rl_detector.agents.critic import COMPONENTS, MISFIT_POWER, Critic, Variances
-from rl_detector.agents.improvement import Improvement
+from rl_detector.agents.improvement import CAUTION, Improvement
 from rl_detector.agents.relevance import Relevance
 from rl_detector.agents.trust import Trust
 from rl_detector.errors import ConfigError
@@ -280,9 +280,10 @@ class PolicyGradient:
         promised = fit.expected(numbers, self._slots.columns(choices))
         return (*tried, incumbent)[int(np.argmax([*promised, known]))]
 
-    def _incumbent(self, fit: Improvement, lack: float) -> tuple[Encoding, float]:
-        """The evaluated design that is worth most, its own lack of fit included, and what it is worth."""
-        known = fit.critic.known_values(lack)
+    def _incumbent(self, fit: Improvement, lack: float, deviations: float = 0.0) -> tuple[Encoding, float]:
+        """The evaluated design that is worth most, its own lack of fit included, so many standard deviations below what
+        is expected, and that value."""
+        known = fit.critic.known_values(lack, deviations)
         best = int(known.argmax())
         return Encoding(self._archive.continuous[best].copy(), self._archive.discrete[best].copy()), float(known[best])
 
@@ -293,8 +294,8 @@ class PolicyGradient:
         lack = self._lack(fit.critic.points)
         if lack == 0:
             return fit
-        incumbent, known = self._incumbent(fit, lack)
-        if known <= fit.expected(self._mean[None], fit.w[None])[0]:
+        incumbent, known = self._incumbent(fit, lack, CAUTION)
+        if known <= fit.cautious_value(self._mean, fit.w):
             return fit
         if lack < self._stated:
             self._recommended = incumbent

@@ -242,6 +242,8 @@ def test_values_at_designs_and_of_evaluated_ones() -> None:
     own = np.where(alpha < 0, noise - error, share)
     known = critic.known_values(lack)
     np.testing.assert_allclose(known, signal @ alpha + own * alpha, atol=1e-9)
+    below = 2 * np.sqrt(share * error / (share + error))
+    np.testing.assert_allclose(known - critic.known_values(lack, 2), below)
     explained, told = signal @ alpha, y - kernels["batch"] @ alpha
     assert ((known - explained) * (known - told) <= 1e-12).all()  # between what the critic explains and what was told
 
