@@ -17,9 +17,7 @@ def data(designs: int = 3, events: int = 40, layers: int = 3, seed: int = 0) -> 
     return shower_features(signals), energy, 1 / (energy + 1)
 
 
-def refitted(
-    features: FloatArray, target: FloatArray, weights: FloatArray, ridge: float, free: int = 0
-) -> FloatArray:
+def refitted(features: FloatArray, target: FloatArray, weights: FloatArray, ridge: float, free: int = 0) -> FloatArray:
     """Predictions of one design by n fits, each without one event."""
     mean = np.average(features, axis=0, weights=weights)
     ridges = np.full(features.shape[1], ridge)
