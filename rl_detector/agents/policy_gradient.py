@@ -288,8 +288,9 @@ class PolicyGradient:
         return Encoding(self._archive.continuous[best].copy(), self._archive.discrete[best].copy()), float(known[best])
 
     def _with_incumbent(self, fit: Improvement) -> Improvement:
-        """Where the critic lacks something and knows more of the incumbent than it promises of the policy's own design:
-        the incumbent recommended, and the policy back at it unless the critic is trusted, with the critic around it.
+        """Where the critic lacks something and surely knows more of the incumbent than it promises of the policy's own
+        design: the incumbent recommended, and the policy back at it unless the critic is trusted, with the critic
+        around it. Lower confidence bounds decide that: a lucky design would call the policy back.
         """
         lack = self._lack(fit.critic.points)
         if lack == 0:
