@@ -173,6 +173,24 @@ def test_choices_that_the_critic_around_them_does_not_want_are_not_taken(
     assert_sound(agent)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_choices_of_which_less_is_known_are_taken_where_more_is_expected(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Second choices are better by 0.4 in 2 of 64 evaluations with errors of 0.5: by lower bounds they are worse."""
+    start, rng = {"x0": 0.0, "x1": 0.0, "c0": "choice 0"}, np.random.default_rng(seed)
+    agent = PolicyGradient(space_of(2, 1, 2), seed, start)
+    monkeypatch.setattr(agent, "_best_choices", lambda fit: agent._choices)
+    actions = Encoding(rng.normal(0, 0.3, (64, 2)), np.repeat([[0], [1]], [62, 2], axis=0))
+    rewards = 0.5 * rng.standard_normal(64)
+    rewards[62:] += rewards[:62].mean() + 0.4 - rewards[62:].mean()
+    agent.tell(Batch(actions, rewards, np.full(64, 0.5)))
+    assert agent._choices.tolist() == [0]
+    monkeypatch.setattr(agent, "_best_choices", lambda fit: np.array([1]))
+    agent._update()
+    assert agent._choices.tolist() == [1]
+
+
 def test_lies_of_the_simulator_do_not_stop_the_search() -> None:
     """One reward in twenty is lower by 100 spreads; a scale that they set would hide all differences of the others."""
     agent, rng = PolicyGradient(space_of(6, 0), 0), np.random.default_rng(0)
