@@ -33,7 +33,7 @@ class ResolutionReach:
     Attributes:
         reference: metric of the baseline design in GeV, so that its reach is 0.
         free_sum: the sum of the signals is one more feature, without penalty. What a homogeneous calorimeter resolves
-            best is then seen from few events: 25 photons in PbWO4 give its reach of 5.8 within 0.2, else they give 0.2.
+            best is then seen from few events: 25 photons in PbWO4 give its reach of 5.8 within 0.3, else less than 1.
     """
 
     reference: float
