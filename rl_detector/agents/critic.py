@@ -45,6 +45,9 @@ not become relevant."""
 MISFIT_POWER = 3
 """Variance of what the model lacks, against the squared distance from the centre: that of a cubic function."""
 
+LEAST_MISFIT = 1e-7
+"""Misfit that counts for nothing, but can grow."""
+
 EVIDENCE_POINTS = 500
 """Evaluations, evenly spread over those remembered, from which the strengths of the components are learned."""
 
@@ -136,6 +139,8 @@ class Critic:
         largest_batch: largest variance of the batch component: what designs share with their events is part of their
             stated errors, and the rest of what a batch has in common is the policy's merit.
         trusted: whether it predicts well enough for groups of weights to become relevant.
+        complete: whether it predicts so well that no misfit is believed. What seems to be misfit is then the lack of
+            weights not yet relevant; it would discount the far evaluations, which alone show which these are.
         dependences: how many weights of numbers times choices the evaluations determine, at the latest step towards the
             evidence: v tr(K C^-1) of these terms, the number of well-determined parameters (gamma of MacKay 1992).
     """
@@ -144,6 +149,7 @@ class Critic:
     evidence: bool = True
     largest_batch: float = math.inf
     trusted: bool = True
+    complete: bool = False
     dependences: float = 0.0
     _fit: dict[str, Any] = field(default_factory=dict)
 
@@ -215,7 +221,8 @@ class Critic:
         noise_factor = _factor((alpha**2 * noise).sum(), (diagonal * noise).sum())
         misfit_factor = _factor((alpha**2 * distances).sum(), (diagonal * distances).sum())
         now.noise = float(np.clip(now.noise * noise_factor, 1e-4, 10))
-        now.misfit = float(np.clip(now.misfit * misfit_factor, 1e-7, 10)) if now.misfit else 0.0
+        most = LEAST_MISFIT if self.complete else 10.0
+        now.misfit = float(np.clip(now.misfit * misfit_factor, LEAST_MISFIT, most)) if now.misfit else 0.0
 
     def taylor(self, w: FloatArray) -> Taylor:
         """Gradient and Hessian around the mean and the choices w [m]."""

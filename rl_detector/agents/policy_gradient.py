@@ -39,7 +39,7 @@ from rl_detector.threads import one_thread
 
 TRICKS = (
     *("antithetic", "posterior", "conditional", "caution", "box", "sigma", "lack_of_fit", "hidden", "shape"),
-    *("restarts", "relevance", "reach", "confirmed", "trust", "incumbent", "turnover"),
+    *("restarts", "relevance", "reach", "confirmed", "trust", "incumbent", "turnover", "far"),
     *("evidence", "errors", "misfit", "bowl", "quadratic", "interaction", "coupled", "remainder", "landscape", "batch"),
 )
 """What can be switched off with `without`, see PolicyGradient."""
@@ -79,7 +79,8 @@ class PolicyGradient:
             and where only the remainder explains them; shape: full covariance from the Hessian; restarts: Thompson
             choices are sought far from the policy's own, too; relevance: numbers with the choices that they depend on
             get strengths of their own in the critic; reach: the more the critic is trusted, the farther away are
-            numbers for other choices sought; confirmed: choices change only where the critic, fitted anew around them,
+            numbers for other choices sought; far: where it is trusted in full, designs with choices count as much far
+            from the policy as near it; confirmed: choices change only where the critic, fitted anew around them,
             promises no less than before; trust: lack of fit that more evaluations resolve, because the critic
             predicts new ones well, does not narrow the policy; incumbent: the start is the first design evaluated;
             where the critic does not fit, the best evaluated design competes with its promises, both for the
@@ -233,6 +234,7 @@ class PolicyGradient:
         """The critic fitted around the present policy, after steps towards the evidence."""
         points, y = self._points()
         critic.largest_batch, critic.trusted = self._stated, self._trust.value > 0
+        critic.complete = "far" in self._tricks and len(self._choices) > 0 and self._trusted == 1
         critic.fit(points, y, steps=steps)
         return self._improvement(critic)
 

@@ -11,7 +11,7 @@ import torch
 from rl_detector.agents.choices import Slots
 from rl_detector.agents.components import KERNELS, Points, draw_smooth, quadratic_values
 from rl_detector.agents.covariances import FullPolicy
-from rl_detector.agents.critic import COMPONENTS, MISFIT_POWER, Critic, Taylor, Variances
+from rl_detector.agents.critic import COMPONENTS, LEAST_MISFIT, MISFIT_POWER, Critic, Taylor, Variances
 from rl_detector.agents.relevance import Relevance
 from rl_detector.space import Encoding, FloatArray
 
@@ -368,6 +368,19 @@ def test_relevant_weights_are_counted_and_none_without_choices() -> None:
         critic.fit(points, rng.standard_normal(200), steps=1)
         found.append(critic.dependences)
     assert found == [0, pytest.approx(3, abs=0.1)]
+
+
+def test_a_complete_critic_believes_no_misfit() -> None:
+    """Of a fifth-order reward without components for it; when no longer complete it believes it again."""
+    rng = np.random.default_rng(23)
+    points = make_points(rng, 200, 2)
+    y = points.z[:, 0] ** 5 / 30 + 0.1 * rng.standard_normal(200)
+    critic = Critic(Variances({"linear": 0.5}, 0.05))
+    for complete in (False, True, False):
+        critic.complete = complete
+        critic.fit(points, y, steps=30)
+        assert (critic.variances.misfit == LEAST_MISFIT) == complete
+        assert complete or critic.variances.misfit > 1e-3
 
 
 def test_without_the_evidence_strengths_stay() -> None:

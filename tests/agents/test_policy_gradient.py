@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from rl_detector.agent import Batch
+from rl_detector.agents.critic import LEAST_MISFIT
 from rl_detector.agents.policy_gradient import TRICKS, PolicyGradient
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.parameters import Categorical, Continuous, Integer
@@ -295,6 +296,19 @@ def test_thicknesses_that_depend_on_materials_are_found_relevant() -> None:
         learn(one, stack, batches=1, n=20, noise=0.1)
     assert agent.metrics() == restored.metrics()
     assert_close(agent.ask(NOTHING, 20), restored.ask(NOTHING, 20))
+
+
+@pytest.mark.parametrize(
+    ("slots", "without", "believed"),
+    [(8, [], False), (8, ["far"], True), (8, ["trust"], True), (0, [], True)],
+)
+def test_trusted_in_full_the_critic_believes_no_misfit(slots: int, without: list[str], believed: bool) -> None:
+    """Far designs then count as much as near ones, where there are choices."""
+    agent = PolicyGradient(space_of(8, slots, 2), 0, without=without)
+    f = stack if slots else lambda actions: -(np.clip(actions.continuous, -1, 1) ** 2).sum(axis=-1)
+    learn(agent, f, batches=40, n=20, noise=0.05)
+    assert agent._trust.value == 1
+    assert (agent._variances.misfit > LEAST_MISFIT) == believed
 
 
 def test_the_narrower_the_policy_the_fewer_choices_change() -> None:
