@@ -234,7 +234,8 @@ class PolicyGradient:
         """The critic fitted around the present policy, after steps towards the evidence."""
         points, y = self._points()
         critic.largest_batch, critic.trusted = self._stated, self._trust.value > 0
-        critic.complete = "far" in self._tricks and len(self._choices) > 0 and self._trusted == 1
+        dependences = len(self._mean) * (self._slots.width - len(self._choices))
+        critic.complete = "far" in self._tricks and self._trusted == 1 and 0 < dependences < len(self._archive)
         critic.fit(points, y, steps=steps)
         return self._improvement(critic)
 
