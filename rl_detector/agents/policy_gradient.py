@@ -79,17 +79,17 @@ class PolicyGradient:
             and where only the remainder explains them; shape: full covariance from the Hessian; restarts: Thompson
             choices are sought far from the policy's own, too; relevance: numbers with the choices that they depend on
             get strengths of their own in the critic; reach: the more the critic is trusted, the farther away are
-            numbers for other choices sought; far: where it is trusted in full, designs with choices count as much far
-            from the policy as near it; confirmed: choices change only where the critic, fitted anew around them,
-            promises no less than before; trust: lack of fit that more evaluations resolve, because the critic
-            predicts new ones well, does not narrow the policy; incumbent: the start is the first design evaluated;
-            where the critic does not fit, the best evaluated design competes with its promises, both for the
-            recommendation and, unless the critic is trusted, for the centre of the policy; and where it lacks more than
-            the errors of the rewards, only what was tried is recommended; turnover: the narrower the policy, the fewer
-            of its choices change in a proposal, of Thompson choices where the critic is not trusted; evidence:
-            strengths of the critic's components follow the data; errors: weights from the stated errors of the rewards;
-            misfit: evaluations far from the policy count less, as much as the critic lacks there;
-            bowl, quadratic, interaction, coupled, remainder, landscape, batch: components of the critic.
+            numbers for other choices sought; far: where it is trusted in full, and more was evaluated than there are
+            numbers times choices, designs count as much far from the policy as near it; confirmed: choices change only
+            where the critic, fitted anew around them, promises no less than before; trust: lack of fit that more
+            evaluations resolve, because the critic predicts new ones well, does not narrow the policy; incumbent: the
+            start is the first design evaluated; where the critic does not fit, the best evaluated design competes with
+            its promises, both for the recommendation and, unless the critic is trusted, for the centre of the policy;
+            and where it lacks more than the errors of the rewards, only what was tried is recommended; turnover: the
+            narrower the policy, the fewer of its choices change in a proposal, of Thompson choices where the critic is
+            not trusted; evidence: strengths of the critic's components follow the data; errors: weights from the stated
+            errors of the rewards; misfit: evaluations far from the policy count less, as much as the critic lacks
+            there; bowl, quadratic, interaction, coupled, remainder, landscape, batch: components of the critic.
     """
 
     def __init__(

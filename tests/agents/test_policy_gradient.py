@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rl_detector.agent import Batch
-from rl_detector.agents.critic import LEAST_MISFIT
+from rl_detector.agents.critic import LEAST_MISFIT, Critic
 from rl_detector.agents.policy_gradient import TRICKS, PolicyGradient
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.parameters import Categorical, Continuous, Integer
@@ -309,6 +309,16 @@ def test_trusted_in_full_the_critic_believes_no_misfit(slots: int, without: list
     learn(agent, f, batches=40, n=20, noise=0.05)
     assert agent._trust.value == 1
     assert (agent._variances.misfit > LEAST_MISFIT) == believed
+
+
+def test_trust_of_few_evaluations_is_not_full() -> None:
+    """60 evaluations are fewer than the 64 weights of 8 numbers times 8 pairs of choices, 80 are more."""
+    agent = PolicyGradient(space_of(8, 8, 2), 0)
+    for batches, complete in ((3, False), (1, True)):
+        learn(agent, stack, batches=batches, n=20, noise=0.05)
+        agent._trust.sums[:] = 1, 1, 1, 100
+        assert agent._trust.value == 1
+        assert agent._fitted(Critic(agent._variances), steps=1).critic.complete == complete
 
 
 def test_the_narrower_the_policy_the_fewer_choices_change() -> None:
