@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from rl_detector.errors import ConfigError
+from rl_detector.problem import DesignProblem
 from rl_detector.settings import check_settings
 
 
@@ -215,7 +216,7 @@ def build_evaluator(config: Mapping[str, Any], problem: Any = None) -> Any:
     """
     from rl_detector.env import load_factory
     from rl_detector.evaluate import ParallelEvaluator
-    from rl_detector.parcel import Packer, Recipe
+    from rl_detector.parcel import Packer
 
     name, settings = split_name("evaluator", config["evaluator"])
     if name not in EVALUATORS:
@@ -241,3 +242,55 @@ def build_judge(config: Mapping[str, Any], problem: Any) -> Any:
     from rl_detector.judge import SharedJudge
 
     return SharedJudge(problem, seed=config["seed"], **check_settings("judge", SharedJudge, settings))
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to build a problem from a configuration.
+
+    Attributes:
+        env, simulator: groups of the configuration; simulators with workers of their own get one in each worker.
+        factory, version: registration of the environment, which a worker may not know.
+        changes: fields of the problem to replace once it is built.
+    """
+
+    env: Mapping[str, Any]
+    simulator: Mapping[str, Any] | None
+    factory: str
+    version: int
+    changes: Mapping[str, Any] = field(default_factory=dict)
+
+    @staticmethod
+    def of(config: Mapping[str, Any]) -> Recipe:
+        """The recipe of a run's configuration.
+
+        Raises:
+            ConfigError: unknown environment.
+        """
+        from rl_detector.registry import find
+
+        registration = find(config["env"]["name"])
+        return Recipe(config["env"], config["simulator"], registration.factory, registration.version)
+
+    def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
+        """This recipe, followed by replacing fields of the problem it builds."""
+        return replace(self, changes=changes)
+
+    def build(self) -> DesignProblem:
+        """The problem, built anew.
+
+        Raises:
+            ConfigError: it cannot be built here.
+        """
+        from rl_detector.registry import register
+
+        register(self.env["name"], self.factory, self.version)
+        simulator = None if self.simulator is None else _one_worker(self.simulator)
+        problem: DesignProblem = build_problem(self.env, simulator)
+        return replace(problem, **self.changes)
+
+
+def _one_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Simulator settings with one worker where they leave the number open: there is an evaluator's worker per core."""
+    parts = {name: _one_worker(value) if isinstance(value, Mapping) else value for name, value in settings.items()}
+    return {name: 1 if name == "workers" and value is None else value for name, value in parts.items()}

@@ -136,7 +136,7 @@ def _run(
             listener(progress)
 
         recommended = study.run(on_progress)
-    rows = judge(folder, problem, recommended, config["held_out"]["events"], config["seed"])
+    rows = validate_and_store(folder, problem, recommended, config["held_out"]["events"], config["seed"])
     _write_recommended(folder, rows)
     if isinstance(study, ContextualStudy):
         _write_family(folder, study, rows)
@@ -165,7 +165,7 @@ def _refuse_with_contexts(config: Mapping[str, Any], chosen: object) -> None:
         raise ConfigError("contexts.cost_weight needs judge=none: a shared judge knows one price of cost only")
 
 
-def judge(
+def validate_and_store(
     folder: RunFolder, problem: DesignProblem, recommended: Design, events: int, seed: int
 ) -> list[ValidatedDesign]:
     """Validate the recommended design and the baselines, and store the result under the simulator's name.
@@ -214,7 +214,7 @@ def validate_run(
         )
     problem = build_problem(config["env"], simulator)
     accept(simulator_claims(config["env"], simulator, problem.simulator), trusted)
-    return judge(folder, problem, recommended["design"], events, config["seed"] if seed is None else seed)
+    return validate_and_store(folder, problem, recommended["design"], events, config["seed"] if seed is None else seed)
 
 
 def simulator_settings(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, NamedTuple
+from dataclasses import fields
+from typing import Any, NamedTuple, Protocol
 
 from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem
@@ -22,53 +22,14 @@ PLAIN = frozenset(
 """Fields of a problem that are plain data and may differ from what the recipe builds, as `for_judge` makes them."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How to build a problem from a configuration.
-
-    Attributes:
-        env, simulator: groups of the configuration; simulators with workers of their own get one in each worker.
-        factory, version: registration of the environment, which a worker may not know.
-        changes: fields of the problem to replace once it is built.
-    """
-
-    env: Mapping[str, Any]
-    simulator: Mapping[str, Any] | None
-    factory: str
-    version: int
-    changes: Mapping[str, Any] = field(default_factory=dict)
-
-    @staticmethod
-    def of(config: Mapping[str, Any]) -> Recipe:
-        """The recipe of a run's configuration.
-
-        Raises:
-            ConfigError: unknown environment.
-        """
-        from rl_detector.registry import find
-
-        registration = find(config["env"]["name"])
-        return Recipe(config["env"], config["simulator"], registration.factory, registration.version)
+class Recipe(Protocol):
+    """How another process builds the problem; it can be pickled."""
 
     def build(self) -> DesignProblem:
-        """The problem, built anew.
+        """The problem, built anew."""
 
-        Raises:
-            ConfigError: it cannot be built here.
-        """
-        from rl_detector.config import build_problem
-        from rl_detector.registry import register
-
-        register(self.env["name"], self.factory, self.version)
-        simulator = None if self.simulator is None else _one_worker(self.simulator)
-        problem: DesignProblem = build_problem(self.env, simulator)
-        return replace(problem, **self.changes)
-
-
-def _one_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Simulator settings with one worker where they leave the number open: there is an evaluator's worker per core."""
-    parts = {name: _one_worker(value) if isinstance(value, Mapping) else value for name, value in settings.items()}
-    return {name: 1 if name == "workers" and value is None else value for name, value in parts.items()}
+    def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
+        """This recipe, followed by replacing fields of the problem it builds."""
 
 
 class Parcel(NamedTuple):
@@ -76,7 +37,7 @@ class Parcel(NamedTuple):
 
     Attributes:
         key: digest of the content, by which a worker knows what it has already.
-        content: a pickled Recipe or DesignProblem.
+        content: a pickled recipe or DesignProblem.
     """
 
     key: str
@@ -85,7 +46,7 @@ class Parcel(NamedTuple):
     def unpack(self) -> DesignProblem:
         """The problem; only for parcels of this study's own."""
         thing = pickle.loads(self.content)  # noqa: S301 - from the process that started this one
-        problem: DesignProblem = thing.build() if isinstance(thing, Recipe) else thing
+        problem: DesignProblem = thing if isinstance(thing, DesignProblem) else thing.build()
         return problem
 
 
@@ -119,7 +80,7 @@ class Packer:
         import cloudpickle  # type: ignore[import-untyped]
 
         changes = self._changes(problem)
-        thing = problem if self._recipe is None or changes is None else replace(self._recipe, changes=changes)
+        thing = problem if self._recipe is None or changes is None else self._recipe.with_changes(changes)
         try:
             content: bytes = cloudpickle.dumps(thing)
         except Exception as error:  # whatever a user's class raises when it is pickled

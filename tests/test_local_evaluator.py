@@ -414,7 +414,7 @@ def test_a_run_closes_its_evaluator_and_its_ledger_is_the_same(name, tmp_path, m
 
 def trained(runs: Path, evaluator: dict, monkeypatch: pytest.MonkeyPatch) -> list:
     """Rows of a run without its validation and report."""
-    for after in ("judge", "_write_recommended", "_finish"):
+    for after in ("validate_and_store", "_write_recommended", "_finish"):
         monkeypatch.setattr(launch, after, lambda *arguments: [])
     runs.mkdir(exist_ok=True)
     others = worker_processes(os.getpid())
