@@ -37,13 +37,6 @@ class Proposals(NamedTuple):
         gaussian = (-0.5 * z.square() - self.log_sigma - 0.5 * math.log(2 * math.pi)).sum(dim=-1)
         return gaussian + choice_log_prob(self.log_probabilities, actions.discrete)
 
-    def entropy(self) -> torch.Tensor:
-        """Entropy in nats, [observations]."""
-        gaussian = (self.log_sigma + 0.5 * math.log(2 * math.pi * math.e)).sum(dim=-1)
-        exists = torch.isfinite(self.log_probabilities)
-        log_p = self.log_probabilities.masked_fill(~exists, 0.0)
-        return gaussian - (self.log_probabilities.exp() * log_p).sum(dim=(-2, -1))
-
     def kl_divergence(self, other: Proposals) -> torch.Tensor:
         """KL(self || other) in nats, [observations]."""
         ratio = torch.exp(2 * (self.log_sigma - other.log_sigma))

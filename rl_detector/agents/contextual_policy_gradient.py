@@ -251,7 +251,7 @@ def _advantages(memory: Proposed, inputs: FloatArray) -> FloatArray:
     """(3), in units of the root mean square of each batch, [designs]; differences of rounding count as none."""
     rewards = memory.rewards - memory.rewards[0]
     features = np.column_stack([np.ones(len(inputs)), inputs, inputs**2])
-    residuals = rewards - cross_fitted(features, rewards, memory.batch).predictions
+    residuals = rewards - cross_fitted(features, rewards, memory.batch)
     result = np.zeros(len(inputs))
     for number in np.unique(memory.batch):
         own = memory.batch == number

@@ -10,10 +10,9 @@ import torch
 
 from rl_detector.agents.choices import Slots
 from rl_detector.agents.components import KERNELS, Points, draw_smooth, quadratic_values
-from rl_detector.agents.covariances import FullPolicy
 from rl_detector.agents.critic import COMPONENTS, LEAST_MISFIT, MISFIT_POWER, Critic, Taylor, Variances
 from rl_detector.agents.relevance import Relevance
-from rl_detector.space import Encoding, FloatArray
+from rl_detector.space import FloatArray, IntArray
 
 DENSE = {"linear": 0.4, "choices": 0.25, "bowl": 0.3, "quadratic": 0.1, "interaction": 0.15}
 STRENGTHS = {**DENSE, "batch": 0.2}
@@ -493,16 +492,16 @@ def test_hidden_variance_is_that_of_the_remainder_and_shrinks_with_the_policy() 
     assert critic.hidden_variance() == 0
 
 
-def natural_gradient(policy: FullPolicy, actions: Encoding, advantages: FloatArray) -> FloatArray:
-    """F^-1 grad mean(A log pi), in the coordinates of L (1 + T): mean, T + T' and logits in a row."""
-    policy.zero_grad()
-    (torch.from_numpy(advantages) * policy.log_prob(actions)).mean().backward()  # type: ignore[no-untyped-call]
-    steps = [step.numpy() for _, step in policy.natural_gradient()]
-    mean, logits, log_sigma, lower = steps
-    unit = policy.scale_tril().detach().numpy()
-    step = log_sigma[:, None] * unit + np.exp(policy.log_sigma.detach().numpy())[:, None] * lower
-    relative = np.linalg.solve(unit, step)  # dL = L T
-    return np.concatenate([np.linalg.solve(unit, mean), (relative + relative.T).ravel(), logits[0]])
+def natural_gradient(z: FloatArray, choices: IntArray, advantages: FloatArray) -> FloatArray:
+    """F^-1 grad mean(A log pi) for numbers mu + L z and 3 equally likely choices: mean, T + T' and logits in a row.
+
+    In the coordinates T of L (1 + T), T lower triangular, the Fisher information is 2 for T_ii and 1 for the others
+    (Glasmachers et al. 2010, sec. 3). With the score z z' - 1 by T and z by L^-1 mu, T + T' = mean(A (z z' - 1)).
+    For logits it is (indicator - p) / p.
+    """
+    products = z[:, :, None] * z[:, None, :] - np.eye(2)
+    made = 3.0 * (choices[:, None] == np.arange(3)) - 1
+    return advantages @ np.concatenate([z, products.reshape(len(z), -1), made], axis=1) / len(z)
 
 
 def test_the_expansion_is_the_natural_gradient() -> None:
@@ -513,27 +512,22 @@ def test_the_expansion_is_the_natural_gradient() -> None:
     mean.
     """
     rng = np.random.default_rng(25)
-    policy = FullPolicy(np.array([0.2, -0.1]), 0.4, (3,))
-    with torch.no_grad():
-        policy.log_sigma.copy_(torch.tensor([-1.0, -0.5]))
-        policy.lower[1, 0] = 0.8
-    factor, slots = policy.scale_tril().detach().numpy(), Slots((3,))
+    factor, slots = np.exp([[-1.0], [-0.5]]) * np.array([[1.0, 0.0], [0.8, 1.0]]), Slots((3,))
 
-    def seen(actions: Encoding) -> Points:
-        n, x = len(actions.discrete), actions.continuous - np.array([0.2, -0.1])
-        z, w = np.linalg.solve(factor, x.T).T, slots.columns(actions.discrete)
-        return Points(x, factor, z, w, np.ones(n), np.zeros(n, dtype=np.int64), 1)
+    def seen(n: int) -> tuple[Points, IntArray]:
+        z, choices = rng.standard_normal((n, 2)), rng.integers(3, size=(n, 1))
+        numbers = np.ones(n), np.zeros(n, dtype=np.int64)
+        return Points(z @ factor.T, factor, z, slots.columns(choices), *numbers, 1), choices[:, 0]
 
-    points = seen(policy.sample(rng, 40))
+    points, _ = seen(40)
     critic = critic_of(DENSE, 0.1)
     critic.fit(points, points.z[:, 0] - points.z.prod(axis=1) - points.z[:, 1] ** 2 + points.w[:, 1])
     taylor = critic.taylor(np.zeros(3))
     estimates = []
     for _ in range(60):
-        actions = policy.sample(rng, 500)
-        new = seen(actions)
+        new, choices = seen(500)
         advantages = new.u @ taylor.gradient + quadratic_values(new, taylor.hessian[None])[:, 0]
-        estimates.append(natural_gradient(policy, actions, advantages))
+        estimates.append(natural_gradient(new.z, choices, advantages))
     mean, error = np.mean(estimates, axis=0), np.std(estimates, axis=0) / math.sqrt(60)
     g = taylor.gradient
     expected = np.concatenate([g[:2], taylor.hessian[:2, :2].ravel(), g[2:] - g[2:].mean()])
