@@ -198,8 +198,8 @@ def show(results: dict[str, Any]) -> None:
             )
 
 
-UP, DOWN, ALONG = "#D55E00", "#0072B2", "#999999"
-"""Colours of iron with B_y > 0, B_y < 0, and of the coil windows' outline."""
+UP, DOWN = "#D55E00", "#0072B2"
+"""Colours of iron with B_y > 0 and B_y < 0."""
 
 
 def draw_shield(axes: Any, design: Design, view: str) -> None:

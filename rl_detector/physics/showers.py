@@ -8,6 +8,8 @@ radiation length t,
     dR/dt = -b v^3 R            (Rossi's approximation B: every particle loses Ec per radiation length)
     dv/dt = s v (1 - v)         (multiplication at small age, equilibrium of soft particles at v = 1)
 
+The power 3 of v is the smallest that fits Geant4's profiles in Pb, Fe, PbWO4 and plastic.
+
 In a homogeneous block this gives a peak like the gamma density of Longo and Sestili (NIM 128 (1975) 283; PDG 2024,
 "Passage of particles through matter"), with a maximum that moves with ln(E / Ec). Unlike a gamma density it continues
 through any sequence of materials, because R and N are continuous at a boundary while kappa jumps ("transition effect").
@@ -23,9 +25,6 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
-
-AGE_POWER = 3
-"""Power of the age in the hazard b v^3: the smallest that fits Geant4's profiles in Pb, Fe, PbWO4 and plastic."""
 
 PHOTON_CONVERSION = 9.0 / 7.0
 """Mean free path of pair production at high energy, in radiation lengths (PDG 2024, sec. 34.4.5)."""

@@ -29,10 +29,10 @@ class MutualInformationReach:
     I(truth; readout) = h(truth) - h(truth | readout) >= h(truth) + <log2 q(truth | readout)> for every density q
     (Barber and Agakov, NIPS 16 (2003) 201), with equality when q is the posterior. Here q is a Student distribution
     around a weighted regression of the truth, with a width that is regressed on the same features; no event is judged
-    by a fit that saw it. Unlike the bound of Donsker and Varadhan (MINE, Belghazi et al., arXiv:1801.04062; see
-    `mine`) its terms are those of single events: their mean has no other bias than what the fit has not learned, which
-    lowers it, and a small variance. In nats the reach of a
-    Gaussian channel is ln(sigma_reference / sigma): half the reach of a squared resolution.
+    by a fit that saw it. Unlike the bound of Donsker and Varadhan (MINE, Belghazi et al., arXiv:1801.04062)
+    its terms are those of single events: their mean has no other bias than what the fit has not learned, which lowers
+    it, and a small variance. In nats the reach of a Gaussian channel is ln(sigma_reference / sigma): half the reach of
+    a squared resolution.
 
     Attributes:
         target: name in the truth of a readout.
@@ -136,49 +136,3 @@ def _student_loss(residuals: FloatArray, variance: FloatArray, n: float) -> Floa
     constant = math.lgamma(n / 2) - math.lgamma((n + 1) / 2) + 0.5 * math.log(n * math.pi)
     loss: FloatArray = constant + 0.5 * np.log(scale) + (n + 1) / 2 * np.log1p(residuals**2 / (n * scale))
     return loss
-
-
-def nearest_neighbours(first: FloatArray, second: FloatArray, neighbours: int = 4) -> float:
-    """Mutual information in bits by nearest neighbours, no bound, as a cross-check.
-
-    The first estimator of Kraskov, Stoegbauer and Grassberger (Physical Review E 69 (2004) 066138, eq. 8):
-    psi(k) + psi(n) - <psi(n_x + 1) + psi(n_y + 1)>, after scaling every column to unit variance. Its bias grows with
-    the information and with the number of columns: at 3000 events and 2 columns it is below 0.05 bits up to 3 bits.
-
-    Args:
-        first, second: [events, columns] each.
-        neighbours: k.
-    """
-    from scipy.spatial import cKDTree  # type: ignore[import-untyped]
-    from scipy.special import digamma  # type: ignore[import-untyped]
-
-    x, y = (_unit(columns) for columns in (first, second))
-    both = np.concatenate([x, y], axis=1)
-    distance = cKDTree(both).query(both, neighbours + 1, p=np.inf)[0][:, -1]
-    radius = np.nextafter(distance, 0)
-    counts = [cKDTree(columns).query_ball_point(columns, radius, p=np.inf, return_length=True) for columns in (x, y)]
-    nats = digamma(neighbours) + digamma(len(x)) - np.mean(digamma(counts[0]) + digamma(counts[1]))
-    return float(nats) / LN2
-
-
-def mine(first: FloatArray, second: FloatArray, seed: int, steps: int = 1500) -> tuple[float, float]:
-    """Lower bounds of the mutual information in bits by a neural network: of Donsker and Varadhan, and InfoNCE.
-
-    A critic T is trained on half of the events and both bounds are taken on the other half: <T(x, y)> - ln <e^T(x, y')>
-    (arXiv:1801.04062) and ln n + <T(x_i, y_i) - ln sum_j e^T(x_i, y_j)> (van den Oord et al., arXiv:1807.03748), which
-    cannot exceed the logarithm of the number of events of a group, here 256.
-
-    Args:
-        first, second: [events, columns] each.
-        seed: of weights and minibatches.
-        steps: of the training.
-    """
-    from rl_detector.reconstruct.neural import information_bounds
-
-    return information_bounds(_unit(first), _unit(second), seed, steps)
-
-
-def _unit(columns: FloatArray) -> FloatArray:
-    spread = columns.std(axis=0)
-    scaled: FloatArray = (columns - columns.mean(axis=0)) / np.where(spread > 0, spread, 1)
-    return scaled

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -141,54 +140,3 @@ def _train(
 
 def _tensor(array: FloatArray) -> torch.Tensor:
     return torch.as_tensor(array, dtype=torch.float32)
-
-
-def information_bounds(first: FloatArray, second: FloatArray, seed: int, steps: int) -> tuple[float, float]:
-    """Bounds of Donsker-Varadhan and InfoNCE in bits on the second half of the events, see `mine`.
-
-    The critic T(x, y) = h(x) . g(y) is trained with InfoNCE, whose gradient has no bias from the minibatch, and shifted
-    so that the other bound is the best it can be.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    x, y = _tensor(first), _tensor(second)
-    encoders = [_encoder(columns.shape[1], generator) for columns in (x, y)]
-    half = len(x) // 2
-    optimiser = torch.optim.Adam([p for encoder in encoders for p in encoder.parameters()], 1e-3)
-    for _ in range(steps):
-        chosen = torch.randint(half, (min(BATCH, half),), generator=generator)
-        loss = -_info_nce(encoders[0](x[chosen]) @ encoders[1](y[chosen]).T)
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-    with torch.no_grad():
-        groups = torch.split(torch.arange(half, len(x)), BATCH)
-        scores = [encoders[0](x[group]) @ encoders[1](y[group]).T for group in groups if len(group) > 1]
-        nce = float(np.mean([float(_info_nce(score)) for score in scores]))
-        donsker = float(np.mean([_donsker_varadhan(score) for score in scores]))
-    return donsker / float(np.log(2)), nce / float(np.log(2))
-
-
-def _encoder(columns: int, generator: torch.Generator) -> torch.nn.Sequential:
-    sizes = (columns, 64, 64, 32)
-    layers: list[torch.nn.Module] = []
-    for inside, outside in pairwise(sizes):
-        layer = torch.nn.Linear(inside, outside)
-        with torch.no_grad():
-            layer.weight.copy_(torch.randn(layer.weight.shape, generator=generator) / inside**0.5)
-            layer.bias.copy_(torch.randn(outside, generator=generator) * 0.5)
-        layers += [layer, torch.nn.SiLU()]
-    return torch.nn.Sequential(*layers[:-1])
-
-
-def _info_nce(scores: torch.Tensor) -> torch.Tensor:
-    """ln n + <T_ii - ln sum_j e^T_ij> in nats."""
-    bound: torch.Tensor = (scores.diagonal() - scores.logsumexp(dim=1)).mean() + float(np.log(len(scores)))
-    return bound
-
-
-def _donsker_varadhan(scores: torch.Tensor) -> float:
-    """<T_ii> - ln <e^T_ij> over i != j in nats, with T less a function of x that the bound leaves free."""
-    shifted = scores - (scores.logsumexp(dim=1, keepdim=True) - float(np.log(len(scores))))
-    apart = shifted[~torch.eye(len(scores), dtype=torch.bool)]
-    mean = apart.logsumexp(dim=0) - float(np.log(len(apart)))
-    return float(shifted.diagonal().mean() - mean)

@@ -6,11 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from scipy.spatial import cKDTree  # type: ignore[import-untyped]
+from scipy.special import digamma  # type: ignore[import-untyped]
 
 from rl_detector.envs.calorimeter import calorimeter
 from rl_detector.errors import ConfigError
 from rl_detector.judge import SharedJudge
-from rl_detector.reach.mutual_information import MutualInformationReach, mine, nearest_neighbours
+from rl_detector.reach.mutual_information import LN2, MutualInformationReach
 from rl_detector.space import Encoding
 from rl_detector.terms import Readout
 
@@ -52,18 +54,26 @@ def test_few_events_lower_the_bound() -> None:
         assert -0.35 < -np.mean(found) - closed_form(rho) < 0.03
 
 
+def nearest_neighbours(first: np.ndarray, second: np.ndarray, neighbours: int = 4) -> float:
+    """Mutual information in bits by nearest neighbours: an estimate, no bound.
+
+    The first estimator of Kraskov, Stoegbauer and Grassberger (Physical Review E 69 (2004) 066138, eq. 8):
+    psi(k) + psi(n) - <psi(n_x + 1) + psi(n_y + 1)>, after scaling every column to unit variance. Its bias grows with
+    the information and with the number of columns: at 3000 events and 2 columns it is below 0.05 bits up to 3 bits.
+    """
+    x, y = (columns / columns.std(axis=0) for columns in (first, second))
+    both = np.concatenate([x, y], axis=1)
+    distance = cKDTree(both).query(both, neighbours + 1, p=np.inf)[0][:, -1]
+    radius = np.nextafter(distance, 0)
+    counts = [cKDTree(columns).query_ball_point(columns, radius, p=np.inf, return_length=True) for columns in (x, y)]
+    nats = digamma(neighbours) + digamma(len(x)) - np.mean(digamma(counts[0]) + digamma(counts[1]))
+    return float(nats) / LN2
+
+
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.9, 0.99])
 def test_nearest_neighbours_agree(rho: float) -> None:
     x, y = channel(rho, 3000, 1)
     assert nearest_neighbours(x[:, None], y[:, None]) == pytest.approx(closed_form(rho), abs=0.08)
-
-
-def test_the_neural_bounds_agree() -> None:
-    """2 x 1000 events, rho = 0.9: within 0.2 bits of 1.198 for both bounds; nothing is found where nothing is."""
-    x, y = channel(0.9, 2000, 2)
-    assert mine(x[:, None], y[:, None], 0, steps=400) == pytest.approx((closed_form(0.9),) * 2, abs=0.2)
-    x, y = channel(0.0, 2000, 3)
-    assert max(mine(x[:, None], y[:, None], 0, steps=100)) < 0.05
 
 
 def test_a_function_of_the_signals_tells_as_much() -> None:
