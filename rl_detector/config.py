@@ -81,13 +81,14 @@ OUTSIDE_RESULTS = ("runs", "held_out", "evaluator", "tracker", "run")
 def fingerprint(config: Mapping[str, Any], facts: Mapping[str, str]) -> dict[str, Any]:
     """What decides the ledger, flat: names and values of the configuration, and what the simulator says it is.
 
-    The facts tell, for example, which physics list `auto` came to and the version of the fitted parameters.
+    The facts tell, for example, which physics list `auto` came to and the version of the fitted parameters. Left out is
+    what changes no result: an absent start, absent contexts and the number of workers.
     """
     kept = {name: value for name, value in config.items() if name not in OUTSIDE_RESULTS}
     if kept.get("start") is None:
-        kept.pop("start", None)  # as in runs from before there was this setting
+        kept.pop("start", None)
     if (kept.get("contexts") or {}).get("cost_weight") is None:
-        kept.pop("contexts", None)  # likewise
+        kept.pop("contexts", None)
     flat = _flatten(kept, "")
     for name in ("simulator.workers", "simulator.dear.workers"):
         flat.pop(name, None)
@@ -229,12 +230,12 @@ def build_evaluator(config: Mapping[str, Any], problem: Any = None) -> Any:
 
 
 def build_judge(config: Mapping[str, Any], problem: Any) -> Any:
-    """The judge of a configuration; None where the reach of the problem judges (judge=none, or an older run).
+    """The judge of a configuration; None where the reach of the problem judges (judge=none).
 
     Raises:
         ConfigError: unknown judge or setting, or the problem's reach cannot be judged so.
     """
-    name, settings = split_name("judge", config.get("judge") or {"name": "none"})
+    name, settings = split_name("judge", config["judge"])
     if name == "none":
         return None
     if name != "shared":

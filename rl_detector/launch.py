@@ -56,7 +56,7 @@ def start_run(config: Mapping[str, Any], command: str, trusted: bool = True) -> 
     simulated = problem if build_judge(config, problem) is None else problem.for_judge()
     simulated.check_events(Budget(**config["budget"]).events_per_design)
     problem.check_events(config["held_out"]["events"])
-    if config.get("asynchronous"):
+    if config["asynchronous"]:
         config = {**config, "flow": asdict(Flow.for_workers(workers, **config["flow"]))}  # kept if the workers change
     _loop(config, problem)
     folder = RunFolder.create(Path(config["runs"]), config["env"]["name"], config["agent"]["name"])
@@ -150,14 +150,14 @@ def _loop(config: Mapping[str, Any], problem: DesignProblem) -> Callable[..., St
     if contexts is not None:
         _refuse_with_contexts(config, chosen)
         return partial(ContextualStudy, contexts=contexts)
-    if not config.get("asynchronous"):
+    if not config["asynchronous"]:
         return partial(Study, judge=chosen)
     refuse_judge(chosen)
     return partial(AsynchronousStudy, flow=Flow(**config["flow"]))
 
 
 def _refuse_with_contexts(config: Mapping[str, Any], chosen: object) -> None:
-    if config.get("asynchronous"):
+    if config["asynchronous"]:
         raise ConfigError(
             "contexts.cost_weight changes with every batch, and an asynchronous study has none: use asynchronous=false"
         )

@@ -15,12 +15,6 @@ from typing import Any
 from rl_detector.checkpoint import flush_folder, write_atomically
 from rl_detector.errors import RunFolderError
 
-FORMERLY: dict[str, Any] = {
-    "judge": {"name": "none"}, "asynchronous": False,
-    "flow": {"in_flight": 0, "told_at_once": 0, "designs_per_job": 1},
-}  # fmt: skip
-"""What held for runs from before there were these settings."""
-
 LARGEST_TEXT = 16_000_000
 """Most bytes of a JSON or YAML file of a run."""
 
@@ -146,7 +140,6 @@ class RunFolder:
             stored: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
             known = {key: value for key, value in stored.items() if key != "run"} if isinstance(stored, dict) else {}
             _refuse_interpolations(known)
-            known = {**FORMERLY, **known}
             merged = OmegaConf.merge(OmegaConf.structured(Config), known)
             config = OmegaConf.to_container(merged, resolve=False, throw_on_missing=True)
         except Exception as error:  # whatever damaged or hostile YAML leads to; nothing in it is executed

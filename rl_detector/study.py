@@ -198,11 +198,11 @@ class Study:
             self.agent.load_state_dict(state["agent"])
             if self.judge is not None:
                 self._restore_judge(self.judge, state["judge"], state["batch"])
+            elif state["best"] is not None:
+                self._restore_best(state["best"])
         except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
             raise self._strange_checkpoint(error) from error
         self.batch, self.trials, self.failed = state["batch"], state["trials"], state["failed"]
-        if self.judge is None:
-            self._restore_best(state.get("best"))
 
     def _believes(self, state: Mapping[str, Any]) -> bool:
         """Whether the ledger has what the checkpoint knows; else the ledger is replayed as far as it goes."""
@@ -230,9 +230,8 @@ class Study:
             "goes on from the ledger alone, and nothing is simulated again."
         )
 
-    def _restore_best(self, number: int | None) -> None:
-        """The best trial so far: the checkpoint knows its number, older ones do not."""
-        best = self.ledger.best(self.batch) if number is None else self.ledger.trial(number)
+    def _restore_best(self, number: int) -> None:
+        best = self.ledger.trial(number)
         if best is not None and not best.evaluation.failed:
             self._best_number = best.number
             self._remember_best([best.evaluation])

@@ -383,7 +383,7 @@ def made_up() -> Results:
 
     def run(agent: str, seed: int, gains: list[float], hit: float | None, state: str = "done", budget: int = 80) -> Run:
         reason = "" if state == "done" else "because"
-        return Run("p", agent, seed, state, reason, budget, budget, gains, [hit] if gains else [], 0.5, 0)
+        return Run("p", agent, seed, state, reason, budget, budget, gains, [hit] if gains else [], 0.5, 0, None, "")
 
     runs = [
         *(run("own", 0, [0.5, 0.95, 0.95, 0.95], 40), run("own", 1, [0.9, 0.9, 0.9, 0.95], 20)),

@@ -587,6 +587,8 @@ def settings(runs: Path) -> dict[str, Any]:
         "budget": {"events": 1000, "events_per_design": 50, "designs_per_batch": 10},
         "env": {"name": "calorimeter", "layers": 2}, "simulator": {"name": "fast"},
         "agent": {"name": "random_search"}, "evaluator": {"name": "serial"}, "tracker": {"name": "off"},
+        "judge": {"name": "none"}, "asynchronous": False,
+        "flow": {"in_flight": 0, "told_at_once": 0, "designs_per_job": 1},
     }  # fmt: skip
 
 
@@ -652,16 +654,6 @@ def test_a_configuration_with_references_is_refused(spoiled: RunFolder) -> None:
     spoiled.config.write_text("\n".join(lines))
     with pytest.raises(RunFolderError, match="aliases"):
         spoiled.read_config()
-
-
-def test_a_configuration_of_before_goes_on(spoiled: RunFolder) -> None:
-    config = spoiled.read_config()
-    for name in ("judge", "asynchronous", "flow"):
-        config.pop(name, None)
-    spoiled.write_config(config)
-    spoiled.recommended.unlink()
-    run(spoiled, spoiled.read_config(), lambda progress: None)
-    assert spoiled.recommended.exists()
 
 
 TRIALS = 10_000

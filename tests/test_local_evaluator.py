@@ -130,7 +130,8 @@ def ledger_of(config: dict, folder: Path, evaluator, problem: DesignProblem | No
     ledger = Ledger(folder / "ledger.sqlite", {})
     study = Study(
         problem, agent, ledger, Budget(2 * size * events, events, size), evaluator=evaluator,
-        common_events=config.get("common_events", False), judge=build_judge({"seed": 0, **config}, problem),
+        common_events=config.get("common_events", False),
+        judge=build_judge({"seed": 0, "judge": {"name": "none"}, **config}, problem),
     )  # fmt: skip
     study.run()
     rows = ledger.reproducible_rows()
@@ -423,6 +424,7 @@ def trained(runs: Path, evaluator: dict, monkeypatch: pytest.MonkeyPatch) -> lis
         "evaluator": {**evaluator, **({} if evaluator["name"] == "serial" else {"workers": 2})},
         "judge": {"name": "none"}, "tracker": {"name": "off"}, "seed": 0, "common_events": True, "runs": str(runs),
         "budget": {"events": 320, "events_per_design": 10, "designs_per_batch": 16}, "held_out": {"events": 50},
+        "asynchronous": False, "flow": {"in_flight": 0, "told_at_once": 0, "designs_per_job": 1},
     }  # fmt: skip
     folder, complete = launch.start_run(config, "test")
     launch.run(folder, complete, lambda progress: None)

@@ -38,6 +38,8 @@ def config(runs: Path) -> dict[str, Any]:
         "budget": {"events": 3000, "events_per_design": 50, "designs_per_batch": 10},
         "env": {"name": "calorimeter", "layers": 2}, "simulator": {"name": "fast"},
         "agent": {"name": "random_search"}, "evaluator": {"name": "serial"}, "tracker": {"name": "off"},
+        "judge": {"name": "none"}, "asynchronous": False,
+        "flow": {"in_flight": 0, "told_at_once": 0, "designs_per_job": 1},
     }  # fmt: skip
 
 

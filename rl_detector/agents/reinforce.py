@@ -163,11 +163,10 @@ class Reinforce:
         self.policy.load_state_dict(state["policy"])
         self._optimiser.load_state_dict(copy.deepcopy(state["optimiser"]))
         self._rng.bit_generator.state = state["rng"]
-        self._baseline, self._updates, self._weight = state["baseline"], state["updates"], state.get("weight", 1.0)
-        continuous, discrete, rewards, *given = (part.numpy().copy() for part in state["waiting"])
-        actions = Encoding(continuous, discrete)
-        then = given[0] if given else self.log_probability(actions)  # older states are those of one policy
-        self._waiting = list(map(_Result, actions.rows(), rewards.tolist(), then.tolist()))
+        self._baseline, self._updates, self._weight = state["baseline"], state["updates"], state["weight"]
+        continuous, discrete, rewards, then = (part.numpy().copy() for part in state["waiting"])
+        rows = Encoding(continuous, discrete).rows()
+        self._waiting = list(map(_Result, rows, rewards.tolist(), then.tolist()))
 
 
 def _policy(box: BoxEncoding, start: Design | None, sigma: float) -> Policy:

@@ -113,7 +113,7 @@ def _kept(earlier: Results | None, problem: ComparedProblem) -> Kept | None:
     """What earlier results hold of a problem."""
     if earlier is None or problem.label not in earlier.grids:
         return None
-    runs = {run.key: run for run in earlier.runs if run.key and run.problem == problem.label}
+    runs = {run.key: run for run in earlier.runs if run.problem == problem.label}
     return Kept(runs, earlier.grids[problem.label], earlier.bests.get(problem.label, {}))
 
 

@@ -18,7 +18,7 @@ class Run:
         milliseconds_per_design: of the agent's own computing time; 0 where it proposed nothing.
         failed_trials: evaluations that failed.
         best_assignment: whether all choices are those of the best design; None where that is not known.
-        key: digest of its settings, see `Task.key`; empty if it is not known.
+        key: digest of its settings, see `Task.key`.
     """
 
     problem: str
@@ -32,5 +32,5 @@ class Run:
     targets: list[float | None]
     milliseconds_per_design: float
     failed_trials: int
-    best_assignment: bool | None = None
-    key: str = ""
+    best_assignment: bool | None
+    key: str
