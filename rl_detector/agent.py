@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from types import TracebackType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from rl_detector.space import DesignSpace, Encoding, FloatArray
@@ -89,3 +91,22 @@ class Contextual(Protocol):
     """
 
     contextual: bool
+
+
+class Stopwatch:
+    """Adds up the seconds of its `with` blocks: the time that an agent takes for itself.
+
+    Attributes:
+        seconds: wall time so far.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = self._begin = 0.0
+
+    def __enter__(self) -> None:
+        self._begin = time.monotonic()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.seconds += time.monotonic() - self._begin

@@ -115,12 +115,14 @@ class AsynchronousStudy(Study):
         if isinstance(self.agent, Stochastic):
             then = np.array([proposals[i].log_probability for i in good], dtype=np.float64)
             batch = batch._replace(log_probabilities=then)
-        self.agent.tell(batch)
+        with self.thinking:
+            self.agent.tell(batch)
 
     def _ask(self) -> None:
         """Fill up what is in flight, `told_at_once` designs per ask."""
         while (n := self._room()) > 0:
-            actions = self.agent.ask(self.problem.observation, n)
+            with self.thinking:
+                actions = self.agent.ask(self.problem.observation, n)
             then = self._log_probabilities(actions)
             for number, row, known in zip(range(self.asked, self.asked + n), actions.rows(), then, strict=True):
                 seed = trial_seed(self.seed, self.asked if self.common_events else number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from rl_detector.agent import Agent
@@ -21,7 +23,7 @@ from rl_detector.family import judge_family
 from rl_detector.in_flight import Flow
 from rl_detector.ledger import Ledger
 from rl_detector.problem import RECOMMENDED, DesignProblem
-from rl_detector.runs import RunFolder
+from rl_detector.runs import RunFolder, Session
 from rl_detector.space import Design
 from rl_detector.study import Budget, Progress, Study, describe_metrics
 from rl_detector.tracking import Tracker, check_tracker, make_tracker
@@ -32,6 +34,48 @@ Listener = Callable[[Progress], None]
 
 PACKAGES = ("rl_detector", "torch", "numpy", "gymnasium", "geant4_pybind")
 """Packages whose versions are kept with every run."""
+
+SESSION_SECONDS = 2.0
+"""Longest time between two writings of the times of a session, if no batch takes longer."""
+
+
+class SessionClock:
+    """Keeps the times of a training session in the run folder, while it runs and however it ends.
+
+    A session that is killed loses what came after the latest `tick` that wrote, SESSION_SECONDS or one batch. A session
+    that ends well without any tick had nothing to do and is not kept.
+
+    Args:
+        folder: of the run; earlier sessions in it stay.
+        versions: package -> version of this process.
+        agent_seconds: gives the agent's own time in this session so far.
+    """
+
+    def __init__(self, folder: RunFolder, versions: Mapping[str, str], agent_seconds: Callable[[], float]) -> None:
+        self._folder, self._versions, self._agent_seconds = folder, versions, agent_seconds
+        self._earlier, self._started = folder.read_sessions(), datetime.now(UTC)
+        self._begin = time.monotonic()
+        self._written: float | None = None
+
+    def __enter__(self) -> SessionClock:
+        return self
+
+    def tick(self) -> None:
+        """Write the times if the latest writing is old enough; to be called after every batch."""
+        if self._written is None or time.monotonic() - self._written >= SESSION_SECONDS:
+            self._write()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None or self._written is not None:
+            self._write()
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        times = round(self._written - self._begin, 3), round(self._agent_seconds(), 3)
+        sessions = [*self._earlier, Session(self._started, *times, self._versions)]
+        self._folder.write_json(self._folder.sessions, {"sessions": [session.to_json() for session in sessions]})
 
 
 def start_run(config: Mapping[str, Any], command: str, trusted: bool = True) -> tuple[RunFolder, dict[str, Any]]:
@@ -132,10 +176,12 @@ def _run(
         )
 
         def on_progress(progress: Progress) -> None:
+            clock.tick()
             tracker.log(describe_metrics(progress))
             listener(progress)
 
-        recommended = study.run(on_progress)
+        with SessionClock(folder, versions(), lambda: study.thinking.seconds) as clock:
+            recommended = study.run(on_progress)
     rows = validate_and_store(folder, problem, recommended, config["held_out"]["events"], config["seed"])
     _write_recommended(folder, rows)
     if isinstance(study, ContextualStudy):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import sqlite3
 from collections import Counter
@@ -34,6 +35,12 @@ NUMBERS = ("trial", "batch", "done", "events", "reward", "reach", "reach_error",
 """What `Ledger.numbers` gives of every trial."""
 
 _CHUNK = 10_000
+
+FACT = "simulator states "
+"""Before the name of what a simulator says of itself, in the fingerprint (see config.fingerprint)."""
+
+LONGEST_FACT = 500
+"""Most letters of such a fact that are given back."""
 
 __all__ = ["LARGEST_READOUT", "NUMBERS", "REPRODUCIBLE", "SCHEMA_VERSION", "Ledger", "Trial"]
 
@@ -80,6 +87,16 @@ class Ledger:
     def identity(self) -> str:
         """Made at random with the file; tells a checkpoint whether it belongs here."""
         return str(self._file.meta["identity"])
+
+    @property
+    def simulator(self) -> dict[str, str]:
+        """Facts that the simulator of the study stated, such as its version, from the fingerprint; {} without one."""
+        with self._damage():
+            stored = json.loads(self._file.meta.get("fingerprint", "{}"))
+            if not isinstance(stored, dict):
+                raise ValueError("its fingerprint is no JSON object")
+            facts = {str(name): str(value)[:LONGEST_FACT] for name, value in stored.items()}
+        return {name.removeprefix(FACT): value for name, value in facts.items() if name.startswith(FACT)}
 
     def append(self, trials: Iterable[Trial]) -> None:
         """Store trials for good, with their readouts where they have some.

@@ -44,7 +44,8 @@ class Trial:
         batch: number of the batch that proposed it, from 0.
         action: what the agent asked, not clipped.
         evaluation: what came of it (per-event losses are not kept; readouts are, where there are any).
-        seconds: computing time.
+        seconds: wall time of the simulation, that of a group divided by its designs; in an asynchronous study from
+            submission to result, waiting included.
         told: place in the order in which the agent was told results, from 0, where that order is not the one of the
             numbers (an asynchronous study); else None.
     """

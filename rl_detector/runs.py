@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,82 @@ from rl_detector.errors import RunFolderError
 
 LARGEST_TEXT = 16_000_000
 """Most bytes of a JSON or YAML file of a run."""
+
+LONGEST_COMMAND, LONGEST_NAME, MOST_VERSIONS = 10_000, 100, 50
+"""Most letters of a stored command and of a package's name or version, and most packages, that are shown."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a run comes from, as config.yaml says; what it does not say, or not in this form, is empty.
+
+    Attributes:
+        command: which started it.
+        started: time in UTC, None if unknown.
+        versions: package -> version.
+    """
+
+    command: str = ""
+    started: datetime | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @staticmethod
+    def of(data: Any) -> Provenance:
+        """Take from data of unknown origin what has the right type and a sensible length."""
+        stored = data if isinstance(data, Mapping) else {}
+        found = stored.get("versions")
+        pairs = list(found.items())[:MOST_VERSIONS] if isinstance(found, Mapping) else []
+        versions = {name: value for name, value in pairs if _short(name, LONGEST_NAME) and _short(value, LONGEST_NAME)}
+        command = str(stored.get("command")) if _short(stored.get("command"), LONGEST_COMMAND) else ""
+        return Provenance(command, _time(stored.get("started")), versions)
+
+
+@dataclass(frozen=True)
+class Session:
+    """One process that trained: from the start of a run, or of a `resume`, to its end.
+
+    Attributes:
+        started: time in UTC.
+        wall_seconds: wall time of the training in it.
+        agent_seconds: the share of the agent, which proposes and learns.
+        versions: package -> version.
+    """
+
+    started: datetime
+    wall_seconds: float
+    agent_seconds: float
+    versions: Mapping[str, str]
+
+    @staticmethod
+    def of(data: Any) -> Session:
+        """Take from data of unknown origin; raises ValueError if it is no session."""
+        source, stored = Provenance.of(data), data if isinstance(data, Mapping) else {}
+        wall, own = (_seconds(stored.get(name)) for name in ("wall_seconds", "agent_seconds"))
+        if source.started is None or wall is None or own is None:
+            raise ValueError("a session needs the time of its start and the numbers wall_seconds and agent_seconds")
+        return Session(source.started, wall, own, source.versions)
+
+    def to_json(self) -> dict[str, Any]:
+        """The session as JSON-ready data."""
+        return {**asdict(self), "started": self.started.isoformat(timespec="seconds")}
+
+
+def _short(value: Any, longest: int) -> bool:
+    return isinstance(value, str) and len(value) <= longest
+
+
+def _time(value: Any) -> datetime | None:
+    """A time with its zone, in UTC."""
+    try:
+        found = datetime.fromisoformat(value)
+        return None if found.tzinfo is None else found.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _seconds(value: Any) -> float | None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if number and 0 <= value < 1e12 and math.isfinite(value) else None
 
 
 @dataclass(frozen=True)
@@ -53,6 +130,11 @@ class RunFolder:
     def validation(self) -> Path:
         """Baselines and recommended design side by side, one section per simulator."""
         return self.path / "validation.json"
+
+    @property
+    def sessions(self) -> Path:
+        """How long the run took: the times of every session."""
+        return self.path / "sessions.json"
 
     @property
     def family(self) -> Path:
@@ -135,10 +217,7 @@ class RunFolder:
         from rl_detector.config import Config
 
         try:
-            text = self.read_text(self.config)
-            _refuse_aliases(text)
-            stored: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-            known = {key: value for key, value in stored.items() if key != "run"} if isinstance(stored, dict) else {}
+            known = {key: value for key, value in self._read_yaml().items() if key != "run"}
             _refuse_interpolations(known)
             merged = OmegaConf.merge(OmegaConf.structured(Config), known)
             config = OmegaConf.to_container(merged, resolve=False, throw_on_missing=True)
@@ -146,6 +225,40 @@ class RunFolder:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise RunFolderError(f"{self.config} is not the configuration of a run: {reason}") from error
         return {str(name): value for name, value in config.items()} if isinstance(config, dict) else {}
+
+    def read_provenance(self) -> Provenance:
+        """Command, start and versions of the run, kept beside its configuration.
+
+        Raises:
+            RunFolderError: config.yaml cannot be read.
+        """
+        try:
+            return Provenance.of(self._read_yaml().get("run"))
+        except Exception as error:  # whatever damaged or hostile YAML leads to; nothing in it is executed
+            raise RunFolderError(f"{self.config} is not the configuration of a run: {error}") from error
+
+    def _read_yaml(self) -> dict[Any, Any]:
+        from omegaconf import OmegaConf
+
+        text = self.read_text(self.config)
+        _refuse_aliases(text)
+        stored: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        return stored if isinstance(stored, dict) else {}
+
+    def read_sessions(self) -> list[Session]:
+        """The sessions that trained so far, [] where none was recorded.
+
+        Raises:
+            RunFolderError: the file is damaged.
+        """
+        stored = self.read_json(self.sessions, {}).get("sessions", [])
+        try:
+            return [Session.of(data) for data in stored]
+        except (TypeError, ValueError) as error:
+            raise RunFolderError(
+                f"{self.sessions} is damaged: {error}. Delete it: the run itself does not need it, but its wall time "
+                "until here is then lost."
+            ) from error
 
     def read_text(self, path: Path) -> str:
         """Text of a file of the run that people can read, bytes that are none replaced.

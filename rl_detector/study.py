@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from rl_detector.agent import Agent, Batch
+from rl_detector.agent import Agent, Batch, Stopwatch
 from rl_detector.checkpoint import load_checkpoint, save_checkpoint
 from rl_detector.errors import ConfigError, RunFolderError, SimulationError
 from rl_detector.evaluate import Evaluator, SerialEvaluator
@@ -133,6 +133,8 @@ class Study:
         self.evaluator = evaluator or SerialEvaluator()
         self.checkpoint = checkpoint
         self.judge = judge
+        self.thinking = Stopwatch()
+        self._seconds: dict[int, float] = {}
         self._simulated = problem if judge is None else problem.for_judge()
         self._told: list[Evaluation] = []
         self.batch = self.trials = self.failed = 0
@@ -156,7 +158,9 @@ class Study:
 
     def recommended(self) -> Design:
         """The agent's recommendation as a design."""
-        return self.problem.space.decode(self.agent.recommend(self.problem.observation))
+        with self.thinking:
+            action = self.agent.recommend(self.problem.observation)
+        return self.problem.space.decode(action)
 
     @property
     def task(self) -> DesignProblem:
@@ -165,13 +169,14 @@ class Study:
 
     def step(self, size: int) -> Progress:
         """Ask for a batch, evaluate what the ledger does not hold yet, tell the agent."""
-        self._asked = time.monotonic()
-        actions = self.agent.ask(self.task.observation, size)
+        with self.thinking:
+            actions = self.agent.ask(self.task.observation, size)
         evaluations = self._evaluate(actions)
         good = [i for i, evaluation in enumerate(evaluations) if not evaluation.failed]
         self._refuse_if_hopeless(evaluations, len(good))
         evaluations, revised = self._judged(actions, evaluations, good)
-        self.agent.tell(self._batch(actions, evaluations, good)._replace(revised=revised))
+        with self.thinking:
+            self.agent.tell(self._batch(actions, evaluations, good)._replace(revised=revised))
         self._remember_best([evaluations[i] for i in good])
         self._best_number = next((self.trials + i for i in good if evaluations[i] is self.best), self._best_number)
         self.batch += 1
@@ -268,16 +273,15 @@ class Study:
 
     def _append_judged(self, actions: Encoding, evaluations: Sequence[Evaluation]) -> None:
         present = {trial.number for trial in self.ledger.trials(self.batch)}
-        seconds = (time.monotonic() - self._asked) / len(evaluations)
         rows = enumerate(zip(actions.rows(), evaluations, strict=True), self.trials)
-        missing = [Trial(n, self.batch, *found, seconds) for n, found in rows if n not in present]
+        missing = [Trial(n, self.batch, *found, self._seconds.get(n, 0.0)) for n, found in rows if n not in present]
         if missing:
             self.ledger.append(missing)
 
     def _evaluate(self, actions: Encoding) -> list[Evaluation]:
         """Evaluations of a batch: those that the ledger holds, the others from the evaluator into the ledger."""
         rows = list(actions.rows())
-        known = self._known(rows)
+        known, self._seconds = self._known(rows), {}
         missing = [index for index in range(len(rows)) if index not in known]
         designs = [self.problem.space.decode(rows[index]) for index in missing]
         seeds = [self._event_seed(index) for index in missing]
@@ -290,6 +294,7 @@ class Study:
                     Trial(self.trials + index, self.batch, rows[index], evaluation, seconds)
                     for index, evaluation in found.items()
                 )
+            self._seconds.update(dict.fromkeys((self.trials + index for index in found), seconds))
             known.update(found)
         return [known[index] for index in range(len(rows))]
 

@@ -25,8 +25,10 @@ class Difference:
 
     @property
     def significance(self) -> float:
-        """The difference in units of its error."""
-        return self.value / self.error if self.error > 0 else 0.0
+        """The difference in units of its error; of an exact one infinite, or 0 if there is none."""
+        if self.error > 0:
+            return self.value / self.error
+        return math.copysign(math.inf, self.value) if self.value else 0.0
 
 
 @dataclass(frozen=True)
@@ -73,10 +75,11 @@ class ValidatedDesign(JudgedDesign):
     difference: Difference | None
 
     def to_json(self) -> dict[str, Any]:
-        """The row as JSON-ready data, with the significance of the difference."""
+        """The row as JSON-ready data, with the significance of the difference (None if that is exact)."""
         row = super().to_json()
         if self.difference is not None:
-            row["difference"]["significance"] = self.difference.significance
+            significance = self.difference.significance
+            row["difference"]["significance"] = significance if math.isfinite(significance) else None
         return row
 
 

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
+from numpy.typing import NDArray
 
 from rl_detector.parameters import Categorical
 from rl_detector.problem import RECOMMENDED
 from rl_detector.report.history import History, trend
-from rl_detector.space import DesignSpace, Encoding, FloatArray, Slot
+from rl_detector.report.numbers import measured
+from rl_detector.space import DesignSpace, Encoding, FloatArray, IntArray, Slot
 from rl_detector.validation import ValidatedDesign
 
 BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#777777"
 LINES = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-CHOICES = (BLUE, "#E69F00", "#009E73", "#CC79A7", "#000000")
+CHOICES = (BLUE, "#E69F00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#F0E442", GREY)
 MARKERS = ("s", "D", "^", "v", "P")
 """Colours that stay apart for colour-blind people, by Okabe and Ito (2008)."""
 
@@ -33,6 +36,8 @@ STYLE: dict[str, Any] = {
 }  # fmt: skip
 WIDTH = 8.4
 """Width of every figure in inches."""
+
+BoolArray: TypeAlias = NDArray[np.bool_]
 
 MAXIMUM_POINTS = 5000
 MAXIMUM_SLOTS = 36
@@ -76,7 +81,7 @@ def _curve(axes: Axes, history: History, values: FloatArray) -> None:
     axes.fill_between(events, course.low, course.high, color=BLUE, alpha=0.13, lw=0, label="16–84 % of the designs")
     up, down = course.mean + course.error, course.mean - course.error
     axes.fill_between(events, down, up, color=BLUE, alpha=0.4, lw=0, label="standard error")
-    axes.plot(events, course.mean, color=BLUE, lw=1.6, label="mean of the designs")
+    axes.plot(events, course.mean, color=BLUE, lw=1.6, marker=_dot(groups), ms=4, label="mean of the designs")
     best = history.improvements()
     steps, ends = np.append(history.events[best], history.events[-1]), np.append(values[best], values[best[-1]])
     axes.step(steps, ends, where="post", color=GREY, lw=1.0, ls=(0, (4, 2)), label="best so far (optimistic)")
@@ -93,7 +98,7 @@ def _levels(axes: Axes, rows: Sequence[ValidatedDesign]) -> None:
     heights = _spread([row.reach for row, _, _ in ordered], 0.1 * (high - low))
     place = axes.get_yaxis_transform()
     for (row, color, _), height in zip(ordered, heights, strict=True):
-        text = f"{plain(row.name, 20)}\n{row.reach:+.2f} ± {row.reach_error:.2f}".replace("-", "−")
+        text = f"{plain(row.name, 20)}\n{measured(row.reach, row.reach_error, '+')}"
         line = {"arrowstyle": "-", "color": color, "lw": 1.2, "shrinkA": 0, "shrinkB": 2}
         weight = "bold" if row.name == RECOMMENDED else "normal"
         axes.annotate(
@@ -166,7 +171,11 @@ def parameters(space: DesignSpace, history: History, marks: Mapping[str, Encodin
     for axes, slot in zip(panels, slots, strict=False):
         discrete = isinstance(slot.parameter, Categorical)
         index = (space.discrete if discrete else space.continuous).index(slot)
-        (_choices if discrete else _course)(axes, slot, history, index, marks)
+        here = has_component(space, slot, history.continuous)
+        marked = {
+            name: mark for name, mark in marks.items() if has_component(space, slot, mark.continuous[np.newaxis])[0]
+        }
+        (_choices if discrete else _course)(axes, slot, history, index, here, marked)
         axes.set_title("\n".join(plain(part, 26) for part in slot.path.rsplit(".", 1)), fontsize=8.5)
         axes.tick_params(labelsize=8)
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -176,36 +185,76 @@ def parameters(space: DesignSpace, history: History, marks: Mapping[str, Encodin
     return figure
 
 
-def _course(axes: Axes, slot: Slot, history: History, index: int, marks: Mapping[str, Encoding]) -> None:
-    groups = history.groups()
-    events = history.events[[group[-1] for group in groups]]
+def has_component(space: DesignSpace, slot: Slot, continuous: FloatArray) -> BoolArray:
+    """Whether designs have the component that a number of the encoding belongs to, [designs].
+
+    What an encoding holds for absent components (0 or whatever an agent proposed) says nothing about the design.
+
+    Args:
+        space: of the designs.
+        slot: the number; `layer[2].gap` belongs to the third of `layer.count` layers.
+        continuous: encodings, [designs, c].
+    """
+    here = np.ones(len(continuous), dtype=np.bool_)
+    for component in re.finditer(r"\[(\d+)\]", slot.path):
+        name = f"{slot.path[: component.start()]}.count"
+        for index, count in enumerate(space.continuous):
+            if count.path == name:
+                counts = np.array([count.parameter.decode(x) for x in continuous[:, index].tolist()], dtype=np.int64)
+                here &= counts > int(component[1])
+    return here
+
+
+def _with_component(axes: Axes, history: History, here: BoolArray) -> tuple[list[IntArray], IntArray]:
+    """Groups of the trials that have a component, without empty ones, and the events until each."""
+    groups = [group for group in history.groups() if here[group].any()]
+    if not groups:
+        axes.text(0.5, 0.5, "in no design", transform=axes.transAxes, ha="center", va="center", fontsize=8, color=GREY)
+    events = history.events[np.array([group[-1] for group in groups], dtype=np.int64)]
+    return [group[here[group]] for group in groups], events
+
+
+def _course(
+    axes: Axes, slot: Slot, history: History, index: int, here: BoolArray, marks: Mapping[str, Encoding]
+) -> None:
+    groups, events = _with_component(axes, history, here)
+    axes.set_ylabel(plain(getattr(slot.parameter, "unit", ""), 12), fontsize=8.5)
+    if not groups:
+        return
     values = np.array([slot.parameter.decode(x) for x in history.continuous[:, index].tolist()], dtype=np.float64)
     course = trend(values, groups, history.batch)
     axes.fill_between(
         events, course.mean - course.deviation, course.mean + course.deviation, color=BLUE, alpha=0.2, lw=0
     )
-    axes.plot(events, course.mean, color=BLUE, lw=1.4)
+    axes.plot(events, course.mean, color=BLUE, lw=1.4, marker=_dot(groups), ms=4)
     for name, encoding in marks.items():
         value = slot.parameter.decode(encoding.continuous[index])
         if name == RECOMMENDED:
-            axes.plot(events[-1], value, marker="*", ms=11, color=VERMILLION, mec="white", mew=0.6, clip_on=False)
+            last = history.events[-1]
+            axes.plot(last, value, marker="*", ms=11, color=VERMILLION, mec="white", mew=0.6, clip_on=False)
         else:
             axes.axhline(float(value), color=LINES[0], lw=1.0, ls=(0, (4, 2)))
-    axes.set_ylabel(plain(getattr(slot.parameter, "unit", ""), 12), fontsize=8.5)
 
 
-def _choices(axes: Axes, slot: Slot, history: History, index: int, marks: Mapping[str, Encoding]) -> None:
+def _dot(groups: Sequence[IntArray]) -> str:
+    """Marker of a curve: one of a single point would not be seen without."""
+    return "o" if len(groups) == 1 else ""
+
+
+def _choices(
+    axes: Axes, slot: Slot, history: History, index: int, here: BoolArray, marks: Mapping[str, Encoding]
+) -> None:
     if not isinstance(slot.parameter, Categorical):
         return
-    groups = history.groups()
-    events = history.events[[group[-1] for group in groups]]
+    groups, events = _with_component(axes, history, here)
     chosen = history.discrete[:, index]
     colors = cycle(CHOICES)
     for choice, (name, color) in enumerate(zip(slot.parameter.choices, colors, strict=False)):
         share = [float(np.mean(chosen[group] == choice)) for group in groups]
-        axes.plot(events, share, color=color, lw=1.4, label=plain(name, 16))
+        axes.plot(events, share, color=color, lw=1.4, marker=_dot(groups), ms=4, label=plain(name, 16))
         if RECOMMENDED in marks and marks[RECOMMENDED].discrete[index] == choice:
-            axes.plot(events[-1], 1.0, marker="*", ms=11, color=VERMILLION, mec="white", mew=0.6, clip_on=False)
+            last = history.events[-1]
+            axes.plot(last, 1.0, marker="*", ms=11, color=color, mec=VERMILLION, mew=0.8, clip_on=False)
     lines = math.ceil(len(slot.parameter.choices) / 2)
     axes.set(ylim=(-0.05, 1.12 + 0.2 * lines), yticks=(0, 0.5, 1), ylabel="share")
     look = {"handlelength": 1.0, "handletextpad": 0.4, "columnspacing": 0.8, "borderaxespad": 0.1}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,7 +50,8 @@ class History:
         best: design of the best reward (optimistic: the best of many noisy ones).
         failures: reason -> number of failed trials, the most frequent reasons.
         failed: number of failed trials.
-        spent, seconds: simulated events and computing time of all trials.
+        spent, seconds: simulated events and time of the simulations of all trials.
+        simulator: facts that the simulator of the training stated, {} where none were kept.
     """
 
     events: IntArray
@@ -69,6 +70,7 @@ class History:
     failed: int
     spent: int
     seconds: float
+    simulator: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.events)
@@ -159,7 +161,8 @@ def _read(ledger: Ledger) -> History:
     trials = done[:, NUMBERS.index("trial")].astype(np.int64)
     rewards = done[:, NUMBERS.index("reward")]
     best = _trial(ledger, trials[int(np.argmax(rewards))]).evaluation.design if len(done) else None
-    return _history(numbers, [_trial(ledger, trials[i]) for i in _sampled(len(done))], best, ledger.failures())
+    found = _history(numbers, [_trial(ledger, trials[i]) for i in _sampled(len(done))], best, ledger.failures())
+    return replace(found, simulator=ledger.simulator)
 
 
 def _trial(ledger: Ledger, number: int) -> Trial:

@@ -17,8 +17,9 @@ from rl_detector.problem import RECOMMENDED, DesignProblem
 from rl_detector.report import figures
 from rl_detector.report.family import costed, front
 from rl_detector.report.layouts import Drawing, layouts
+from rl_detector.report.numbers import amount
 from rl_detector.report.results import Results, in_contexts, read_results
-from rl_detector.report.tables import amount, page_context
+from rl_detector.report.tables import in_flight, page_context
 from rl_detector.runs import RunFolder
 from rl_detector.space import Design, Encoding
 
@@ -55,11 +56,19 @@ def write_report(folder: RunFolder) -> dict[str, Path]:
         shown.append({"title": picture.title, "caption": picture.caption, "data": b64encode(data).decode()})
     context = {
         "title": folder.path.resolve().name,
-        "config": folder.read_text(folder.config),
+        "config": _shortened(folder.read_text(folder.config)),
         "figures": shown,
     }
     write_atomically(folder.report, _render({**context, **page_context(results)}).encode("utf-8", "replace"))
     return paths
+
+
+LONGEST_CONFIG = 100_000
+"""Most letters of a configuration that the page shows."""
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_CONFIG else f"{text[:LONGEST_CONFIG]}\n… the rest is in config.yaml"
 
 
 def _render(context: Mapping[str, Any]) -> str:
@@ -92,7 +101,7 @@ def _pictures(results: Results) -> Iterator[Picture]:
         marks = dict(_marks(results, problem))
         draw = figures.parameters
         yield Picture(
-            "parameters", "Parameters", _parameters_caption(results), lambda: draw(problem.space, history, marks)
+            "parameters", "Parameters", _parameters_caption(problem, marks), lambda: draw(problem.space, history, marks)
         )
 
 
@@ -108,12 +117,15 @@ def _course_caption(results: Results) -> str:
     text = (
         f"Line: mean of the designs of a {unit}; dark band: its standard error; light band: the middle 68 % of the "
         f"designs. Dashed: the design of the best reward so far, an optimistic number, since it is the best of "
-        f"{len(history):,} noisy ones (standard error of one: {np.median(history.error):.2f})."
+        f"{len(history):,} noisy ones (standard error of one: {np.median(history.error):.2g})."
     )
     if in_contexts(results.config):
         text += " Batches were proposed for different cost weights; rewards are those at the problem's own."
     if results.config["common_events"] and groups < 3:
-        text += " The designs of a batch share their events, whose own fluctuation is not in the dark band."
+        which = "asked for together" if in_flight(results.config) else "of a batch"
+        text += f" The designs {which} share their events, whose own fluctuation is not in the dark band."
+    if _judged_together(results.config):
+        text += " Reaches of the training are what the shared judge said of a batch when it was told."
     if results.rows:
         events = results.rows[0].events
         text += (
@@ -122,6 +134,12 @@ def _course_caption(results: Results) -> str:
     if abs(results.shift) > 1e-9:
         text += f" Reaches of the training were moved by {results.shift:+.3f} to the zero of the held-out ones."
     return text
+
+
+def _judged_together(config: Mapping[str, Any]) -> bool:
+    """Whether a judge shared by all designs gave the reaches of the training."""
+    judge = config.get("judge")
+    return isinstance(judge, Mapping) and judge.get("name") != "none"
 
 
 def _front(results: Results) -> Iterator[Picture]:
@@ -148,8 +166,8 @@ def _cost_picture(results: Results, name: str) -> Picture:
     shown = min(len(history.sampled), figures.MAXIMUM_POINTS)
     caption = (
         f"{shown:,} of {len(history):,} evaluated designs, coloured by the events simulated until then; crosses "
-        f"violate a limit; the worst 2 % may lie below. Standard error of one: {np.median(history.error):.2f}. "
-        "Large markers with error bars: held-out events."
+        f"violate a limit; the worst 2 % may lie below. Standard error of one: {np.median(history.error):.2g}."
+        + (" Large markers with error bars: held-out events." if rows else "")
     )
     draw = figures.reach_against_cost
     return Picture(
@@ -158,11 +176,20 @@ def _cost_picture(results: Results, name: str) -> Picture:
     )  # fmt: skip
 
 
-def _parameters_caption(results: Results) -> str:
-    return (
+def _parameters_caption(problem: DesignProblem, marks: Mapping[str, Encoding]) -> str:
+    slots = problem.space.slots
+    text = (
         "Numbers: mean of the batch and a band of one standard deviation of its designs; materials and other choices: "
-        f"share of the designs. Star: the recommended design. Dashed line: {results.zero}."
+        "share of the designs."
     )
+    if any(slot.path.endswith(".count") for slot in slots):
+        text += " Only designs that have a component count for its parameters."
+    if RECOMMENDED in marks:
+        text += " Star: the recommended design, in the colour of its choice."
+    text += "".join(f" Dashed line: {name} (numbers only)." for name in marks if name != RECOMMENDED)
+    if len(slots) > figures.MAXIMUM_SLOTS:
+        text += f" The first {figures.MAXIMUM_SLOTS} of {len(slots)} parameters are drawn."
+    return text
 
 
 def _fits(results: Results, problem: DesignProblem) -> bool:

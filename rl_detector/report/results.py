@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rl_detector.config import build_problem
+from rl_detector.config import build_problem, split_name
+from rl_detector.env import load_factory
 from rl_detector.errors import RunFolderError
 from rl_detector.family import FamilyMember
 from rl_detector.problem import RECOMMENDED, DesignProblem
+from rl_detector.registry import find
 from rl_detector.report.family import NOTE, UNKNOWN_PRICES, at_own_weights
 from rl_detector.report.history import History, read_history
-from rl_detector.runs import RunFolder
+from rl_detector.runs import Provenance, RunFolder, Session
 from rl_detector.validation import ValidatedDesign
 
 
@@ -33,6 +36,9 @@ class Results:
         problem: None where it cannot be built here.
         notes: what is missing, and what to do.
         family: designs over the price of cost, where one training served many.
+        family_facts: on which events of which simulator these were judged.
+        provenance: where the run comes from.
+        sessions: the processes that trained, with their times; empty where none was recorded.
     """
 
     config: Mapping[str, Any]
@@ -44,6 +50,9 @@ class Results:
     problem: DesignProblem | None
     notes: Sequence[str]
     family: Sequence[FamilyMember] = ()
+    family_facts: str = ""
+    provenance: Provenance = field(default_factory=Provenance)
+    sessions: Sequence[Session] = ()
 
     @property
     def zero(self) -> str:
@@ -51,6 +60,15 @@ class Results:
         names = [row.name for row in self.rows if row.name != RECOMMENDED]
         names += self.problem.baselines if self.problem else []
         return str(names[0]) if names else "the baseline"
+
+
+@dataclass(frozen=True)
+class _Judging:
+    """What a family was judged with."""
+
+    simulator: Mapping[str, str]
+    events: int
+    seed: int
 
 
 def read_results(folder: RunFolder) -> Results:
@@ -64,16 +82,21 @@ def read_results(folder: RunFolder) -> Results:
     recommended = _recommended(folder)
     trained = recommended.simulator.get("simulator", "") if recommended else ""
     rows = sections.get(trained, [])
-    rows = rows if any(row.name != RECOMMENDED for row in rows) else []
-    recommended = next((row for row in rows if row.name == RECOMMENDED), recommended)
+    judged = next((row for row in rows if row.name == RECOMMENDED), None)
+    earlier = judged is None or recommended is None or judged.design != recommended.design
+    rows = [] if earlier or len(rows) == 1 else rows
+    recommended = judged if rows else recommended
     problem, reason = _problem(config)
     notes = [reason] if reason else []
     if in_contexts(config):
         notes.append(NOTE if problem else UNKNOWN_PRICES)
         history = at_own_weights(history, folder.ledger, problem) if problem else replace(history, best=None)
     shift = _shift(history, rows)
-    family = _family(folder)
-    results = Results(config, history.shifted(shift), shift, sections, recommended, rows, problem, [], family)
+    family, facts = _family(folder)
+    results = Results(
+        config, history.shifted(shift), shift, sections, recommended, rows, problem, [], family, facts,
+        folder.read_provenance(), folder.read_sessions(),
+    )  # fmt: skip
     return replace(results, notes=[*_notes(folder, results), *notes])
 
 
@@ -83,10 +106,15 @@ def in_contexts(config: Mapping[str, Any]) -> bool:
     return isinstance(contexts, Mapping) and contexts.get("cost_weight") is not None
 
 
-def _family(folder: RunFolder) -> list[FamilyMember]:
-    stored = folder.read_json(folder.family, {}).get("members", [])
-    members: list[FamilyMember] = _typed(folder.family, list[FamilyMember], stored)
-    return members
+def _family(folder: RunFolder) -> tuple[list[FamilyMember], str]:
+    """Designs over the price of cost, and on which events of which simulator they were judged."""
+    stored = folder.read_json(folder.family, {})
+    members: list[FamilyMember] = _typed(folder.family, list[FamilyMember], stored.get("members", []))
+    if not members:
+        return [], ""
+    about: _Judging = _typed(folder.family, _Judging, stored)
+    facts = "; ".join(f"{name}: {value}" for name, value in about.simulator.items())
+    return members, f"{about.events:,} fresh events per design, the same for all (event seed {about.seed}). {facts}."
 
 
 def _sections(folder: RunFolder) -> dict[str, list[ValidatedDesign]]:
@@ -145,24 +173,35 @@ def _shift(history: History, rows: Sequence[ValidatedDesign]) -> float:
     return math.log(baseline.metric / float(history.metric[0])) - float(history.reach[0])
 
 
+def takes_simulator(config: Mapping[str, Any]) -> bool:
+    """Whether the detector can be simulated with a simulator of the user's choice, Geant4 among them."""
+    try:
+        factory = load_factory(find(split_name("env", config["env"])[0]).factory)
+    except Exception:  # whatever the import of another package raises
+        return False
+    return "simulator" in inspect.signature(factory).parameters
+
+
 def _notes(folder: RunFolder, results: Results) -> list[str]:
     """What is missing, and the command that makes it."""
     runs = folder.path.parent
-    run, notes = folder.path.name + ("" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"), []
+    run, notes = shlex.quote(folder.path.name), []
+    run += "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
+    events = max(1000, results.problem.minimum_events if results.problem else 0)
+    check = f"rl-detector validate {run} --simulator geant4 --events {events}"
     if results.recommended is None:
         notes.append(f"This run is not finished, so it has no recommended design yet: rl-detector resume {run}")
     elif not results.sections:
-        notes.append(f"No validation yet: rl-detector validate {run} --simulator geant4 --events 1000")
-    elif len(results.sections) == 1 and "geant4" not in results.sections:
+        notes.append(f"No validation yet: rl-detector validate {run} --events {results.recommended.events}")
+    elif len(results.sections) == 1 and "geant4" not in results.sections and takes_simulator(results.config):
         name = next(iter(results.sections))
-        notes.append(
-            f"Validated only with the simulator {name!r} so far; an independent check: "
-            f"rl-detector validate {run} --simulator geant4 --events 1000"
-        )
+        notes.append(f"Validated only with the simulator {name!r} so far; an independent check: {check}")
     for name, rows in results.sections.items():
         judged = next((row.design for row in rows if row.name == RECOMMENDED), None)
         if results.recommended and judged != results.recommended.design:
             notes.append(f"The validation with {name!r} judges an earlier design of this run; validate again.")
+    if not results.provenance.command or results.provenance.started is None:
+        notes.append("config.yaml does not say when and with which command this run was started.")
     if len(results.history) == 0:
         notes.append("The ledger holds no finished trial, so there is no course of the training to show.")
     return notes

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from rl_detector.family import FamilyMember
 from rl_detector.problem import RECOMMENDED, DesignProblem
 from rl_detector.report.history import ROUNDING
+from rl_detector.report.numbers import amount, duration, measured, timed
 from rl_detector.report.results import Results
 from rl_detector.space import Design
 from rl_detector.validation import Difference, ValidatedDesign
@@ -22,37 +24,32 @@ COMPARABLE = (
 )
 
 
+ABSENT = "–"
+"""In place of a parameter whose component a design does not have."""
+
+NOT_RECORDED = "not recorded"
+
+
 def page_context(results: Results) -> dict[str, Any]:
     """Names and values of the template."""
-    provenance = _mapping(results.config.get("run"))
+    provenance = results.provenance
     return {
         "summary": _summary(results),
         "comparisons": [_comparison(row, results) for row in results.rows if row.difference is not None],
         "notes": [*results.notes],
         "sections": [_section(name, rows, results) for name, rows in results.sections.items()],
         "family": [_member(member, results) for member in results.family],
+        "family_facts": results.family_facts,
         "design": _design_table(results),
         "zero": results.zero,
         "budget": list(_budget(results).items()),
         "failures": [(reason, f"{number:,}") for reason, number in results.history.failures.most_common(5)],
-        "command": provenance.get("command", "unknown"),
-        "started": provenance.get("started", "unknown"),
-        "versions": list(_mapping(provenance.get("versions")).items()),
-        "comparable": COMPARABLE,
+        "command": provenance.command,
+        "started": provenance.started and _moment(provenance.started),
+        "versions": list(provenance.versions.items()),
+        "sessions": list(_sessions(results)),
+        "comparable": COMPARABLE if any(len(rows) > 1 for rows in results.sections.values()) else "",
     }
-
-
-def amount(value: float) -> str:
-    """A number with a unit after it: whole from 100 on, else three digits."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def measured(value: float, error: float, sign: str = "") -> str:
-    """Value and standard error with two digits of the error."""
-    if value == error == 0:
-        return "0"
-    digits = 3 if error <= 0 else min(max(1 - math.floor(math.log10(error)), 0), 8)
-    return f"{value:{sign}.{digits}f} ± {error:.{digits}f}".replace("-", "−")
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
@@ -103,12 +100,15 @@ def _comparison(row: ValidatedDesign, results: Results) -> str:
     costs = ""
     if row.costs and results.recommended is not None:
         ours, theirs = (_costs(design.costs, results.problem) for design in (results.recommended, row))
-        costs = f"; cost {ours} instead of {theirs}"
+        costs = f"; both cost {ours}" if ours == theirs else f"; cost {ours} instead of {theirs}"
     paired = row.difference or Difference(0.0, 0.0)
+    if results.recommended is not None and results.recommended.design == row.design:
+        return f"{row.name} itself{costs}"
     if abs(paired.significance) < SIGNIFICANT:
         return f"not distinguishable from {row.name}: reach {measured(paired.value, paired.error, '+')}{costs}"
     word = "better" if paired.value > 0 else "worse"
-    size = f"reach {measured(paired.value, paired.error, '+')} ({abs(paired.significance):.1f} standard errors)"
+    errors = f" ({abs(paired.significance):.1f} standard errors)" if paired.error > 0 else ""
+    size = f"reach {measured(paired.value, paired.error, '+')}{errors}"
     return f"{word} than {row.name}: {size}{costs}"
 
 
@@ -136,8 +136,15 @@ def _cells(row: ValidatedDesign, problem: DesignProblem | None) -> dict[str, Any
         "violations": _violations(row.violations, problem),
         "reward": f"{round(row.reward, 3) + 0.0:+.3f}".replace("-", "−"),
         "difference": measured(paired.value, paired.error, "+") if paired else "",
-        "significance": f"{paired.significance:+.1f}".replace("-", "−") if paired else "",
+        "significance": _significance(paired) if paired else "",
     }
+
+
+def _significance(paired: Difference) -> str:
+    """A difference in its errors; one that is known exactly has no such number."""
+    if paired.error <= 0:
+        return "exact" if paired.value else "0"
+    return f"{paired.significance:+.1f}".replace("-", "−")
 
 
 def _member(member: FamilyMember, results: Results) -> dict[str, str]:
@@ -159,22 +166,26 @@ def _design_table(results: Results) -> list[dict[str, str]]:
     problem = results.problem
     start = dict(_flat(problem.start, "")) if problem and problem.start else {}
     slots = {slot.path: slot.parameter for slot in problem.space.slots} if problem else {}
+    chosen = dict(_flat(results.recommended.design, ""))
+    absent = ABSENT if start else ""
     return [
         {
             "path": path,
-            "value": _value(value),
-            "start": _value(start.get(path, "")),
+            "value": _value(chosen.get(path, ABSENT)),
+            "start": _value(start.get(path, absent)),
             "unit": getattr(slots.get(path), "unit", ""),
             "allowed": _allowed(slots.get(path)),
         }
-        for path, value in _flat(results.recommended.design, "")
+        for path in dict.fromkeys((*chosen, *start))
+        if path in slots or not path.endswith(".count")
     ]
 
 
 def _flat(design: Design, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Paths and values, such as layer[0].absorber."""
+    """Paths and values, such as layer[0].absorber, and the number of components, such as layer.count."""
     for name, value in design.items():
         if isinstance(value, Sequence) and not isinstance(value, str):
+            yield f"{prefix}{name}.count", len(value)
             for index, part in enumerate(value):
                 yield from (
                     _flat(part, f"{prefix}{name}[{index}].")
@@ -186,7 +197,9 @@ def _flat(design: Design, prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def _value(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:,.0f}" if 10_000 <= abs(value) < 1e15 else f"{value:.4g}"
 
 
 def _allowed(parameter: Any) -> str:
@@ -196,15 +209,60 @@ def _allowed(parameter: Any) -> str:
 
 
 def _budget(results: Results) -> dict[str, str]:
-    """What was spent."""
+    """What was spent, on what, and how long it took."""
     history, planned = results.history, _mapping(results.config["budget"])
     total = planned.get("events")
     of = f" of {total:,}" if isinstance(total, int) else ""
+    facts = ", ".join(f"{name} {value}" for name, value in history.simulator.items())
     return {
+        "simulator": facts or _named(results.config["simulator"]),
         "simulated events": f"{history.spent:,}{of}",
         "events per design": str(planned.get("events_per_design", "unknown")),
         "designs evaluated": f"{len(history) + history.failed:,}",
         "failed designs": f"{history.failed:,}",
-        "computing time": f"{history.seconds:,.0f} s",
+        "agent": _named(results.config["agent"]),
+        "evaluator": _named(results.config["evaluator"], "workers"),
         "seed": str(results.config["seed"]),
+        **_times(results),
     }
+
+
+def _times(results: Results) -> dict[str, str]:
+    """Wall time of the training, and what simulations and agent took of it."""
+    history, sessions = results.history, results.sessions
+    name = "time from submission to result, added over the designs" if in_flight(results.config) else "simulation time"
+    several = f", in {len(sessions):,} sessions" if len(sessions) > 1 else ""
+    wall = timed(sum(session.wall_seconds for session in sessions), history.spent) + several
+    own = duration(sum(session.agent_seconds for session in sessions))
+    return {
+        "wall time of the training": wall if sessions else NOT_RECORDED,
+        name: timed(history.seconds, history.spent),
+        "time of the agent": own if sessions else NOT_RECORDED,
+    }
+
+
+def in_flight(config: Mapping[str, Any]) -> bool:
+    """Whether the study was asynchronous, so that the times of its simulations overlap."""
+    return bool(config.get("asynchronous"))
+
+
+def _named(group: Any, *settings: str) -> str:
+    """Name of a group of the configuration, with some of its settings."""
+    known = _mapping(group)
+    extra = [f"{known[name]} {name}" for name in settings if known.get(name) is not None]
+    return ", ".join([str(known.get("name", "unknown")), *extra])
+
+
+def _sessions(results: Results) -> Iterator[str]:
+    """Sessions after the first, with the versions that differ from those of the start."""
+    for session in results.sessions[1:]:
+        changed = [f"{name} {value}" for name, value in session.versions.items() if _other(results, name, value)]
+        yield f"{_moment(session.started)} with {', '.join(changed) if changed else 'these versions'}"
+
+
+def _other(results: Results, name: str, value: str) -> bool:
+    return results.provenance.versions.get(name) != value
+
+
+def _moment(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
