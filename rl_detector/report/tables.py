@@ -104,6 +104,8 @@ def _comparison(row: ValidatedDesign, results: Results) -> str:
     paired = row.difference or Difference(0.0, 0.0)
     if results.recommended is not None and results.recommended.design == row.design:
         return f"{row.name} itself{costs}"
+    if paired.value == paired.error == 0:
+        return f"equal to {row.name} in every event{costs}"
     if abs(paired.significance) < SIGNIFICANT:
         return f"not distinguishable from {row.name}: reach {measured(paired.value, paired.error, '+')}{costs}"
     word = "better" if paired.value > 0 else "worse"
@@ -213,7 +215,8 @@ def _budget(results: Results) -> dict[str, str]:
     history, planned = results.history, _mapping(results.config["budget"])
     total = planned.get("events")
     of = f" of {total:,}" if isinstance(total, int) else ""
-    facts = ", ".join(f"{name} {value}" for name, value in history.simulator.items())
+    stated = sorted(history.simulator.items(), key=lambda fact: fact[0] != "simulator")
+    facts = ", ".join(f"{name} {value}" for name, value in stated)
     return {
         "simulator": facts or _named(results.config["simulator"]),
         "simulated events": f"{history.spent:,}{of}",
