@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import sqlite3
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rl_detector.errors import RunFolderError
-from rl_detector.ledger_file import SCHEMA_VERSION, LedgerFile
+from rl_detector.ledger_file import SCHEMA_VERSION, LedgerFile, patiently
 from rl_detector.ledger_rows import (
     DAMAGE,
     LARGEST_READOUT,
@@ -24,10 +25,12 @@ from rl_detector.ledger_rows import (
     Trial,
     from_bytes,
     from_row,
+    intact,
+    sealed,
     to_bytes,
     to_row,
 )
-from rl_detector.salvage import salvaged
+from rl_detector.salvage import rescued, salvaged
 from rl_detector.space import FloatArray
 from rl_detector.terms import Readout
 
@@ -48,8 +51,9 @@ __all__ = ["LARGEST_READOUT", "NUMBERS", "REPRODUCIBLE", "SCHEMA_VERSION", "Ledg
 class Ledger:
     """Append-only record of a study; each append is one transaction, so a kill loses at most the group in work.
 
-    A file that was not closed (a kill, a power cut, a copy of a live run) is checked as a whole when it is opened; a
-    writer takes over what can be read of a damaged one and says so, a reader refuses it.
+    A file is checked as a whole when it is opened, and every row has a checksum. A writer takes over what is intact of
+    a damaged file, and says which trials are missing. A reader leaves out rows that do not fit their checksums, and
+    says which; it refuses a file whose parts do not fit together.
 
     Args:
         path: the SQLite file; made when it does not exist.
@@ -73,7 +77,10 @@ class Ledger:
                 "`rl-detector resume` takes over what can be read), or the folder is not writable or the disk full."
             ) from error
         self._connection = self._file.connection
-        self._columns = ", ".join(NAMES if self._file.version == SCHEMA_VERSION else (*NAMES[:-1], "NULL"))
+        lacking = NAMES[len(NAMES) - SCHEMA_VERSION + self._file.version :]
+        self._columns = ", ".join("NULL" if name in lacking else name for name in NAMES)
+        self._sealed = not lacking
+        self._intact = f"trial NOT IN ({', '.join(map(str, self.broken))})"
 
     def _open(self, fingerprint: Mapping[str, Any] | None, read_only: bool) -> LedgerFile:
         try:
@@ -82,6 +89,11 @@ class Ledger:
             if read_only or not salvaged(self.path, damage):
                 raise
         return LedgerFile(self.path, read_only, fingerprint)
+
+    @property
+    def broken(self) -> tuple[int, ...]:
+        """Numbers of the trials that a reader leaves out, because they do not fit their checksums."""
+        return self._file.broken
 
     @property
     def identity(self) -> str:
@@ -106,11 +118,11 @@ class Ledger:
                 stored before is intact.
         """
         stored = list(trials)
-        kept = [(t.number, to_bytes(t.evaluation.readout)) for t in stored if t.evaluation.readout is not None]
+        kept = [sealed((t.number, to_bytes(t.evaluation.readout))) for t in stored if t.evaluation.readout is not None]
         statement = f"INSERT INTO trials ({', '.join(NAMES)}) VALUES ({', '.join('?' * len(NAMES))})"
         with self._transaction() as connection:
             connection.executemany(statement, [to_row(trial) for trial in stored])
-            connection.executemany("INSERT INTO readouts VALUES (?, ?)", kept)
+            connection.executemany("INSERT INTO readouts VALUES (?, ?, ?)", kept)
 
     def forget(self, numbers: Iterable[int]) -> None:
         """Remove failed trials that are to be tried again."""
@@ -120,8 +132,9 @@ class Ledger:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """All or nothing, by one writer: who wrote last goes on, and an earlier one is stopped at its next write."""
+        self._restore_if_deleted()
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            patiently(self.path, lambda: self._connection.execute("BEGIN IMMEDIATE"))
             with self._connection as connection:
                 self._claim()
                 yield connection
@@ -144,28 +157,42 @@ class Ledger:
 
     def trials(self, batch: int | None = None) -> Iterator[Trial]:
         """Trials in the order of their numbers, of one batch or all."""
-        where, arguments = ("WHERE batch = ?", (batch,)) if batch is not None else ("", ())
-        for row in self._rows(f"SELECT {self._columns} FROM trials {where} ORDER BY trial", arguments):
+        where, arguments = self._of(batch)
+        for row in self._rows(f"SELECT {self._columns} FROM trials WHERE {where} ORDER BY trial", arguments):
             with self._damage():
-                trial = from_row(row)
+                trial = from_row(self._verified(row))
             yield trial
+
+    def _of(self, batch: int | None) -> tuple[str, tuple[int, ...]]:
+        """Condition and arguments for the intact rows of one batch or all."""
+        return (self._intact, ()) if batch is None else (f"batch = ? AND {self._intact}", (batch,))
+
+    def _verified(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
+        """A row that fits its checksum; rows were checked when the file was opened, but disks also fail later."""
+        if self._sealed and not intact(row):
+            raise RunFolderError(
+                f"trial {row[0]} of {self.path} does not fit its checksum: its disk has changed what was stored. "
+                "`rl-detector resume` simulates it again with the same seed."
+            )
+        return row
 
     def best(self, before: int) -> Trial | None:
         """The first of the trials with the highest reward in batches below a number; reads all of them."""
-        query = "SELECT trial FROM trials WHERE state = 'DONE' AND batch < ? ORDER BY reward DESC, trial LIMIT 1"
+        query = f"SELECT trial FROM trials WHERE state = 'DONE' AND batch < ? AND {self._intact} "
+        query += "ORDER BY reward DESC, trial LIMIT 1"
         found = self._one(query, (before,))
         return None if found is None else self.trial(found[0])
 
     def trial(self, number: int) -> Trial | None:
         """The trial of this number, None where there is none."""
-        row = self._one(f"SELECT {self._columns} FROM trials WHERE trial = ?", (number,))
+        row = self._one(f"SELECT {self._columns} FROM trials WHERE trial = ? AND {self._intact}", (number,))
         with self._damage():
-            return None if row is None else from_row(row)
+            return None if row is None else from_row(self._verified(row))
 
     def numbers(self) -> Iterator[FloatArray]:
         """Results of all trials by number as arrays [trials, NUMBERS], some thousand each; what is absent is NaN."""
         names = ", ".join("state = 'DONE'" if name == "done" else name for name in NUMBERS)
-        rows = self._rows(f"SELECT {names} FROM trials ORDER BY trial")
+        rows = self._rows(f"SELECT {names} FROM trials WHERE {self._intact} ORDER BY trial")
         with self._damage():
             while chunk := list(islice(rows, _CHUNK)):
                 yield np.array(chunk, dtype=np.float64)
@@ -174,16 +201,17 @@ class Ledger:
         """The most frequent reasons of failure, shortened, and how many trials had each."""
         query = (
             "SELECT COALESCE(SUBSTR(reason, 1, 500), 'unknown') AS why, COUNT(*) FROM trials WHERE state = 'FAILED' "
-            "GROUP BY why ORDER BY COUNT(*) DESC, why LIMIT ?"
+            f"AND {self._intact} GROUP BY why ORDER BY COUNT(*) DESC, why LIMIT ?"
         )
         return Counter({str(why): number for why, number in self._rows(query, (most,))})
 
     def readouts(self, batch: int | None = None) -> dict[int, Readout]:
         """Number of the trial -> readout, of one batch or all, where they were kept for a judge."""
-        where, arguments = ("WHERE batch = ?", (batch,)) if batch is not None else ("", ())
-        query = f"SELECT trial, data FROM readouts JOIN trials USING (trial) {where} ORDER BY trial"
+        where, arguments = self._of(batch)
+        names = "trial, data, readouts.checksum" if self._sealed else "trial, data, NULL"
+        query = f"SELECT {names} FROM readouts JOIN trials USING (trial) WHERE {where} ORDER BY trial"
         with self._damage():
-            return {trial: from_bytes(data) for trial, data in self._rows(query, arguments)}
+            return {row[0]: from_bytes(self._verified(row)[1]) for row in self._rows(query, arguments)}
 
     def _rows(self, query: str, arguments: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         with self._damage():
@@ -214,19 +242,41 @@ class Ledger:
 
     def count(self, state: str | None = None, before: int | None = None) -> int:
         """Number of trials, of one state (DONE, FAILED) or all, in all batches or those below a number."""
-        conditions: list[tuple[str, Any]] = [("state = ?", state)] if state is not None else []
-        conditions += [("batch < ?", before)] if before is not None else []
-        where = f"WHERE {' AND '.join(text for text, _ in conditions)}" if conditions else ""
-        return int(self._one(f"SELECT COUNT(*) FROM trials {where}", tuple(value for _, value in conditions))[0])
+        conditions = {"state = ?": state, "batch < ?": before}
+        asked = {text: value for text, value in conditions.items() if value is not None}
+        where = " AND ".join([self._intact, *asked])
+        return int(self._one(f"SELECT COUNT(*) FROM trials WHERE {where}", tuple(asked.values()))[0])
 
     def events(self) -> int:
         """Simulated events of all trials, the failed ones included."""
-        return int(self._one("SELECT COALESCE(SUM(events), 0) FROM trials")[0])
+        return int(self._one(f"SELECT COALESCE(SUM(events), 0) FROM trials WHERE {self._intact}")[0])
 
     def reproducible_rows(self) -> list[tuple[Any, ...]]:
         """All rows without computing times and order of telling: equal for equal studies."""
-        return list(self._rows(f"SELECT {', '.join(REPRODUCIBLE)} FROM trials ORDER BY trial"))
+        return list(self._rows(f"SELECT {', '.join(REPRODUCIBLE)} FROM trials WHERE {self._intact} ORDER BY trial"))
 
     def close(self) -> None:
         """Close the file and fold SQLite's side files into it, so that readers need none."""
+        try:
+            self._restore_if_deleted()
+        finally:
+            self._file.close()
+
+    def _restore_if_deleted(self) -> None:
+        """Write the file anew where somebody deleted it under the study: the system keeps it until it is closed."""
+        if not self._file.was_deleted():
+            return
+        place = rescued(self._connection, self.path)
         self._file.close()
+        if place != self.path:
+            raise RunFolderError(
+                f"somebody replaced {self.path} while the study ran. All that was simulated is in {place}: put the "
+                "one that is right in its place, then `rl-detector resume` goes on."
+            )
+        self._file = LedgerFile(self.path, read_only=False)
+        self._connection = self._file.connection
+        warnings.warn(
+            f"somebody deleted the ledger {self.path} while the study ran. It was written anew with all "
+            f"{self.count()} trials, and the study goes on; look what else is gone from {self.path.parent}.",
+            stacklevel=2,
+        )

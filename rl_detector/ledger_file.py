@@ -8,23 +8,38 @@ import secrets
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Mapping
+import time
+import warnings
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from rl_detector.checkpoint import refuse_links
 from rl_detector.errors import RunFolderError
-from rl_detector.ledger_rows import COLUMNS, LARGEST_READOUT
+from rl_detector.ledger_rows import (
+    COLUMNS,
+    LARGEST_READOUT,
+    NAMES,
+    broken_trials,
+    checksum,
+    fits,
+    lenient,
+    listed,
+    meta_checksum,
+)
 
-SCHEMA_VERSION = 2
-"""1: without the column `told`. 2: with it."""
+SCHEMA_VERSION = 3
+"""1: without the column `told`. 2: with it. 3: every row has a checksum."""
 
 _META = "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)"
+_READOUTS = "trial INTEGER PRIMARY KEY, data BLOB NOT NULL"
+_SECOND = COLUMNS.removesuffix(", checksum BLOB")
+_TRIALS = (COLUMNS, _SECOND, _SECOND.removesuffix(", told INTEGER"))
 _SCHEMA: dict[str, tuple[str, ...]] = {
     "meta": (_META,),
-    "trials": (f"CREATE TABLE trials ({COLUMNS})", f"CREATE TABLE trials ({COLUMNS.removesuffix(', told INTEGER')})"),
-    "readouts": ("CREATE TABLE readouts (trial INTEGER PRIMARY KEY, data BLOB NOT NULL)",),
+    "trials": tuple(f"CREATE TABLE trials ({columns})" for columns in _TRIALS),
+    "readouts": (f"CREATE TABLE readouts ({_READOUTS}, checksum BLOB)", f"CREATE TABLE readouts ({_READOUTS})"),
     "by_batch": ("CREATE INDEX by_batch ON trials (batch)",),
 }
 """Name -> what SQLite may say made it, the newest first. Anything else in a file is not executed but refused."""
@@ -49,6 +64,13 @@ WAL_PAGES = 1000
 
 _PRAGMAS = ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0", "synchronous=FULL")
 """synchronous=FULL: an append is on the disk when it returns; with NORMAL a power cut would take the latest ones."""
+
+
+LOCK_SECONDS = 120.0
+"""Longest wait for another program that has locked the file, a backup for instance."""
+
+LOCK_SILENCE = 2.0
+"""Seconds of waiting before it is said, and again every fifteen times as long."""
 
 
 def side_files(path: Path) -> list[Path]:
@@ -77,6 +99,7 @@ class LedgerFile:
     def __init__(self, path: Path, read_only: bool, fingerprint: Mapping[str, Any] | None = None) -> None:
         self.path, self.read_only = path, read_only
         self.version, self.meta = 0, dict[str, str]()
+        self.broken: tuple[int, ...] = ()
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         if not is_memory(path):
             _refuse_hostile_files(path)
@@ -84,28 +107,55 @@ class LedgerFile:
             self._read(fingerprint)
         if not read_only:
             self._write(fingerprint)
+        self._identified = identify(path)
 
     def _read(self, fingerprint: Mapping[str, Any] | None) -> None:
         """Check the file through a connection that changes nothing; what is refused stays as it is."""
         self.connection = self._reader()
         try:
-            harden(self.connection)
-            self.connection.execute("PRAGMA query_only=ON")
-            self.version = checked_version(self.connection, self.path)
-            _check_integrity(self.connection, size(self.path))
-            self.meta = dict(self.connection.execute("SELECT key, value FROM meta")) if self.version else {}
-            _check_fingerprint(self.path, self.meta, fingerprint)
+            patiently(self.path, lambda: self._check(fingerprint))
         except BaseException:
             self._end()
             raise
         if not self.read_only:
             self._end()
 
+    def _check(self, fingerprint: Mapping[str, Any] | None) -> None:
+        harden(self.connection)
+        self.connection.execute("PRAGMA query_only=ON")
+        self.connection.text_factory = lenient  # what is no Unicode any more is found by its checksum
+        self.version = checked_version(self.connection, self.path)
+        _check_integrity(self.connection, size(self.path))
+        self._check_meta(fingerprint)
+        self._check_rows()
+        self.connection.text_factory = str
+
+    def _check_meta(self, fingerprint: Mapping[str, Any] | None) -> None:
+        self.meta = dict(self.connection.execute("SELECT key, value FROM meta")) if self.version else {}
+        if fits(self.meta):
+            _check_fingerprint(self.path, self.meta, fingerprint)
+        elif not self.read_only:
+            raise corrupt("what it says of its configuration does not fit its checksum")
+
+    def _check_rows(self) -> None:
+        """Find rows that do not fit their checksums; a reader leaves them out, for a writer the file is damaged."""
+        if self.version < SCHEMA_VERSION:  # rows of older versions have none
+            return
+        self.broken = broken_trials(self.connection)
+        text = f"trials {listed(self.broken)} do not fit their checksums"
+        if self.broken and not self.read_only:
+            raise corrupt(text)
+        if self.broken:
+            warnings.warn(
+                f"the ledger {self.path} is damaged: {text} and are left out. `rl-detector resume` simulates them "
+                "again with the same seeds; the others are intact.",
+                stacklevel=2,
+            )
+
     def _write(self, fingerprint: Mapping[str, Any] | None) -> None:
-        self.connection = sqlite3.connect(self.path)
+        self.connection = sqlite3.connect(self.path, timeout=1.0)
         try:
-            harden(self.connection)
-            self._prepare(fingerprint)
+            patiently(self.path, lambda: self._prepare(fingerprint))
         except BaseException:
             self.connection.close()
             raise
@@ -123,15 +173,18 @@ class LedgerFile:
                 path = folder / path.name
             else:
                 options += "&immutable=1"
-        return sqlite3.connect(f"{path.as_uri()}?{options}", uri=True)
+        return sqlite3.connect(f"{path.as_uri()}?{options}", uri=True, timeout=1.0)
 
     def _prepare(self, fingerprint: Mapping[str, Any] | None) -> None:
         """Make the tables of a new file, add what an older version of the package lacks; one transaction."""
+        harden(self.connection)
         self.connection.execute("PRAGMA journal_mode=WAL")
         self.connection.execute("BEGIN IMMEDIATE")
         with self.connection as connection:
             if self.version == 1:
                 connection.execute("ALTER TABLE trials ADD COLUMN told INTEGER")
+            if 1 <= self.version <= 2:
+                _seal(connection)
             present = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
             for name, statements in _SCHEMA.items():
                 if name not in present:
@@ -141,9 +194,15 @@ class LedgerFile:
             if fingerprint is not None:
                 text = json.dumps(fingerprint, sort_keys=True)
                 connection.execute("INSERT OR IGNORE INTO meta VALUES ('fingerprint', ?)", (text,))
+            found = dict(connection.execute("SELECT key, value FROM meta"))
+            connection.execute("INSERT OR REPLACE INTO meta VALUES ('checksum', ?)", (meta_checksum(found),))
         self.connection.execute("PRAGMA wal_checkpoint")  # from now on the file itself says what it is
         self.version = SCHEMA_VERSION
         self.meta = dict(self.connection.execute("SELECT key, value FROM meta"))
+
+    def was_deleted(self) -> bool:
+        """Whether another file, or none, lies where the open one was."""
+        return not (self.read_only or is_memory(self.path)) and identify(self.path) != self._identified
 
     def close(self) -> None:
         """Close the file and fold SQLite's side files into it, so that readers need none."""
@@ -157,6 +216,14 @@ class LedgerFile:
         if self._scratch is not None:
             self._scratch.cleanup()
             self._scratch = None
+
+
+def identify(path: Path) -> tuple[int, int] | None:
+    """Which file lies at a path: device and number; None where there is none."""
+    with suppress(OSError):
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    return None
 
 
 def size(path: Path) -> int:
@@ -229,11 +296,61 @@ def checked_version(connection: sqlite3.Connection, path: Path) -> int:
         internal = sql is None and str(name).startswith("sqlite_autoindex_")
         if not internal and sql not in _SCHEMA.get(name, ()):
             raise sqlite3.DatabaseError(f"{str(name)[:40]!r} in it is nothing that a ledger has")
-    return 2 if found["trials"] == _SCHEMA["trials"][0] else 1
+    version = SCHEMA_VERSION - _SCHEMA["trials"].index(found["trials"])
+    if version == SCHEMA_VERSION and found.get("readouts", _SCHEMA["readouts"][0]) != _SCHEMA["readouts"][0]:
+        raise sqlite3.DatabaseError("its trials have checksums and its readouts have none, which no ledger has")
+    return version
+
+
+def corrupt(reason: str) -> sqlite3.DatabaseError:
+    """The error with which SQLite tells damage."""
+    error = sqlite3.DatabaseError(reason)
+    error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+    return error
+
+
+def _seal(connection: sqlite3.Connection) -> None:
+    """Give the rows of an older version their checksums."""
+    connection.create_function("sealed", -1, lambda *values: checksum(values))
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    for table, values in (("trials", ", ".join(NAMES[:-1])), ("readouts", "trial, data")):
+        if table in tables:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN checksum BLOB")
+            connection.execute(f"UPDATE {table} SET checksum = sealed({values})")
+
+
+def patiently(path: Path, act: Callable[[], Any]) -> Any:
+    """Do something with a file that another program may have locked: wait for it, say so, and give up at last.
+
+    Raises:
+        RunFolderError: the file was locked for LOCK_SECONDS.
+    """
+    started, said = time.monotonic(), -LOCK_SILENCE * 14
+    while True:
+        try:
+            return act()
+        except sqlite3.OperationalError as error:
+            waited = time.monotonic() - started
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                raise
+            if waited > LOCK_SECONDS:
+                raise RunFolderError(
+                    f"another program has locked {path} for {waited:.0f} s (a backup, a copy or a database browser?). "
+                    "Everything stored before is intact; wait until it is done or stop it, then `rl-detector resume` "
+                    "goes on."
+                ) from error
+            if waited - said >= 15 * LOCK_SILENCE:
+                said = waited
+                warnings.warn(
+                    f"waiting for another program that has locked {path} (a backup, a copy or a database browser?): "
+                    f"{waited:.0f} s so far, at most {LOCK_SECONDS:.0f} s",
+                    stacklevel=2,
+                )
+            time.sleep(min(0.1, LOCK_SECONDS / 10))
 
 
 def _check_integrity(connection: sqlite3.Connection, length: int) -> None:
-    """Check a file that nobody closed as a whole: after a kill, a power cut, or when a run at work was copied.
+    """Check whether the parts of a file fit together; the contents of its rows have their own checksums.
 
     Raises:
         sqlite3.DatabaseError: its parts do not fit together; the code is SQLITE_CORRUPT.
@@ -241,9 +358,7 @@ def _check_integrity(connection: sqlite3.Connection, length: int) -> None:
     result = "ok"
     if length % int(connection.execute("PRAGMA page_size").fetchone()[0]):
         result = "its last page was cut off"
-    elif connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal":
+    else:
         (result,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if result != "ok":
-        damage = sqlite3.DatabaseError(f"its parts do not fit together: {' '.join(str(result).split())[:120]}")
-        damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-        raise damage
+        raise corrupt(f"its parts do not fit together: {' '.join(str(result).split())[:120]}")

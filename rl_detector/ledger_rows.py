@@ -5,10 +5,15 @@ Columns, their order and their names are fixed here; ledger_file.py makes the ta
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import marshal
+import sqlite3
 import zipfile
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -22,10 +27,11 @@ COLUMNS = (
     "trial INTEGER PRIMARY KEY, batch INTEGER NOT NULL, state TEXT NOT NULL, reason TEXT, events INTEGER NOT NULL, "
     "seed INTEGER NOT NULL, metric REAL, metric_error REAL, reach REAL, reach_error REAL, reward REAL, "
     "costs TEXT NOT NULL, violations TEXT NOT NULL, diagnostics TEXT NOT NULL, design TEXT NOT NULL, "
-    "continuous TEXT NOT NULL, discrete TEXT NOT NULL, seconds REAL NOT NULL, told INTEGER"
+    "continuous TEXT NOT NULL, discrete TEXT NOT NULL, seconds REAL NOT NULL, told INTEGER, "
+    "checksum BLOB"
 )
 NAMES = tuple(column.split()[0] for column in COLUMNS.split(", "))
-REPRODUCIBLE = tuple(name for name in NAMES if name not in ("seconds", "told"))
+REPRODUCIBLE = tuple(name for name in NAMES if name not in ("seconds", "told", "checksum"))
 """The columns that the same study fills with the same values, whenever and wherever it runs."""
 
 LARGEST_READOUT = 64_000_000
@@ -58,6 +64,92 @@ class Trial:
     told: int | None = None
 
 
+def checksum(values: Iterable[Any]) -> bytes:
+    """BLAKE2b-128 of the values of a row, its trial number included; finds any flipped bit and any exchanged rows.
+
+    The bytes are those of marshal's format 2, which never changes: type, length, binary doubles, texts as UTF-8.
+    They are only written, never read back.
+
+    >>> checksum((7, "DONE", None, 0.5)).hex()
+    '8e32731515398842bd2cebedeebcda22'
+    """
+    plain = tuple([value.encode() if type(value) is str else value for value in values])
+    return hashlib.blake2b(marshal.dumps(plain, 2), digest_size=16).digest()
+
+
+def sealed(values: Iterable[Any]) -> tuple[Any, ...]:
+    """Values as SQLite gives them back, and their checksum: plain types, no negative zero, None for NaN."""
+    plain = tuple(_plain(value) for value in values)
+    return (*plain, checksum(plain))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(value) + 0.0 if value == value else None
+    return int(value) if isinstance(value, (bool, np.integer)) else value
+
+
+def intact(row: tuple[Any, ...]) -> bool:
+    """Whether a row fits the checksum at its end."""
+    return bool(checksum(row[:-1]) == row[-1])
+
+
+def lenient(data: bytes) -> str:
+    """Text that may be damaged."""
+    return data.decode("utf-8", "replace")
+
+
+def meta_checksum(meta: Mapping[str, str]) -> str:
+    """Checksum of what a ledger says of itself, as hexadecimal text."""
+    return checksum(part for key in ("identity", "fingerprint") for part in (key, meta.get(key))).hex()
+
+
+def fits(meta: Mapping[str, str]) -> bool:
+    """Whether what a ledger says of itself fits its checksum; older versions have none."""
+    return ("checksum" not in meta and meta.get("schema") in ("1", "2", None)) or meta.get("checksum") == meta_checksum(
+        meta
+    )
+
+
+def broken_trials(connection: sqlite3.Connection) -> tuple[int, ...]:
+    """Numbers of the trials whose row, or whose readout, does not fit its checksum."""
+    before, connection.text_factory = connection.text_factory, bytes
+    try:
+        trials = [row[0] for row in _all_rows(connection, "trials", ", ".join(NAMES)) if not intact(row)]
+        readouts = [row[0] for row in _all_rows(connection, "readouts", "trial, data, checksum") if not intact(row)]
+    finally:
+        connection.text_factory = before
+    return tuple(sorted({*trials, *readouts}))
+
+
+def _all_rows(connection: sqlite3.Connection, table: str, names: str) -> Iterator[tuple[Any, ...]]:
+    """Rows by number; of a row with a value of impossible size only its number, without a checksum."""
+    following = -(2**63)
+    while True:
+        try:
+            for row in connection.execute(f"SELECT {names} FROM {table} WHERE trial >= ? ORDER BY trial", (following,)):
+                following = row[0] + 1
+                yield row
+            return
+        except sqlite3.DataError:  # too big
+            query = f"SELECT trial FROM {table} WHERE trial >= ? ORDER BY trial LIMIT 1"
+            number = connection.execute(query, (following,)).fetchone()[0]
+            following = number + 1
+            yield number, None
+
+
+def listed(numbers: Iterable[int], most: int = 10) -> str:
+    """Numbers of trials in words, neighbours as a range.
+
+    >>> listed([3, 17, 18, 19])
+    '3, 17-19'
+    """
+    ordered = sorted(set(numbers))
+    runs = [[n for _, n in group] for _, group in groupby(enumerate(ordered), lambda pair: pair[1] - pair[0])]
+    texts = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
+    return ", ".join(texts[:most]) + (f" and {len(ordered) - sum(map(len, runs[:most]))} more" if runs[most:] else "")
+
+
 def to_row(trial: Trial) -> tuple[Any, ...]:
     """Values in the order of NAMES."""
     evaluation, measured = trial.evaluation, trial.evaluation.measurement
@@ -68,8 +160,9 @@ def to_row(trial: Trial) -> tuple[Any, ...]:
     head = (trial.number, trial.batch, "FAILED" if evaluation.failed else "DONE", evaluation.failure)
     action = (json.dumps(trial.action.continuous.tolist()), json.dumps(trial.action.discrete.tolist()))
     json_texts = tuple(json.dumps(text) for text in texts)
-    last = (trial.seconds, trial.told)
-    return (*head, evaluation.events, evaluation.seed, *numbers, evaluation.reward, *json_texts, *action, *last)
+    last = (float(trial.seconds), trial.told)
+    measures = (None if number is None else float(number) for number in (*numbers, evaluation.reward))
+    return sealed((*head, evaluation.events, evaluation.seed, *measures, *json_texts, *action, *last))
 
 
 def from_row(values: tuple[Any, ...]) -> Trial:
