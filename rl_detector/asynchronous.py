@@ -142,11 +142,30 @@ class AsynchronousStudy(Study):
     def _wait(self, size: int) -> None:
         """Until so many results are complete: those of the ledger first, then those of the evaluator."""
         while len(self._complete) < size and self._unread:
-            self._take(self._unread.popleft())
+            if _place(self._unread[0]) == self.trials + len(self._complete):
+                self._take(self._unread.popleft())
+            else:
+                self._simulate_lost()
         if not self._unread:
             self._submit()
         while len(self._complete) < size:
             self._keep(self._jobs.next())
+
+    def _simulate_lost(self) -> None:
+        """Fill the next place, whose result the ledger has lost, with the first trial that has no result.
+
+        That is the right one where trials are complete in the order of their numbers, or where one result was lost
+        and nothing ran. With another one, the later proposals are not those of the ledger, and the study stops.
+        """
+        known = {trial.number for trial in self._unread}
+        number = min(self._to_submit.keys() - known, default=None)
+        if number is None:
+            raise RunFolderError(
+                f"{self.ledger.path} has lost the result that was told at place {self.trials + len(self._complete)}, "
+                "and no trial lacks one. Restore it from a copy, or start a new run."
+            )
+        self._jobs.submit([self._to_submit[number]])
+        self._keep(self._jobs.next())
 
     def _submit(self) -> None:
         """Start the jobs of everything that has no result, and keep what is ready at once."""
@@ -210,12 +229,6 @@ class AsynchronousStudy(Study):
         told = [trial.evaluation for trial in stored if _place(trial) < self.trials]
         self._remember_best([evaluation for evaluation in told if not evaluation.failed])
         self._unread = deque(trial for trial in stored if _place(trial) >= self.trials)
-        for place, trial in enumerate(self._unread, self.trials):
-            if _place(trial) != place:
-                raise RunFolderError(
-                    f"{self.ledger.path} has lost the result that was told at place {place}, on which the later ones "
-                    "depend. Restore it from a copy, or start a new run; it was left as it is."
-                )
 
     def _in_order_of_completion(self) -> list[Trial]:
         """The trials of the ledger."""
@@ -239,10 +252,11 @@ class AsynchronousStudy(Study):
                     "was lost. Restore it from a copy, or delete the checkpoint to begin anew."
                 )
             return False
-        last = _place(stored[-1]) + 1 if stored else 0
+        last = next((place for place, trial in enumerate(stored) if _place(trial) != place), len(stored))
         if state["trials"] > last:
+            lost = state["trials"] - sum(_place(trial) < state["trials"] for trial in stored)
             warnings.warn(
-                f"{self.ledger.path} lacks {state['trials'] - last} of the {state['trials']} trials that "
+                f"{self.ledger.path} lacks {lost} of the {state['trials']} trials that "
                 f"{self.checkpoint} knows. They are simulated again with the same seeds; the others are not.",
                 stacklevel=2,
             )

@@ -106,9 +106,8 @@ def meta_checksum(meta: Mapping[str, str]) -> str:
 
 def fits(meta: Mapping[str, str]) -> bool:
     """Whether what a ledger says of itself fits its checksum; older versions have none."""
-    return ("checksum" not in meta and meta.get("schema") in ("1", "2", None)) or meta.get("checksum") == meta_checksum(
-        meta
-    )
+    old = "checksum" not in meta and meta.get("schema") in ("1", "2", None)
+    return old or meta.get("checksum") == meta_checksum(meta)
 
 
 def broken_trials(connection: sqlite3.Connection) -> tuple[int, ...]:

@@ -307,11 +307,10 @@ def test_a_ledger_that_lost_trials_is_not_continued_in_silence(bowl, tmp_path):
     with pytest.warns(UserWarning, match=r"lacks 20 of the 80 trials that .* knows"):
         again = finished(bowl, tmp_path / "run", evaluator=Scripted(order))
     assert again == whole
-    remove(path, "told = 40")
-    assert finished(bowl, tmp_path / "run")[1] == whole[1], "its agent knows all"
-    (tmp_path / "run" / "checkpoint.pt").write_bytes(b"damaged")
-    with pytest.raises(RunFolderError, match="has lost the result that was told at place 40"):
-        finished(bowl, tmp_path / "run")
+    for checkpoint in (path.with_name("checkpoint.pt").read_bytes(), b"damaged"):
+        path.with_name("checkpoint.pt").write_bytes(checkpoint)
+        remove(path, "told = 40")
+        assert finished(bowl, tmp_path / "run") == whole, "a lost result is simulated again, at its place"
     make_study(bowl, tmp_path / "other").save()
     (tmp_path / "other" / "checkpoint.pt").replace(tmp_path / "run" / "checkpoint.pt")
     path.unlink()

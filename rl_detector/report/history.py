@@ -52,6 +52,7 @@ class History:
         failed: number of failed trials.
         spent, seconds: simulated events and time of the simulations of all trials.
         simulator: facts that the simulator of the training stated, {} where none were kept.
+        broken: numbers of the trials that are left out, because they do not fit their checksums.
     """
 
     events: IntArray
@@ -71,6 +72,7 @@ class History:
     spent: int
     seconds: float
     simulator: Mapping[str, str] = field(default_factory=dict)
+    broken: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.events)
@@ -145,7 +147,7 @@ def read_history(path: Path) -> History:
         return _history(np.zeros((0, len(NUMBERS))), [], None, Counter())
     ledger = Ledger(path, read_only=True)
     try:
-        return _read(ledger)
+        return replace(_read(ledger), broken=ledger.broken)
     except RunFolderError:
         raise
     except Exception as error:  # whatever damaged bytes lead to

@@ -14,6 +14,7 @@ from rl_detector.config import build_problem, split_name
 from rl_detector.env import load_factory
 from rl_detector.errors import RunFolderError
 from rl_detector.family import FamilyMember
+from rl_detector.ledger_rows import listed
 from rl_detector.problem import RECOMMENDED, DesignProblem
 from rl_detector.registry import find
 from rl_detector.report.family import NOTE, UNKNOWN_PRICES, at_own_weights
@@ -202,6 +203,11 @@ def _notes(folder: RunFolder, results: Results) -> list[str]:
             notes.append(f"The validation with {name!r} judges an earlier design of this run; validate again.")
     if not results.provenance.command or results.provenance.started is None:
         notes.append("config.yaml does not say when and with which command this run was started.")
+    if results.history.broken:
+        notes.append(
+            f"The ledger is damaged: trials {listed(results.history.broken)} do not fit their checksums and are left "
+            f"out. They are simulated again by: rl-detector resume {run}"
+        )
     if len(results.history) == 0:
         notes.append("The ledger holds no finished trial, so there is no course of the training to show.")
     return notes
