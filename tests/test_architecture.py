@@ -123,8 +123,8 @@ def test_packages_import_only_what_they_build_on(importers: tuple[str, ...], for
         ("dask_jobqueue", ("dask_evaluator",)),
         ("distributed", ("dask_evaluator",)),
         ("cma", ("agents",)),
-        ("uproot", ("simulators.command_output",)),
-        ("pyarrow", ("simulators.command_output",)),
+        ("uproot", ("simulators.command_readers",)),
+        ("pyarrow", ("simulators.command_readers",)),
         ("sqlite3", ("ledger", "ledger_file", "ledger_rows", "salvage")),
     ],
 )

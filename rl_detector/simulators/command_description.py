@@ -26,6 +26,9 @@ DESIGN, CONDITIONS = "design.json", "conditions.json"
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
 _RESERVED = (DESIGN, CONDITIONS, STDOUT, STDERR)
 
+_SUFFIXES = {"jsonl": "json", "ndjson": "json", "tsv": "csv"}
+_SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "blank": " "}
+
 Built = TypeVar("Built")
 
 
@@ -76,7 +79,11 @@ class Output:
         signals: channels in their order, name -> unit or {column, unit}.
         truth: name -> unit or {column, unit}.
         format: None: by the suffix of the file.
-        tree: name of the tree in a ROOT file.
+        tree: name of the tree, or RNTuple, in a ROOT file.
+        key: column of event numbers, 0 to events - 1 or 1 to events, by which the rows are put in order and found
+            complete; None: the rows are in order, and counted.
+        separator: between the fields of CSV; None: as its header shows.
+        decimal: mark of the numbers in CSV.
     """
 
     file: str
@@ -84,6 +91,9 @@ class Output:
     truth: dict[str, str | dict[str, str]] = field(default_factory=dict)
     format: Literal["json", "csv", "npz", "parquet", "root"] | None = None
     tree: str = "events"
+    key: str | None = None
+    separator: Literal["comma", "semicolon", "tab", "blank"] | None = None
+    decimal: Literal[".", ","] = "."
 
     def __post_init__(self) -> None:
         check_file_name("output.file", self.file)
@@ -92,6 +102,8 @@ class Output:
         for group in ("truth", "signals"):
             for name, entry in self.columns(group).items():
                 check_unit(f"output.{group}.{name}", entry.unit)
+        if self.kind != "csv" and (self.separator or self.decimal != "."):
+            raise ConfigError(f"output.separator and output.decimal are for csv, {self.file} is {self.kind}")
         check_format(self.kind)
 
     @property
@@ -101,10 +113,19 @@ class Output:
         Raises:
             ConfigError: the suffix names no format.
         """
-        found = self.format or Path(self.file).suffix.removeprefix(".")
+        plain = self.file.removesuffix(".gz")
+        suffix = Path(plain).suffix.removeprefix(".")
+        found = self.format or _SUFFIXES.get(suffix, suffix)
         if found not in FORMATS:
             raise ConfigError(f"output.file {self.file!r} has no suffix of a known format: {', '.join(FORMATS)}")
+        if plain != self.file and found not in ("csv", "json"):
+            raise ConfigError(f"output.file {self.file!r}: only csv and json may be compressed, {found} does so itself")
         return found
+
+    @property
+    def mark(self) -> str | None:
+        """The character between the fields of CSV; None: as the header shows."""
+        return None if self.separator is None else _SEPARATORS[self.separator]
 
     def columns(self, group: str) -> dict[str, ColumnUnit]:
         """The truth or the signals, name -> column and unit."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from rl_detector.errors import ConfigError
 from rl_detector.parameters import Categorical
 from rl_detector.simulators.command_description import Output
+from rl_detector.simulators.command_files import Layout, Observable
 from rl_detector.simulators.command_inputs import NAME, forbidden_text, harmless, without_indices
-from rl_detector.simulators.command_output import Layout, Observable
 from rl_detector.simulators.command_program import Program
 from rl_detector.simulators.command_units import factor
 from rl_detector.space import DesignSpace, Slot
@@ -47,7 +47,8 @@ def layout_for(output: Output, needs: Needs) -> Layout:
     truth = _observables(output, "truth", needs.truth)
     wanted = {} if needs.signals is None else dict.fromkeys(output.signals, needs.signals)
     signals = _observables(output, "signals", wanted)
-    return Layout(output.file, output.kind, output.tree, truth, signals, needs.channels)
+    where = output.file, output.kind, output.tree
+    return Layout(*where, truth, signals, needs.channels, output.key, output.mark, output.decimal)
 
 
 def _observables(output: Output, group: str, wanted: Mapping[str, str]) -> tuple[Observable, ...]:

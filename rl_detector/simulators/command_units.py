@@ -5,7 +5,7 @@ from __future__ import annotations
 from rl_detector.errors import ConfigError
 
 UNITS: dict[str, dict[str, float]] = {
-    "number": {"number": 1.0, "percent": 1e-2},
+    "number": {"number": 1.0, "percent": 1e-2, "flag": 1.0},
     "length": {"nm": 1e-6, "um": 1e-3, "mm": 1.0, "cm": 10.0, "m": 1e3},
     "energy": {"eV": 1e-9, "keV": 1e-6, "MeV": 1e-3, "GeV": 1.0, "TeV": 1e3},
     "momentum": {"keV/c": 1e-6, "MeV/c": 1e-3, "GeV/c": 1.0, "TeV/c": 1e3},
@@ -16,6 +16,14 @@ UNITS: dict[str, dict[str, float]] = {
     "voltage": {"uV": 1e-6, "mV": 1e-3, "V": 1.0},
 }
 """Kind -> unit -> its size in the unit of that kind which has 1. The elementary charge is exact (SI 2019)."""
+
+FLAG = "flag"
+"""The unit of truth values, which become 0 and 1."""
+
+
+def kind_of(unit: str) -> str:
+    """Kind of a known unit."""
+    return next(kind for kind, units in UNITS.items() if unit in units)
 
 
 def check_unit(where: str, unit: str) -> None:

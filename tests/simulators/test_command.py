@@ -20,7 +20,7 @@ from rl_detector.checks import check_problem, check_simulator
 from rl_detector.config import build_evaluator, build_problem
 from rl_detector.errors import ConfigError, MissingDependency, SimulationError
 from rl_detector.parameters import Categorical, Continuous, Integer
-from rl_detector.simulators import command_output
+from rl_detector.simulators import command_files
 from rl_detector.simulators.command import CommandSimulator, command_simulator
 from rl_detector.simulators.command_inputs import plain_design
 from rl_detector.simulators.command_needs import Needs
@@ -235,8 +235,8 @@ def test_a_unit_in_the_file_must_be_that_of_the_description(
 
 
 def test_the_title_of_a_root_branch_states_its_unit() -> None:
-    assert command_output._name_and_unit("energy of the primary [MeV]") == ("energy of the primary", "MeV")
-    assert command_output._name_and_unit("hits[10]/D") == ("hits[10]/D", None)
+    assert command_files.name_and_unit("energy of the primary [MeV]") == ("energy of the primary", "MeV")
+    assert command_files.name_and_unit("hits[10]/D") == ("hits[10]/D", None)
 
 
 # Every way to fail
@@ -253,13 +253,13 @@ def test_the_title_of_a_root_branch_states_its_unit() -> None:
         ("import os; os.mkdir('out.csv')", "not a regular file"),
         ("import os; os.mkfifo('out.csv')", "not a regular file"),
         ("import os; os.symlink('/dev/zero', 'out.csv')", "not a regular file"),
-        ("open('out.csv', 'wb').write(bytes(range(256)) * 9)", "cannot read out.csv as csv|has no end"),
+        ("open('out.csv', 'wb').write(bytes(range(256)) * 9)", "out.csv: cannot read what follows line 0 as text"),
         (HONEST.replace("int(events)", "int(events) - 1"), "the output has 4 events of all columns, expected 5"),
         (HONEST.replace("int(events)", "int(events) + 1"), "the output has 6 events of all columns, expected 5"),
         (HONEST.replace("int(events)", "0"), "the output has 0 events of all columns, expected 5"),
         (HONEST.replace("{energy!r}", "nan"), "5 values of energy are NaN or infinite"),
         (HONEST.replace("{energy!r}", "-inf"), "5 values of energy are NaN or infinite"),
-        (HONEST.replace("{energy!r}", "high"), "cannot read out.csv as csv"),
+        (HONEST.replace("{energy!r}", "high"), r"out.csv: line 2, column energy \[MeV\]: 'high' is no number"),
         (HONEST.replace("s0,s1", "s0,s2"), "the output has no column 's1': it has energy, s0, s2"),
         (HONEST.replace("s0,s1", "s0,s1,s1"), "2 columns 's1'"),
         (HONEST.replace("[MeV]", "[GeV]"), "says that energy is in GeV, the description says MeV"),
