@@ -49,7 +49,9 @@ class Lines:
         try:
             line = self._next.pop() if self._next else next(self._file)
         except UnicodeDecodeError as error:
-            raise SimulationError(f"cannot read what follows line {self.number} as text: write UTF-8 ({error.reason})") from error
+            raise SimulationError(
+                f"cannot read what follows line {self.number} as text: write UTF-8 ({error.reason})"
+            ) from error
         self.number += 1
         if not line.endswith(("\n", "\r")):
             raise SimulationError(f"line {self.number}, the last, has no end: the file is cut")
