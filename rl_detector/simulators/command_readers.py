@@ -189,8 +189,13 @@ def _read_tree(tree: Any, request: Request, choose: Choose) -> dict[str, Any]:
 
 
 def _leaves(path: str, branch: Any) -> Iterator[tuple[str, str | None]]:
-    dtype = getattr(branch.interpretation, "to_dtype", None)
-    names = getattr(dtype, "names", None)
+    """Keys of a branch, with the leaf that each stands for; None: the branch has no leaf list."""
+    import uproot
+
+    try:
+        names = getattr(getattr(branch.interpretation, "to_dtype", None), "names", None)
+    except uproot.interpretation.identify.UnknownInterpretation:  # matters only if it is asked for
+        names = None
     yield from [(path, None)] if names is None else [(f"{path}.{name}", name) for name in names]
 
 

@@ -6,7 +6,7 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +46,7 @@ class Case(NamedTuple):
     file: str
     content: str | bytes | Callable[[Path], None]
     reason: str | None = None
-    output: dict[str, Any] = {}
+    output: Mapping[str, Any] = {}
 
 
 GEANT4 = "#class tools::wcsv::ntuple\n#title Hits\n#separator 44\n#vector_separator 59\n"
@@ -351,6 +351,62 @@ def test_keys_of_other_formats(tmp_path: Path) -> None:
         readout = read(tmp_path, file, write, **KEYED)
         assert readout.truth["energy"].tolist() == ENERGY
         assert readout.signals[:, 0].tolist() == S0
+
+
+class FakeBranch(NamedTuple):
+    """What the reader asks a branch of uproot, which itself writes neither leaf lists nor split objects."""
+
+    name: str
+    title: str
+    dtype: Any
+    values: Any
+    branches: tuple[Any, ...] = ()
+    uncompressed_bytes: int = 8
+
+    @property
+    def interpretation(self) -> Any:
+        import uproot
+
+        if self.dtype is None:
+            raise uproot.interpretation.identify.UnknownInterpretation("none of the rules matched", "file", "object")
+        return uproot.AsDtype(np.dtype(self.dtype))
+
+    def array(self, library: str) -> Any:
+        import awkward as ak
+
+        return ak.from_numpy(np.array(self.values, np.dtype(self.dtype).newbyteorder("=")))
+
+
+class FakeTree(NamedTuple):
+    """A tree with a leaf list, a split object, and an object that nothing can read."""
+
+    num_entries: int = 3
+
+    def iteritems(self, recursive: bool, full_paths: bool) -> list[tuple[str, FakeBranch]]:
+        leaves = [("x", ">f8"), ("n", ">i4")]
+        hits = FakeBranch("hit", "x/D:n/I", leaves, [(7.0, 1), (8.0, 2), (9.0, 3)])
+        energy = FakeBranch("energy", "energy [MeV]", ">f8", ENERGY)
+        other = FakeBranch("energy", "energy", ">f8", S0)
+        whole = FakeBranch("event", "", None, None, (energy,))
+        opaque = FakeBranch("opaque", "", None, None)
+        branches = {"event": whole, "event/energy": energy, "other/energy": other, "hit": hits, "opaque": opaque}
+        return list(branches.items())
+
+
+def test_leaf_lists_and_split_objects_of_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(path: Path) -> None:
+        root("tree")(path)
+        monkeypatch.setattr("uproot.reading.ReadOnlyDirectory.__getitem__", lambda *_: FakeTree())
+
+    signals = {"s0": {"column": "hit.x", "unit": "mm"}}
+    whole = {"energy": {"column": "event/energy", "unit": "MeV"}}
+    readout = read(tmp_path, "a.root", write, signals=signals, truth=whole)
+    assert readout.truth["energy"].tolist() == ENERGY
+    assert readout.signals[:, 0].tolist() == S0
+    with pytest.raises(SimulationError, match="2 columns 'energy'"):
+        read(tmp_path, "b.root", write, signals=signals)
+    with pytest.raises(SimulationError, match="no column 'hit'"):
+        read(tmp_path, "c.root", write, signals={"s0": {"column": "hit", "unit": "mm"}}, truth=whole)
 
 
 def test_a_small_archive_cannot_become_large(tmp_path: Path) -> None:
