@@ -123,7 +123,7 @@ def judged(
 
 def row(measured: Measurement) -> dict[str, float]:
     """What is kept of one part."""
-    kept = {"objective": measured.metric, "error": measured.metric_error}
+    kept = {"objective": measured.diagnostics["objective"], "error": measured.metric_error}
     return kept | {"hit_muons": measured.diagnostics["hit_events"], "arrived": measured.diagnostics["arrived"]}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri  # type: ignore[import-untyped]
 
 from rl_detector.errors import SimulationError
+from rl_detector.reach.unseen import carrying, weighted_rate
 from rl_detector.space import FloatArray
 from rl_detector.terms import Measurement, Readout
 
@@ -89,10 +90,13 @@ def continuous_loss(x: FloatArray, momentum: FloatArray, charge: FloatArray) -> 
 
 @dataclass(frozen=True)
 class ShieldReach:
-    """reach = ln(reference / FCN); the metric is FCN, the mean of per-event losses factor(W) (1 + weight w).
+    """reach = ln(reference / metric); the metric is FCN = factor(W) (1 + S) with the sum S of blurred hit weights.
 
-    The standard error is that of a mean of weighted events; where no muon hits, that of one hit
-    with the average weight of the muons that arrive.
+    S is known from few hits at best. Its distribution is that of `rl_detector.reach.unseen.weighted_rate`, where a hit
+    that was not seen has the average weight of the muons that arrive. The reach is the mean of ln(reference / FCN) over
+    it and its standard deviation the error; the metric is exp of the mean. From twenty effective hits on that is the
+    plain mean of FCN within 1 to 2 %, and a tenth of the error. The diagnostic `objective` is the plain mean, without
+    blur; average that over samples.
 
     Attributes:
         reference: metric of the published design, so that its reach is 0.
@@ -105,7 +109,7 @@ class ShieldReach:
     knee: float = math.inf
 
     def measure(self, readout: Readout) -> Measurement:
-        """Reach of one readout of a `ShieldSimulator`.
+        """Reach of one readout of a `ShieldSimulator`; no losses where few hits were seen.
 
         Raises:
             SimulationError: the mass is not a number > 0.
@@ -116,19 +120,20 @@ class ShieldReach:
             raise SimulationError(f"the mass of a shield must be > 0 kg and finite, got {mass}")
         hits = weight * hit_weight(x, y, momentum, charge)
         counted = weight * blurred_weight(x, y, momentum, charge, self.blur, self.knee) if self.blur > 0 else hits
-        losses, events = objective(mass, counted), len(counted)
-        metric, error = float(losses.mean()), float(losses.std(ddof=1)) / math.sqrt(events)
-        if not np.any(counted > 0):
-            likely = weight[momentum > MOMENTUM] if np.any(momentum > MOMENTUM) else weight
-            error = mass_factor(min(mass, HEAVIEST)) * float(likely.mean()) / events
+        likely = weight[momentum > MOMENTUM] if np.any(momentum > MOMENTUM) else weight
+        rate = weighted_rate(counted / len(weight), float(likely.mean()) / len(weight))
+        logarithm = rate.logarithm(1.0)
+        metric = mass_factor(mass) * math.exp(logarithm.value) if mass <= HEAVIEST else FORBIDDEN
+        error = logarithm.error * metric
         return Measurement(
             reach=math.log(self.reference / metric),
-            error=error / metric,
+            error=logarithm.error,
             metric=metric,
             metric_error=error,
-            losses=losses,
+            losses=carrying(objective(mass, counted), metric, error),
             diagnostics={
                 "objective": float(objective(mass, hits).mean()),
+                "effective_hits": rate.seen,
                 "hits": float(np.mean(weight * (hits > 0))),
                 "arrived": float(np.mean(weight * (momentum > MOMENTUM))),
                 "hit_events": float(np.count_nonzero(hits)),

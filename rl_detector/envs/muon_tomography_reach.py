@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import polygamma  # type: ignore[import-untyped]
 
 from rl_detector.envs.muon_tomography_furnace import FILL_HEIGHTS
 from rl_detector.errors import ConfigError
+from rl_detector.reach.unseen import JEFFREYS, carrying
 from rl_detector.space import FloatArray
 from rl_detector.terms import Measurement, Readout
 
@@ -20,6 +22,9 @@ FEWEST_VERTICES = 4
 
 ASSUMED_SLOPE, ASSUMED_SPREAD = 0.1, 0.3
 """Slope, and spread of vertices in m, where too few are seen: about those of the published start."""
+
+SLOPE_PRIOR = 0.3
+"""Standard deviation of the slope around `ASSUMED_SLOPE` before vertices are seen: slopes up to 0.5 are found."""
 
 ENOUGH_VERTICES = 20
 """Vertices of every fill height from which each has a mean of its own; with fewer, one line goes through all."""
@@ -34,6 +39,11 @@ VARIANCE = float(np.mean(_LEVER**2))
 _SLOPE = _LEVER / (len(_LEVER) * VARIANCE)
 _BEND = (_LEVER**2 - VARIANCE) / float(np.mean((_LEVER**2 - VARIANCE) ** 2)) ** 0.5 / len(_LEVER)
 """What values per fill height are multiplied with for the slope of a line and the rms of a parabola (least squares)."""
+
+_POINTS, _SHARES = np.polynomial.hermite_e.hermegauss(9)
+_NODES = np.stack(np.meshgrid(_POINTS, _POINTS, _POINTS)).reshape(3, -1)
+_NODE_WEIGHTS = np.einsum("i,j,k->ijk", _SHARES, _SHARES, _SHARES).reshape(-1) / _SHARES.sum() ** 3
+"""Gauss-Hermite rule in three dimensions, for standard normal numbers."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +60,8 @@ class FillHeightReach:
     with V the variance of the heights, b the slope of E[T] against the height, R the mean square of its parabola (what
     is left then is neglected), and v / M the variance of T. b^2, R and v are estimated from all muons of a readout, b^2
     and R freed of the noise of finitely many muons: the metric does not depend on how many muons measured it.
-    `losses` are the metric plus the influence of each event on it (delta method); their spread is its error.
+    The error is that of `_logarithmic_error`, which also holds where the slope is compatible with zero. `losses` are
+    the metric plus the influence of each event on it (delta method), stretched to that error where they carry it.
 
     Attributes:
         reference: metric of the baseline in m2, so that its reach is 0.
@@ -70,10 +81,14 @@ class FillHeightReach:
         found = np.count_nonzero(vertices.acceptance > 0, axis=0)
         used = {"used": float(found.mean()) / groups}
         if not found.any():
-            return self._measurement(np.full((groups, len(FILL_HEIGHTS)), VARIANCE), {**used, "slope": 0.0})
+            nothing = np.zeros((groups, len(FILL_HEIGHTS)))
+            line = Line(0.0, nothing, 0.0, nothing, ASSUMED_SPREAD**2 * nothing.size / JEFFREYS, nothing)
+            error = _logarithmic_error(line, self.muons, float(np.log(VARIANCE)))
+            return self._measurement(VARIANCE, error, nothing, {**used, "slope": 0.0})
         if found.sum() < FEWEST_VERTICES:
             return self._judged(assumed(vertices), used)
-        return self._judged(separate(vertices) if found.min() >= ENOUGH_VERTICES else pooled(vertices), used)
+        line = separate(vertices) if found.min() >= ENOUGH_VERTICES else pooled(vertices)
+        return self._judged(line if line.variance > 0 else assumed(vertices), used)
 
     def _judged(self, line: Line, used: dict[str, float]) -> Measurement:
         """Expected squared error and its influence functions."""
@@ -84,15 +99,36 @@ class FillHeightReach:
         moved = line.variance_pulls / self.muons + by_bend * line.bend_pulls
         change = VARIANCE**2 * (squared * moved - scatter * by_slope * line.slope_pulls) / total**2
         numbers = {"slope": line.slope, "bend": bent**0.5, "spread": line.variance**0.5}
-        return self._measurement(VARIANCE * scatter / total + change, {**used, **numbers})
+        metric = VARIANCE * scatter / total
+        error = _logarithmic_error(line, self.muons, float(np.log(metric)))
+        return self._measurement(metric, error, change, {**used, **numbers})
 
-    def _measurement(self, influences: FloatArray, numbers: dict[str, float]) -> Measurement:
-        """From losses [groups, heights]; the error of the reach has a floor of 1 / events, for what sees no muon."""
-        losses = influences.reshape(-1)
-        metric = float(losses.mean())
-        error = float(losses.std(ddof=1)) / len(losses) ** 0.5 / metric
-        error = float(np.hypot(error, 1 / len(losses)))
+    def _measurement(self, metric: float, error: float, change: FloatArray, numbers: dict[str, float]) -> Measurement:
+        """From the metric in m2, the error of its logarithm, and influences on it [groups, heights]."""
+        losses = carrying(change.reshape(-1), metric, error * metric)
         return Measurement(float(np.log(self.reference / metric)), error, metric, error * metric, losses, numbers)
+
+
+def _logarithmic_error(line: Line, muons: int, value: float) -> float:
+    """Root mean square of ln metric - value over the slopes, bends and variances that the pulls leave possible.
+
+    Where the slope is compatible with zero the metric saturates and its derivatives vanish, but not its error. So the
+    metric is taken on the nodes of a Gauss-Hermite rule, for normal slope and bend and log-normal variance with the
+    covariance of the pulls. The prior of the slope, N(`ASSUMED_SLOPE`, `SLOPE_PRIOR`), only matters for few vertices.
+    """
+    pulls = np.stack([line.slope_pulls, line.bend_pulls, line.variance_pulls / line.variance]).reshape(3, -1)
+    seen = np.count_nonzero(line.slope_pulls)
+    known = pulls @ pulls.T / pulls.shape[1] ** 2 * (seen / max(seen - 2, 1) if seen else 1.0)
+    known[2, 2] += float(polygamma(1, seen / 2 + JEFFREYS)) - 2 / (seen + 1)
+    trust = SLOPE_PRIOR**2 / (SLOPE_PRIOR**2 + known[0, 0]) if seen else 0.0
+    slope = ASSUMED_SLOPE + trust * (line.slope - ASSUMED_SLOPE)
+    known[0], known[:, 0] = known[0] * trust**0.5, known[:, 0] * trust**0.5
+    known[0, 0] = known[0, 0] if seen else SLOPE_PRIOR**2
+    size, turned = np.linalg.eigh(known)
+    slopes, bends, logs = (turned * np.sqrt(np.maximum(size, 0))) @ _NODES
+    scatter = (line.bend + bends) ** 2 + line.variance * np.exp(logs) / muons
+    wrong = np.log(VARIANCE * scatter / (VARIANCE * (slope + slopes) ** 2 + scatter)) - value
+    return float(np.sqrt(_NODE_WEIGHTS @ wrong**2))
 
 
 class Vertices(NamedTuple):

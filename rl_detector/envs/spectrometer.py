@@ -21,6 +21,7 @@ from rl_detector.parameters import Categorical, Continuous
 from rl_detector.physics.materials import material
 from rl_detector.physics.tracks import Dipole
 from rl_detector.problem import DesignProblem
+from rl_detector.reach.unseen import Logarithm, carrying, weighted_rate
 from rl_detector.simulators.trackers import tracker_of
 from rl_detector.space import Design, DesignSpace, FloatArray, Repeated
 from rl_detector.terms import Component, Constraint, Cost, Measurement, Readout
@@ -225,8 +226,8 @@ class MomentumReach:
     The loss of a track is sqrt(pi / 2) |kappa_fit - kappa| / |kappa|, at most `UNKNOWN`, where kappa = q / p: for
     normal errors the mean of |error| is sqrt(2 / pi) sigma, so the metric is sigma_p / p averaged over the spectrum. A
     track outside the acceptance or with fewer than three hits has the loss `UNKNOWN`: no design gains by losing a
-    track, and the expected metric is a smooth function of the positions. The standard error is that of a mean; where no
-    track is measured, that of one track more.
+    track, and the expected metric is a smooth function of the positions. One lost track can outweigh all others, so a
+    few tracks that are all measured do not show that none is lost: see `mean_logarithm` for value and error.
 
     Attributes:
         reference: metric of the baseline design, so that its reach is 0.
@@ -240,20 +241,33 @@ class MomentumReach:
         known = hits >= MINIMUM_HITS
         relative = (fitted - kappa) / kappa
         losses = np.where(known, np.minimum(math.sqrt(math.pi / 2) * np.abs(relative), UNKNOWN), UNKNOWN)
-        metric, events = float(losses.mean()), len(losses)
-        varied = float(losses.std(ddof=1)) / math.sqrt(events)
-        spread = varied if np.ptp(losses) > 0 else UNKNOWN / events
+        logarithm = mean_logarithm(losses)
+        metric = math.exp(logarithm.value)
+        spread = logarithm.error * metric
         return Measurement(
             reach=math.log(self.reference / metric),
-            error=spread / metric,
+            error=logarithm.error,
             metric=metric,
             metric_error=spread,
-            losses=losses,
+            losses=carrying(losses, metric, spread, math.inf) if np.ptp(losses) > 0 else np.full(len(losses), metric),
             diagnostics={
                 "measured": float(known.mean()),
                 **_of_measured(losses[known], (fitted - kappa)[known], error[known]),
             },
         )
+
+
+def mean_logarithm(losses: FloatArray) -> Logarithm:
+    """ln of the mean loss, [tracks], where the share of losses of `UNKNOWN` has Jeffreys' prior.
+
+    Half a lost track is added to the distribution; from a hundred tracks with some lost on this is the plain mean.
+    """
+    tracks, lost = len(losses), losses >= UNKNOWN
+    measured = np.where(lost, 0.0, losses)
+    rate = weighted_rate(np.where(lost, UNKNOWN / tracks, 0.0), UNKNOWN / tracks)
+    found = rate.logarithm(float(measured.mean()))
+    inside = float(measured[~lost].var(ddof=1)) * np.count_nonzero(~lost) if np.count_nonzero(~lost) > 1 else 0.0
+    return Logarithm(found.value, math.hypot(found.error, inside**0.5 / tracks / math.exp(found.value)))
 
 
 def _of_measured(losses: FloatArray, residuals: FloatArray, errors: FloatArray) -> dict[str, float]:
