@@ -1,5 +1,8 @@
 """Reinforcement learning for the design of particle detectors: layouts as environments, reward = reach minus cost."""
 
+import rl_detector.safe_path  # noqa: F401  (before anything else is imported)
+
+# isort: split
 from rl_detector.agent import Agent, Batch
 from rl_detector.builder import BuilderEnv
 from rl_detector.env import DesignEnv, VectorDesignEnv

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import shutil
+import sys
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from rl_detector.errors import ConfigError, DetectorError, MissingDependency, Si
 from rl_detector.evaluate import Evaluations, ParallelEvaluator, WorkerLost
 from rl_detector.local_evaluator import available_cores, check_limits
 from rl_detector.parcel import Parcel
+from rl_detector.safe_path import FLAG, named_folders
 from rl_detector.scheduler_connection import SchedulerConnection, Task
 from rl_detector.space import Design
 from rl_detector.worker_processes import WorkerProcesses
@@ -87,7 +89,8 @@ class DaskEvaluator(ParallelEvaluator):
         if self._connection is None:
             self._connection = SchedulerConnection(self._client(), run_task, _end_processes_of)
             self._finalizer = weakref.finalize(self, self._connection.close)
-        return self._connection.submit(Task(self._limits, parcel, list(designs), events, list(seeds)))
+        group = parcel, list(designs), events, list(seeds)
+        return self._connection.submit(Task(self._limits, *group, tuple(named_folders())))
 
     def close(self) -> None:
         """Leave the scheduler; a cluster that was started here ends."""
@@ -131,6 +134,7 @@ class DaskEvaluator(ParallelEvaluator):
 
         job = {name: value for name, value in self.settings.get("job", {}).items() if value is not None}
         job.setdefault("processes", job.get("cores", 1))
+        job["python"] = f"{job.get('python', sys.executable)} {FLAG}"  # jobs start in the folder of this process
         options = {"dashboard_address": f"{LOOPBACK}:0", **_listening(self.listen), **job.pop("scheduler_options", {})}
         start, security = getattr(dask_jobqueue, BATCH_SYSTEMS[self.cluster]), self._security()
         try:
@@ -168,10 +172,10 @@ def run_task(task: Task) -> Evaluations | Exception:
     from distributed import get_worker
 
     worker = get_worker()
-    key = (worker.address, *task.limits)
+    key = (worker.address, *task.limits, task.folders)
     with _starting:
         if key not in _processes:
-            _processes[key] = WorkerProcesses(worker.state.nthreads, *task.limits)
+            _processes[key] = WorkerProcesses(worker.state.nthreads, *task.limits, task.folders)
     try:
         return _processes[key].submit(task.parcel, task.designs, task.events, task.seeds).result()
     except (WorkerLost, DetectorError) as error:

@@ -25,13 +25,20 @@ _LOOK = 0.5
 
 
 class Task(NamedTuple):
-    """One group for a dask worker; `limits` are seconds per design and MB, None for no limit."""
+    """One group for a dask worker.
+
+    Attributes:
+        limits: seconds per design and MB, None for no limit.
+        parcel, designs, events, seeds: what to evaluate.
+        folders: of the user's own modules, see `safe_path.named_folders`.
+    """
 
     limits: tuple[float | None, int | None]
     parcel: Parcel
     designs: list[Design]
     events: int
     seeds: list[int]
+    folders: tuple[str, ...] = ()
 
 
 class SchedulerConnection:

@@ -16,6 +16,7 @@ from typing import Any
 from rl_detector.checkpoint import write_atomically
 from rl_detector.errors import ConfigError, RunFolderError
 from rl_detector.runs import RunFolder
+from rl_detector.safe_path import FLAG
 from rl_detector.sweep_file import Sweep, read_sweep
 from rl_detector.sweep_processes import Pool, Processes, failure_reason, wait_until_free
 from rl_detector.sweep_search import Search
@@ -120,7 +121,7 @@ class SweepSession:
                 return examined
         train = ["train", *([] if self.trust else ["--check-trust"]), *self._words(run), f"runs={folder}"]
         words = ["resume", str(begun.path), *(["--trust"] if self.trust else [])] if begun else train
-        code = processes.run([sys.executable, "-m", "rl_detector", *words], folder / "log.txt", self.jobs > 1)
+        code = processes.run([sys.executable, FLAG, "-m", "rl_detector", *words], folder / "log.txt", self.jobs > 1)
         ended = self._examined(run)
         return (
             ended

@@ -7,12 +7,11 @@ import os
 import pickle
 import signal
 import sys
-import threading
-import time
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
+from rl_detector.child_processes import follow_parent
 from rl_detector.parcel import Parcel
 from rl_detector.problem import DesignProblem, Evaluation
 from rl_detector.space import Design
@@ -28,9 +27,6 @@ THREADS = (
 
 _SET_PARENT_DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
-
-_PARENT_CHECK = 0.5
-"""Seconds between two looks whether the parent is still there, where the system has no signal for it."""
 
 
 class Work(NamedTuple):
@@ -54,10 +50,10 @@ class Answer(NamedTuple):
     error: Exception | None = None
 
 
-def main(descriptor: int, parent: int, memory_mb: int) -> None:
+def main(descriptor: int, memory_mb: int) -> None:
     """Serve until the parent closes the connection; `memory_mb` 0 is no limit."""
     os.set_inheritable(descriptor, False)
-    _end_with(parent)
+    _end_with_supervisor()
     if memory_mb:
         _limit_memory(memory_mb)
     problems: dict[str, DesignProblem] = {}
@@ -96,17 +92,11 @@ def _packed(answer: Answer) -> bytes:
         return pickle.dumps(Answer([], RuntimeError(f"{type(reason).__name__}: {reason}")))
 
 
-def _end_with(parent: int) -> None:
-    """End when the parent does, however it ends: by the kernel's signal on Linux, and by looking."""
+def _end_with_supervisor() -> None:
+    """End when the supervisor does, however it ends: by the kernel's signal on Linux, and by looking."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
-    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
-
-
-def _follow(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_PARENT_CHECK)
-    os._exit(1)
+    follow_parent()
 
 
 def _limit_memory(megabytes: int) -> None:

@@ -11,7 +11,6 @@ import json
 import math
 import os
 import queue
-import signal
 import socket
 import struct
 import subprocess
@@ -23,10 +22,12 @@ from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import NamedTuple
 
+from rl_detector.child_processes import end_supervised, supervised
 from rl_detector.evaluate import Evaluations, WorkerLost
 from rl_detector.futures import settle
 from rl_detector.parcel import Parcel
 from rl_detector.problem import Evaluation
+from rl_detector.safe_path import FLAG, worker_path
 from rl_detector.space import Design
 from rl_detector.worker import THREADS, Answer, Work
 from rl_detector.worker_reasons import ended_with, for_people, no_answer
@@ -57,6 +58,13 @@ class Job(NamedTuple):
     future: Future[Evaluations]
 
 
+class _Limits(NamedTuple):
+    """Seconds per design and address space in MB of a worker; None: no limit."""
+
+    timeout: float | None
+    memory_mb: int | None
+
+
 class WorkerProcesses:
     """Processes that take jobs from one queue until they are stopped.
 
@@ -64,12 +72,20 @@ class WorkerProcesses:
         workers: how many.
         timeout: seconds per design after which a worker is ended; None: no limit.
         memory_mb: address space of each worker in MB; None: no limit.
+        folders: where workers look for modules last, for the user's own of another computer.
     """
 
-    def __init__(self, workers: int, timeout: float | None = None, memory_mb: int | None = None) -> None:
+    def __init__(
+        self,
+        workers: int,
+        timeout: float | None = None,
+        memory_mb: int | None = None,
+        folders: Sequence[str] = (),
+    ) -> None:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
-        self._slots = [_Slot(self._jobs, self._stopped, timeout, memory_mb) for _ in range(workers)]
+        limits = _Limits(timeout, memory_mb)
+        self._slots = [_Slot(self._jobs, self._stopped, limits, folders) for _ in range(workers)]
         for slot in self._slots:
             slot.thread.start()
 
@@ -104,10 +120,11 @@ class _Slot:
         self,
         jobs: queue.SimpleQueue[Job | None],
         stopped: threading.Event,
-        timeout: float | None,
-        memory_mb: int | None,
+        limits: _Limits,
+        folders: Sequence[str],
     ) -> None:
-        self._jobs, self._stopped, self._timeout, self._memory_mb = jobs, stopped, timeout, memory_mb
+        self._jobs, self._stopped, self._folders = jobs, stopped, folders
+        self._timeout, self._memory_mb = limits
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._known: set[str] = set()
@@ -212,15 +229,15 @@ class _Slot:
         return connection
 
     def _start(self) -> Connection:
-        """A worker in a session of its own: deaf to Ctrl-C, and ended together with its children."""
+        """A worker in a session of its own, deaf to Ctrl-C; its supervisor ends it with all that it started."""
         ours, theirs = socket.socketpair()
         for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             ours.setsockopt(socket.SOL_SOCKET, direction, struct.pack("ll", STALL, 0))
         with theirs:
-            command = [sys.executable, "-c", _PROGRAM, json.dumps(sys.path)]
-            command += [str(theirs.fileno()), str(os.getpid()), str(self._memory_mb or 0)]
+            command = [sys.executable, FLAG, "-c", _PROGRAM, json.dumps([*worker_path(), *self._folders])]
+            command += [str(theirs.fileno()), str(self._memory_mb or 0)]
             self._process = subprocess.Popen(
-                command,
+                supervised(command),
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env={**os.environ, **dict.fromkeys(THREADS, "1")},
@@ -240,10 +257,7 @@ class _Slot:
         with self._starting:
             process = self._process
             if process is not None:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(_STOP_LIMIT)
+                end_supervised(process)
             if threading.current_thread() is self.thread and self._connection is not None:
                 self._connection.close()
                 self._connection = self._process = None

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, TimeoutError, wait
 from contextlib import contextmanager
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from rl_detector.child_processes import SafeContext, follow_parent
 from rl_detector.comparison.plan import Comparison, Task
 from rl_detector.comparison.task import (
     DONE,
@@ -89,7 +89,8 @@ def run_tasks(tasks: Sequence[Task], folder: Path, jobs: int, listener: Listener
         return
     from pebble import ProcessPool
 
-    with _one_thread_each(), ProcessPool(max_workers=jobs, context=get_context("spawn")) as pool:
+    pools = ProcessPool(max_workers=jobs, initializer=follow_parent, context=SafeContext())
+    with _one_thread_each(), pools as pool:
         futures: dict[Future[Any], Task] = {
             pool.schedule(run_task, args=(task, task_path(folder, task)), timeout=1.5 * task.limit + GRACE): task
             for task in tasks

@@ -2,7 +2,7 @@
 
 Every trial runs in a scratch folder of its own: the design as design.json, templates filled with it, then the command,
 then its output read and checked. A failed trial keeps its folder and says where it is. Whatever the executable started
-is ended with it, except what left its process group on purpose. See experiments/own_simulator.
+is ended with it (on Linux also what left its process group). See experiments/own_simulator.
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from rl_detector.child_processes import end_supervised, supervised
 from rl_detector.errors import SimulationError
-from rl_detector.simulators import command_supervisor
 
 STDOUT, STDERR = "stdout.txt", "stderr.txt"
 """Files of the scratch folder that take what the executable prints."""
@@ -50,7 +49,9 @@ class Job:
 
 
 def run(job: Job) -> None:
-    """Run to the end; afterwards nothing of its process group is alive, however this ends.
+    """Run to the end; afterwards nothing that it has started is alive, however this ends.
+
+    That is so on Linux. Elsewhere what left the process group may go on.
 
     Raises:
         SimulationError: it could not be started, exited with another code than 0, was killed, or reached a limit.
@@ -62,7 +63,7 @@ def run(job: Job) -> None:
             end.close()
             word = _watch(job, report)
         finally:
-            _kill(process)
+            end_supervised(process)
     _check_size(job)
     _check_exit(word, job)
 
@@ -83,10 +84,9 @@ def printable(data: bytes) -> str:
 
 
 def _start(job: Job, report: int) -> subprocess.Popen[bytes]:
-    supervisor = [sys.executable, "-I", "-S", command_supervisor.__file__, str(os.getpid()), str(report), str(job.size)]
     with (job.folder / STDOUT).open("wb") as stdout, (job.folder / STDERR).open("wb") as stderr:
         return subprocess.Popen(
-            [*supervisor, *job.command],
+            supervised(job.command, report, job.size),
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,
@@ -109,13 +109,6 @@ def _watch(job: Job, report: io.RawIOBase) -> str:
                 raise SimulationError(f"no end within {job.seconds:g} s; make limits.timeout longer if it needs more")
             _check_size(job)
     return (report.read(1000) or b"").decode(errors="replace")
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the process group. Its number is still ours: the supervisor, its leader, has not been waited for."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _check_size(job: Job) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import contextmanager, suppress
-from multiprocessing import spawn
-from multiprocessing.context import SpawnContext, SpawnProcess
+from contextlib import suppress
+from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from pebble import ProcessPool
+
+from rl_detector.child_processes import SafeContext, safely_spawned
 
 GRACE = 60.0
 """Seconds beyond the longest time limit after which a pool that finished nothing is given up."""
@@ -20,19 +21,17 @@ _STOP_LIMIT = 10.0
 
 _GIVEN_UP = TimeoutError("the worker pool stopped answering")
 
-_start_lock = threading.Lock()
-
 
 class _WorkerProcess(SpawnProcess):
     """A spawned process that does not run the user's script again: workers need nothing from it."""
 
     @staticmethod
     def _Popen(process: Any) -> Any:
-        with _start_lock, _without_main():
+        with safely_spawned(main=False):
             return SpawnProcess._Popen(process)
 
 
-class WorkerContext(SpawnContext):
+class WorkerContext(SafeContext):
     """The spawn context with workers that never import `__main__`."""
 
     Process = _WorkerProcess
@@ -83,21 +82,3 @@ def _await(futures: Sequence[Future[Any]], patience: float) -> set[Future[Any]]:
 def _outcome(future: Future[Any]) -> Any:
     error = future.exception()
     return future.result() if error is None else error
-
-
-@contextmanager
-def _without_main() -> Iterator[None]:
-    """Leave the parent's script out of what a process started by this thread is told."""
-    original, thread = spawn.get_preparation_data, threading.get_ident()
-
-    def prepare(name: str) -> dict[str, Any]:
-        data: dict[str, Any] = original(name)
-        if threading.get_ident() == thread:
-            data = {key: value for key, value in data.items() if not key.startswith("init_main")}
-        return data
-
-    spawn.get_preparation_data = prepare
-    try:
-        yield
-    finally:
-        spawn.get_preparation_data = original

@@ -11,20 +11,16 @@ import math
 import os
 import signal
 import tempfile
-import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from rl_detector.child_processes import follow_parent
 from rl_detector.errors import SimulationError
 from rl_detector.simulators.geant4 import data_free
 from rl_detector.simulators.geant4.callbacks import Setup
 from rl_detector.simulators.geant4.geometry import Layer, StackSetup
 from rl_detector.simulators.geant4.physics_lists import DATA_FREE, DATA_FREE_STRINGS, DATA_SETS, Physics
-
-_PARENT_CHECK = 0.5
-"""Seconds between two looks whether the parent is still there."""
 
 _PATIENCE = 2.0
 """A worker ends itself after this many times its time limit, in case nobody is left to end it."""
@@ -122,7 +118,7 @@ def start() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     atexit.register(os._exit, 0)  # the interpreter's own shutdown crashes inside Geant4
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    follow_parent()
 
 
 def run_chunk(settings: AnySettings, chunk: AnyChunk) -> Any:
@@ -145,12 +141,6 @@ def _ready(settings: AnySettings) -> _Machine:
         _failure = error
         raise
     return _machine
-
-
-def _follow(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_PARENT_CHECK)
-    os._exit(1)
 
 
 class _Machine:
