@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EVENTS ?= 1000
 JOBS ?= 2
 
-.PHONY: train test physics faults benchmarks lint clean
+.PHONY: train test physics faults benchmarks docs lint clean
 
 # Train on the fast simulator, then judge the result in Geant4.
 train: $(VENV)/.installed
@@ -32,6 +32,10 @@ benchmarks: $(VENV)/.installed-dev
 	$(BIN)/python tests/benchmarks/ledger_scale.py
 	$(BIN)/python tests/benchmarks/evaluator_overhead.py
 
+# Pages in docs/_build/html; tutorials run while it builds, warnings are errors: a minute or two.
+docs: $(VENV)/.installed-docs
+	$(BIN)/python -m sphinx -b html -W --keep-going -n -q -j $(JOBS) docs docs/_build/html
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -52,4 +56,8 @@ $(VENV)/.installed: $(VENV)/.python pyproject.toml
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[geant4,dev]'
+	touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
 	touch $@

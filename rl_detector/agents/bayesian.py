@@ -1,6 +1,24 @@
-"""Bayesian optimisation with the noisy expected improvement (Letham et al., arXiv:1706.07094), the library `botorch`.
+"""Bayesian optimisation with the noisy expected improvement, the library `botorch`.
 
-Its logarithmic form qLogNEI: Ament et al., arXiv:2310.20708.
+## Idea
+A Gaussian process predicts the reward of every design and how uncertain that is.
+The acquisition function is the expected gain over the best design, whose own reward is uncertain, too.
+The next design maximises it.
+A batch is chosen design by design, each knowing those chosen before.
+Choices are ones and zeros, and only true designs are considered.
+
+## Equations
+    f ~ GP(m, k),  R_i = f(x_i) + noise
+    acquisition(x) = E[ max(0, f(x) - max_i f(x_i)) | R_1 ... R_n ],    maximised in its logarithmic form
+
+## Source
+Noisy expected improvement: Letham et al., arXiv:1706.07094. Logarithmic form qLogNEI: Ament et al., arXiv:2310.20708.
+Library: [BoTorch](https://botorch.org), `pip install 'rl_detector[peers]'`.
+
+## When to use it
+Use it where one simulation takes minutes and some 300 designs are all you can pay.
+A proposal costs 0.1 to 1 s, so it slows down quick simulators.
+With many parameters or thousands of designs use `policy_gradient`.
 """
 
 from __future__ import annotations

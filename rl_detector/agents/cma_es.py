@@ -1,4 +1,26 @@
-"""CMA-ES (Hansen 2016, arXiv:1604.00772), the library `cma`, over the one-box encoding of a space."""
+"""CMA-ES, evolution with a learned covariance, the library `cma`, over the one-box encoding of a space.
+
+## Idea
+One normal distribution proposes designs.
+The better half of a generation pulls its mean, more the better they rank.
+Their deviations build up its covariance, and the length of the mean's path sets its spread.
+Only ranks count, so outliers and the scale of rewards do no harm.
+Choices are numbers whose largest wins.
+
+## Equations
+    x_i   ~ m + sigma N(0, C)
+    m     <- sum_i w_i x_(i),                                    (i): rank by reward
+    C     <- (1 - c_1 - c_mu) C + c_1 p_c p_c^T + c_mu sum_i w_i y_(i) y_(i)^T
+    sigma <- sigma exp( (c_s / d_s) (|p_s| / E|N(0, 1)| - 1) )
+
+## Source
+N. Hansen, arXiv:1604.00772. Noise handling: Hansen et al., IEEE Transactions on Evolutionary Computation 13 (2009) 180.
+Library: [cma](https://github.com/CMA-ES/pycma).
+
+## When to use it
+Use it as the strongest peer without a model, on problems of numbers with up to 100 parameters.
+Where noise is large, set `population_factor=4`.
+"""
 
 from __future__ import annotations
 

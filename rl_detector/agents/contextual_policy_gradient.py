@@ -1,12 +1,32 @@
 """Policy gradient for a family of problems: one training serves every context (price of cost, beam, ...).
 
-(1) a_i ~ pi(a | s_i, xi): means, spreads and choice probabilities come from a network that sees the context s_i;
-(2) the black box gives the rewards R_i;
-(3) A_i = R_i - V(s_i) - mean of the others of its batch, V fitted to the other batches only;
-(4) ascend sum_i rho_i A_i log pi(a_i | s_i, xi) over the designs remembered, rho_i = min(1, pi now / pi when proposed).
+## Idea
+A small network sees the context and gives means, spreads and choice probabilities.
+Every batch may have another context, and designs of all contexts are remembered.
+The baseline V(s) is fitted to other batches only, so that no reward judges itself.
+The step is a natural gradient, averaged over the contexts remembered.
+So learning in one context disturbs the others least.
 
-The step is the natural gradient (Amari 1998) by conjugate gradients on the KL divergence (Schulman et al. 2015,
-appendix C), averaged over the contexts remembered, so that learning in one context disturbs the others least.
+## Equations
+(1) Sample a_i ~ pi(a | s_i, xi) for the context s_i.
+(2) The black box gives the rewards R_i.
+(3) The advantage is what a design gains over its context and over the others of its batch:
+
+    A_i = R_i - V(s_i) - mean of the others of its batch
+
+(4) Ascend over the designs remembered, with truncated importance weights:
+
+    sum_i rho_i A_i log pi(a_i | s_i, xi),    rho_i = min(1, pi now(a_i) / pi then(a_i))
+
+The step solves F d = gradient by conjugate gradients, F the Hessian of the KL divergence.
+
+## Source
+Natural gradient: S. Amari, Neural Computation 10 (1998) 251. Conjugate gradients on the KL divergence: Schulman et al.,
+arXiv:1502.05477, appendix C. Truncated weights: Espeholt et al., arXiv:1802.01561.
+
+## When to use it
+Use it to get a design for every price, beam or condition from one training: `contexts.cost_weight=[0,2]`.
+For one problem only, `policy_gradient` needs fewer events.
 """
 
 from __future__ import annotations

@@ -1,4 +1,23 @@
-"""Local generative surrogate optimisation (Shirobokov et al., arXiv:2002.04632)."""
+"""Local generative surrogate optimisation.
+
+## Idea
+Simulate designs in a small box around the current one.
+Train a generator that imitates the simulator in that box.
+The generator has gradients, which the simulator lacks.
+Follow the gradient of the mean objective through it for one step.
+Move the box and repeat.
+
+## Equations
+    y = S(psi', z) for |psi' - psi| <= epsilon,    S trained on simulated events by the energy distance
+    psi <- Adam( grad_psi mean_z objective(S(psi, z)) )
+
+## Source
+Shirobokov et al., arXiv:2002.04632, algorithm 1.
+
+## When to use it
+Use it to compare with surrogate-gradient methods.
+It needs gradients to be smooth over the box, and many designs per step.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,26 @@
-"""NSGA-II (Deb et al. 2002, IEEE Transactions on Evolutionary Computation 6, 182), the library `pymoo`."""
+"""NSGA-II, a genetic algorithm with elitism, the library `pymoo`.
+
+## Idea
+Keep a population of designs.
+Pairs of good ones are crossed, and the offspring mutate.
+Parents and offspring compete, and the best survive.
+With one objective its ranking by fronts is a ranking by reward.
+Numbers and choices have operators of their own.
+
+## Equations
+    offspring  = mutate(cross(tournament(parents), tournament(parents)))
+    survivors  = best `population` of parents and offspring
+
+Numbers cross by simulated binary crossover and mutate by polynomials; choices cross uniformly.
+
+## Source
+Deb et al., IEEE Transactions on Evolutionary Computation 6 (2002) 182. Library: [pymoo](https://pymoo.org),
+`pip install 'rl_detector[peers]'`.
+
+## When to use it
+Use it as a peer that many studies know.
+Under noise an elitist keeps lucky designs, so give each design enough events.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,23 @@
-"""Proximal policy optimisation (Schulman et al., arXiv:1707.06347), the library Stable-Baselines3."""
+"""Proximal policy optimisation, the library Stable-Baselines3.
+
+## Idea
+A Gaussian policy proposes designs, one per episode.
+Several passes over each batch of results improve it.
+The ratio of new to old probability is clipped, so that no pass moves the policy too far.
+A value function is the baseline; with one constant observation it is a number.
+Rewards are standardised first.
+
+## Equations
+    r_i = pi(a_i) / pi_old(a_i),    A_i = R_i - V
+    maximise mean_i min( r_i A_i, clip(r_i, 1 - 0.2, 1 + 0.2) A_i )
+
+## Source
+Schulman et al., arXiv:1707.06347. Library: [Stable-Baselines3](https://stable-baselines3.readthedocs.io).
+
+## When to use it
+Use it as the peer that everybody in reinforcement learning knows.
+`agent=ppo` has settings for one-step episodes, `agent=ppo_defaults` those of the library.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,25 @@
-"""Space-filling search without learning: the peer that every agent has to beat."""
+"""Space-filling search without learning: the peer that every agent has to beat.
+
+## Idea
+Spread the designs evenly over the whole space.
+The points come from a Sobol sequence, which leaves smaller gaps than independent random numbers.
+Scrambling makes the sequence depend on the seed.
+Nothing is learned, so no proposal depends on a reward.
+The recommendation is the design with the largest reward.
+
+## Equations
+Point i is u_i in [0, 1)^d, a number is x = 2 u - 1, and one of k choices is floor(k u):
+
+    recommend argmax_i R_i
+
+## Source
+A. B. Owen, Journal of Complexity 14 (1998) 466 (scrambling); SciPy's `qmc.Sobol`.
+
+## When to use it
+Use it as the zero of every comparison, and to look at a new problem.
+In more than a few dimensions every learning agent should beat it.
+Never quote its largest reward: the best of many noisy results is lucky.
+"""
 
 from __future__ import annotations
 

@@ -1,17 +1,34 @@
-"""Plain REINFORCE (Williams 1992) with a moving-average baseline, as in learning to simulate.
+"""Plain REINFORCE with a moving-average baseline, as in learning to simulate.
 
-Ruiz, Schulter, Chandraker, arXiv:1810.02513, and its use as a peer in Shirobokov et al., arXiv:2002.04632: a Gaussian
-policy of fixed variance whose mean follows sum_i (R_i - b) grad log pi(a_i) with Adam.
+## Idea
+A Gaussian of fixed variance proposes numbers, a softmax proposes choices.
+Designs with more reward than the baseline become more likely, others less.
+The baseline is a moving average of earlier rewards.
+Adam follows the gradient that one batch gives.
+Each result is used once.
 
-A design that an earlier policy proposed (in an asynchronous study) has the weight
+## Equations
+    theta <- Adam( mean_i rho_i (R_i - b) grad log pi(a_i | theta) )
+    b     <- (1 - alpha) b + alpha mean_i R_i
+
+In an asynchronous study an earlier policy may have proposed a design. Its weight is
 
     rho_i = min(truncation, pi now(a_i) / pi then(a_i)),
 
-importance sampling, truncated as by Ionides, J. Comput. Graph. Stat. 17 (2008) 295, and in V-trace, Espeholt et al.,
-arXiv:1802.01561, eq. 1; rho_i = 1 when the present policy proposed it. Without truncation the gradient is unbiased
-for any baseline that does not know R_i, with a variance that grows exponentially with the squared distance of the
-policies. With truncation it is biased: designs whose probability has grown by more than the factor `truncation` count
-too little, as if they were drawn from a policy between the two, proportional to min(truncation pi then, pi now).
+and 1 when the present policy proposed it. Without truncation the gradient is unbiased for any baseline that does not
+know R_i. Its variance then grows exponentially with the squared distance of the policies. With truncation it is biased:
+designs whose probability has grown by more than the factor `truncation` count too little. They count as if they were
+drawn from a policy between the two, proportional to min(truncation pi then, pi now).
+
+## Source
+R. J. Williams, Machine Learning 8 (1992) 229. Baseline and use for simulators: Ruiz, Schulter, Chandraker,
+arXiv:1810.02513; as a peer in Shirobokov et al., arXiv:2002.04632. Truncated weights: Ionides, J. Comput. Graph. Stat.
+17 (2008) 295, and V-trace, Espeholt et al., arXiv:1802.01561, eq. 1.
+
+## When to use it
+Use it to learn how policy gradients work: it reads from top to bottom in one file.
+Use it as a reference for improvements.
+It needs many more events than `policy_gradient`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,27 @@
-"""Soft actor-critic (Haarnoja et al., arXiv:1812.05905), the library Stable-Baselines3."""
+"""Soft actor-critic, the library Stable-Baselines3.
+
+## Idea
+A critic network learns the reward of a design from all results so far.
+The policy, a squashed Gaussian, climbs the critic.
+A bonus for entropy keeps it exploring.
+Results are used again and again from a replay buffer.
+Rewards are standardised first.
+
+## Equations
+One step is one episode, so that nothing is discounted:
+
+    Q  <- minimise mean_i ( Q(a_i) - R_i )^2
+    pi <- maximise E[ min(Q1, Q2)(a) - alpha log pi(a) ]
+
+The entropy coefficient alpha is learned, unless `ent_coef` is a number.
+
+## Source
+Haarnoja et al., arXiv:1812.05905. Library: [Stable-Baselines3](https://stable-baselines3.readthedocs.io).
+
+## When to use it
+Use it as a peer that learns off-policy.
+`agent=sac` has settings for one-step episodes, `agent=sac_defaults` those of the library.
+"""
 
 from __future__ import annotations
 

@@ -1,16 +1,30 @@
 """Policy gradient that builds every design component by component.
 
-pi(a | s, xi) = product over steps of pi(a_t | s_t, xi): whether to stop, which choices, and the numbers of one
-component, given those before it (`sequential_policy.py`). As for one-shot design, (1) sample designs, (2) evaluate
-them, (3) find the advantage of every step, (4) ascend sum_i sum_t A_it grad ln pi(a_it | s_it). The advantages come
-from a critic that is linear in grad ln pi and fitted to the latest evaluations (`compatible.py`), whose weights are the
-natural gradient; its length is bounded by the divergence between the policy before and after the step.
+## Idea
+The policy decides whether to stop, then which choices and numbers the next component has, given those before it.
+A critic that is linear in grad ln pi, fitted to the latest evaluations, gives the natural gradient.
+That is a local search, and building has many local optima: a finer sensor here must be paid with fewer ones there.
+Three things lead out of them: imagined designs, edits of the best design, and imitation of a clearly better one.
+Designs that may be recommended are evaluated again, so that recommendation and imitation do not follow luck.
 
-That is a local search, and building has many local optima: a finer sensor here that must be paid with fewer ones there.
-Three things lead out of them. A share of the proposals are the best of many imagined designs, by a model of whole
-designs (`imagination.py`). Half of the imagined ones are edits of the best so far (`edits.py`). And when a design is
-clearly better than the likeliest one, the policy imitates it and goes on from there. Designs that may be recommended
-are evaluated again and again (`contenders.py`), so that neither the recommendation nor the imitation follows luck.
+## Equations
+    pi(a | s, xi) = product_t pi(a_t | s_t, xi)
+
+As for one-shot design: (1) sample designs, (2) evaluate them, (3) find the advantage of every step, (4) ascend
+
+    sum_i sum_t A_it grad ln pi(a_it | s_it)
+
+The critic is w . grad ln pi, and its weights w are the natural gradient. The divergence KL(pi before, pi after) bounds
+the length of the step.
+
+## Source
+S. Kakade, NIPS 2001; J. Peters and S. Schaal, Neurocomputing 71 (2008) 1180 (episodic natural actor-critic). Components
+that are chosen one after the other: Qasim, Owen, Serra, arXiv:2412.10237.
+
+## When to use it
+Use it where the space has one `Repeated` component, above all when its number is free.
+It stays within limits that one-shot proposals often break.
+For a fixed layout with a few numbers use `policy_gradient`.
 """
 
 from __future__ import annotations

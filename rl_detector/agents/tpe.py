@@ -1,4 +1,24 @@
-"""Tree-structured Parzen estimator (Bergstra et al. 2011; multivariate: Falkner et al. 2018), the library `optuna`."""
+"""Tree-structured Parzen estimator, the library `optuna`.
+
+## Idea
+Split the designs so far into good ones and all others.
+Estimate a density of each kind from kernels at the designs.
+Draw candidates from the density of the good ones.
+Propose the candidate that is likeliest to be good rather than bad.
+Choices and numbers are treated alike.
+
+## Equations
+    l(x) = density of the best designs,  g(x) = density of the others
+    propose argmax over candidates of l(x) / g(x)
+
+## Source
+Bergstra et al., NIPS 2011; multivariate form: Falkner et al., arXiv:1807.01774. Library:
+[Optuna](https://optuna.org), `pip install 'rl_detector[peers]'`.
+
+## When to use it
+Use it for small problems with several choices and few designs.
+It proposes slowly once thousands of designs are known.
+"""
 
 from __future__ import annotations
 

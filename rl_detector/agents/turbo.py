@@ -1,4 +1,25 @@
-"""TuRBO-1 (Eriksson et al. 2019, arXiv:1910.01739): Thompson sampling in a trust region, on the library `botorch`."""
+"""TuRBO-1: Thompson sampling in a trust region, on the library `botorch`.
+
+## Idea
+A Gaussian process is trusted only in a box around the best design.
+Samples of its posterior over many points of the box choose the batch.
+The box doubles after successes in a row and halves after failures.
+When it has become too small, the search begins anew elsewhere.
+That keeps Bayesian optimisation useful in many dimensions.
+
+## Equations
+    side_j = L * lambda_j / (product of all lambda)^(1/d),    lambda: length scales of the process
+    x_k    = argmax over candidates of the posterior sample f_k
+    L      <- 2 L after 3 successes in a row, L / 2 after failures; restart when L < 0.5^7
+
+## Source
+Eriksson et al. 2019, arXiv:1910.01739. Library: [BoTorch](https://botorch.org),
+`pip install 'rl_detector[peers]'`.
+
+## When to use it
+Use it in place of `bayesian` with 20 and more parameters.
+It has few defences against noise: give each design enough events.
+"""
 
 from __future__ import annotations
 
