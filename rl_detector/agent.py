@@ -23,6 +23,14 @@ class Batch(NamedTuple):
             judged them anew; None: they stand as they were told.
         log_probabilities: ln pi(a) of each action under the policy that proposed it, [designs], where an asynchronous
             study kept them for an agent that gives them (`Stochastic`); None: all were proposed by the present policy.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> import numpy as np
+        >>> actions = rd.Encoding(np.zeros((2, 3)), np.zeros((2, 0), dtype=np.int64))
+        >>> batch = rd.Batch(actions, rewards=np.array([0.1, 0.3]), errors=np.array([0.05, 0.05]))
+        >>> batch.losses is None, batch.rewards
+        (True, array([0.1, 0.3]))
     """
 
     actions: Encoding
@@ -39,6 +47,17 @@ class Agent(Protocol):
     The constructor of an agent takes `(space: DesignSpace, seed: int, start: Design | None, **settings)`; `start` is
     the design at which the search begins (None: the centre of the space). Two agents with the same arguments that are
     told the same batches propose the same designs, also after `load_state_dict`.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> from rl_detector.agents import make_agent
+        >>> import numpy as np
+        >>> space = rd.DesignSpace((rd.Continuous("x", 0, 1),))
+        >>> agent = make_agent("random_search", space, seed=0, start={"x": 0.25})
+        >>> actions = agent.ask(np.zeros(1), 4)
+        >>> agent.tell(rd.Batch(actions, rewards=-np.abs(actions.continuous[:, 0]), errors=np.full(4, 0.1)))
+        >>> actions.continuous.shape, space.contains(space.decode(agent.recommend(np.zeros(1))))
+        ((4, 1), True)
     """
 
     space: DesignSpace

@@ -61,6 +61,19 @@ class BuilderEnv(gym.Env[Any, Any]):
 
     ## Version history
     v0: first version.
+
+    ## Examples
+    >>> import rl_detector as rd
+    >>> import gymnasium as gym
+    >>> env = gym.make("rl_detector/SpectrometerBuilder-v0", events=100)
+    >>> observation, info = env.reset(seed=0)
+    >>> _ = env.action_space.seed(0)
+    >>> env.unwrapped.operations
+    ('stop', 'add')
+    >>> action = env.action_space.sample(mask=info["action_mask"])
+    >>> observation, reward, terminated, truncated, info = env.step(action)
+    >>> reward, terminated, int(observation["mask"].sum())
+    (0.0, False, 1)
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own convention

@@ -29,7 +29,12 @@ TERMS = {"reach", "reach_error", "metric", "metric_error", "costs", "violations"
 
 
 def check_space(space: DesignSpace, designs: int = 20, seed: int = 0) -> None:
-    """Random designs can be built, lie in the native action space, and survive encoding and decoding."""
+    """Random designs can be built, lie in the native action space, and survive encoding and decoding.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> check_space(rd.DesignSpace((rd.Continuous("x", 0, 1),)))
+    """
     rng = np.random.default_rng(seed)
     for _ in range(designs):
         design = space.sample(rng)
@@ -55,6 +60,11 @@ def check_problem(problem: DesignProblem, events: int = 100, designs: int = 4, s
 
     Raises:
         CheckFailed: what was expected, and what was got.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> import gymnasium as gym
+        >>> check_problem(gym.make("rl_detector/Oracle-v0", dimensions=2).unwrapped.problem)
     """
     check_space(problem.space, seed=seed)
     rng = np.random.default_rng(seed)

@@ -47,6 +47,15 @@ class DesignEnv(gym.Env[Any, Any]):
 
     ## Version history
     v0: first version.
+
+    ## Examples
+    >>> import rl_detector as rd
+    >>> import gymnasium as gym
+    >>> env = gym.make("rl_detector/Oracle-v0", kind="quadratic", dimensions=2, events=100)
+    >>> observation, info = env.reset(seed=0)
+    >>> observation, reward, terminated, truncated, info = env.step(np.zeros(2))
+    >>> terminated, truncated, sorted(info["design"])
+    (True, False, ['x0', 'x1'])
     """
 
     metadata = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own convention
@@ -80,6 +89,15 @@ class VectorDesignEnv(VectorEnv[Any, Any, Any]):
 
     Arguments as for DesignEnv, and num_envs: the number N of designs; common_events: whether all designs of a step
     share their event seed (common random numbers, which sharpen comparisons within the step).
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> import gymnasium as gym
+        >>> mode = "vector_entry_point"
+        >>> envs = gym.make_vec("rl_detector/Oracle-v0", num_envs=3, vectorization_mode=mode, dimensions=2, events=100)
+        >>> observations, info = envs.reset(seed=0)
+        >>> envs.step(np.zeros((3, 2)))[1].shape
+        (3,)
     """
 
     metadata = {"autoreset_mode": AutoresetMode.SAME_STEP, "render_modes": []}  # noqa: RUF012

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 
 class DetectorError(Exception):
-    """Base of every error that the package raises on purpose; the command line prints it without a traceback."""
+    """Base of every error that the package raises on purpose; the command line prints it without a traceback.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> try:
+        ...     rd.Continuous("thickness", 5, 1, "cm")
+        ... except rd.DetectorError as error:
+        ...     str(error)
+        'thickness: bounds must be finite with low < high, got 5 and 1'
+    """
 
 
 class DesignError(DetectorError, ValueError):

@@ -62,6 +62,12 @@ class Ledger:
 
     Raises:
         RunFolderError: the file cannot be written, is no ledger, or belongs to another configuration.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> ledger = rd.Ledger(Path(":memory:"))
+        >>> ledger.count(), list(ledger.trials())
+        (0, [])
     """
 
     def __init__(self, path: Path, fingerprint: Mapping[str, Any] | None = None, read_only: bool = False) -> None:

@@ -84,7 +84,17 @@ def as_failure(error: Exception) -> SimulationError:
 
 
 def finite(name: str, value: Any) -> float:
-    """A plain finite float, or SimulationError."""
+    """A plain finite float, or SimulationError.
+
+    Examples:
+        >>> finite("price", 3)
+        3.0
+        >>> try:
+        ...     finite("price", float("nan"))
+        ... except SimulationError as error:
+        ...     str(error)
+        'price must be finite, got nan'
+    """
     number = float(value)
     if not math.isfinite(number):
         raise SimulationError(f"{name} must be finite, got {number}")

@@ -31,7 +31,16 @@ def _unit_interval(coordinate: float) -> float:
 
 
 def check_name(name: str) -> None:
-    """Raise DesignError for a name that paths such as `layer[2].thickness` could not tell apart."""
+    """Raise DesignError for a name that paths such as `layer[2].thickness` could not tell apart.
+
+    Examples:
+        >>> check_name("thickness")
+        >>> try:
+        ...     check_name("layer.thickness")
+        ... except DesignError as error:
+        ...     str(error)
+        "the name of a parameter must not be empty nor hold . [ or ], got 'layer.thickness'"
+    """
     if not name or any(character in name for character in ".[]"):
         raise DesignError(f"the name of a parameter must not be empty nor hold . [ or ], got {name!r}")
 
@@ -45,6 +54,14 @@ class Continuous:
         low, high: bounds in `unit`, low < high; both > 0 when `log`.
         unit: physical unit, for people.
         log: whether the encoding is logarithmic.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> thickness = rd.Continuous("thickness", 1, 5, "cm")
+        >>> thickness.encode(3.0), thickness.decode(-1.0)
+        (0.0, 1.0)
+        >>> rd.Continuous("pitch", 10, 1000, "um", log=True).decode(0.0)
+        100.0
     """
 
     name: str
@@ -89,6 +106,12 @@ class Integer:
         name: unique in its space.
         low, high: bounds, low <= high.
         unit: physical unit, for people.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> layers = rd.Integer("layers", 1, 3)
+        >>> [layers.decode(x) for x in (-1, -0.3, 0.4)]
+        [1, 2, 3]
     """
 
     name: str
@@ -128,6 +151,12 @@ class Categorical:
     Attributes:
         name: unique in its space.
         choices: at least one distinct name.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> absorber = rd.Categorical("absorber", ("Fe", "Pb"))
+        >>> absorber.encode("Pb"), absorber.decode(0)
+        (1, 'Fe')
     """
 
     name: str

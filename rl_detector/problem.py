@@ -42,6 +42,12 @@ class Evaluation:
         reward: reach - cost_weight * cost - penalties; None where there is no measurement.
         failure: why the simulation failed, else None.
         readout: what the simulator gave, kept only for a judge.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> evaluation = rd.Evaluation({"x": 1.0}, 100, 0, {}, {}, None, None, failure="timeout")
+        >>> evaluation.failed, evaluation.reward
+        (True, None)
     """
 
     design: Design
@@ -79,6 +85,16 @@ class DesignProblem:
         minimum_events: fewest events per design from which the reach can be judged.
         features: how a reconstruction shared by designs sees them; None: by the encoding and the signals as they are.
         unjudged: whether evaluations keep their readouts for a judge instead of being measured, see `for_judge`.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> import gymnasium as gym
+        >>> problem = gym.make("rl_detector/Oracle-v0", kind="quadratic", dimensions=2).unwrapped.problem
+        >>> first = problem.evaluate(problem.start, events=100, seed=1)
+        >>> first.reward == problem.evaluate(problem.start, events=100, seed=1).reward
+        True
+        >>> round(first.measurement.error, 3)
+        0.03
     """
 
     name: str

@@ -34,6 +34,10 @@ class Registration:
         name: short name in lower_snake_case, used on the command line.
         factory: "package.module:function" that returns a DesignProblem.
         version: raised whenever the physics changes.
+
+    Examples:
+        >>> Registration("muon_map", "rl_detector.envs.muon_map:muon_map").id
+        'rl_detector/MuonMap-v0'
     """
 
     name: str
@@ -74,6 +78,16 @@ def register(name: str, factory: str | Callable[..., Any], version: int = 0) -> 
 
     Raises:
         ConfigError: the name is taken by another factory, is not lower_snake_case, or the factory has no import path.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> rd.register("oracle", find("oracle").factory)
+        'rl_detector/Oracle-v0'
+        >>> try:
+        ...     rd.register("Telescope", "my_package.telescope:telescope")
+        ... except rd.DetectorError as error:
+        ...     str(error)
+        "name of an environment must be lower_snake_case such as my_detector, got 'Telescope'"
     """
     if not re.fullmatch(_NAME, name):
         raise ConfigError(f"name of an environment must be lower_snake_case such as my_detector, got {name!r}")
@@ -106,7 +120,12 @@ def _register_with_gymnasium(registration: Registration) -> None:
 
 
 def registered() -> dict[str, Registration]:
-    """All registrations by name, those of other packages included."""
+    """All registrations by name, those of other packages included.
+
+    Examples:
+        >>> [name for name in registered() if name.startswith("muon")]
+        ['muon_map', 'muon_shield', 'muon_tomography']
+    """
     load_entry_points()
     return dict(sorted(_REGISTERED.items()))
 
@@ -122,6 +141,10 @@ def find(name: str) -> Registration:
 
     Raises:
         ConfigError: unknown; the message lists the known ones.
+
+    Examples:
+        >>> find("calorimeter").id
+        'rl_detector/Calorimeter-v0'
     """
     known = registered()
     if name not in known:

@@ -20,12 +20,22 @@ from rl_detector.errors import DesignError
 from rl_detector.parameters import Atom, Categorical, Continuous, Integer, check_name
 
 Design: TypeAlias = Mapping[str, Any]
+"""One detector that can be built: parameter name -> value in physical units, lists of components where they repeat."""
+
 FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
 
 
 class Encoding(NamedTuple):
-    """One design or a batch of designs as numbers: continuous [..., c] in [-1, 1] and discrete indices [..., k]."""
+    """One design or a batch of designs as numbers: continuous [..., c] in [-1, 1] and discrete indices [..., k].
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> space = rd.DesignSpace((rd.Continuous("thickness", 1, 5, "cm"), rd.Categorical("absorber", ("Fe", "Pb"))))
+        >>> code = space.encode({"thickness": 3.0, "absorber": "Pb"})
+        >>> code.continuous, code.discrete
+        (array([0.]), array([1]))
+    """
 
     continuous: FloatArray
     discrete: IntArray
@@ -49,6 +59,15 @@ class Repeated:
         space: the parameters of one component.
         minimum, maximum: allowed number of components, 0 <= minimum <= maximum, maximum >= 1; when they are equal the
             number is not a choice and takes no place in the encoding.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> layer = rd.DesignSpace((rd.Continuous("thickness", 1, 5, "cm"),))
+        >>> space = rd.DesignSpace((rd.Repeated("layer", layer, minimum=1, maximum=2),))
+        >>> [slot.path for slot in space.slots]
+        ['layer.count', 'layer[0].thickness', 'layer[1].thickness']
+        >>> space.contains({"layer": [{"thickness": 2.0}]})
+        True
     """
 
     name: str
@@ -80,6 +99,19 @@ class DesignSpace:
 
     Attributes:
         parameters: with distinct names; Repeated components nest a space of their own.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> space = rd.DesignSpace((rd.Continuous("thickness", 1, 5, "cm"), rd.Categorical("absorber", ("Fe", "Pb"))))
+        >>> space.gym_space
+        Dict('continuous': Box(-1.0, 1.0, (1,), float64), 'discrete': MultiDiscrete([2]))
+        >>> space.decode(space.encode({"thickness": 2.0, "absorber": "Fe"}))
+        {'thickness': 2.0, 'absorber': 'Fe'}
+        >>> try:
+        ...     space.check({"thickness": 9.0, "absorber": "Fe"})
+        ... except rd.DetectorError as error:
+        ...     str(error)
+        'thickness: 9 cm is above its upper bound 5 cm'
     """
 
     parameters: tuple[Atom | Repeated, ...]

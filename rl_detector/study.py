@@ -33,6 +33,12 @@ class Budget:
         events: simulated events in all, those of failed evaluations included; the retry of a failed one is not counted.
         events_per_design: simulated events of each evaluation.
         designs_per_batch: proposals per update of the agent.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> budget = rd.Budget(events=1000, events_per_design=100, designs_per_batch=4)
+        >>> [budget.batch_size(spent) for spent in (0, 800, 1000)]
+        [4, 2, 0]
     """
 
     events: int
@@ -114,6 +120,18 @@ class Study:
         checkpoint: file of the agent's state; None keeps none.
         judge: judges all designs anew with every batch, from readouts that the ledger then keeps; None: the reach of
             the problem judges each design once. The ledger has the rewards of a batch as they were when it was told.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> import gymnasium as gym
+        >>> from rl_detector.agents import make_agent
+        >>> problem = gym.make("rl_detector/Oracle-v0", dimensions=2).unwrapped.problem
+        >>> agent = make_agent("random_search", problem.space, seed=0, start=problem.start)
+        >>> ledger = rd.Ledger(Path(":memory:"))
+        >>> study = rd.Study(problem, agent, ledger, rd.Budget(events=800, events_per_design=10, designs_per_batch=8))
+        >>> best = study.run()
+        >>> study.trials, ledger.count(), problem.space.contains(best)
+        (80, 80, True)
     """
 
     def __init__(

@@ -18,6 +18,13 @@ class Readout:
     Attributes:
         truth: what was generated, name -> [events], for example the energy of the primary in GeV.
         signals: what the detector saw, [events, channels].
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> import numpy as np
+        >>> readout = rd.Readout({"energy": np.array([1.0, 2.0])}, signals=np.array([[0.9], [2.1]]))
+        >>> readout.signals.shape
+        (2, 1)
     """
 
     truth: Mapping[str, FloatArray]
@@ -38,7 +45,20 @@ class PairedReadout(Readout):
 
 @runtime_checkable
 class Simulator(Protocol):
-    """Measures one design. Equal arguments give equal results, bit for bit."""
+    """Measures one design. Equal arguments give equal results, bit for bit.
+
+    Examples:
+        >>> import numpy as np
+        >>> import rl_detector as rd
+        >>> class Exact:
+        ...     def simulate(self, design, events, seed):
+        ...         x = np.random.default_rng(seed).uniform(size=events)
+        ...         return rd.Readout({"x": x}, x[:, None])
+        ...     def describe(self):
+        ...         return {"simulator": "exact"}
+        >>> isinstance(Exact(), rd.Simulator)
+        True
+    """
 
     def simulate(self, design: Design, events: int, seed: int) -> Readout:
         """Simulate events in one design; a failure raises SimulationError."""
@@ -79,6 +99,11 @@ class Measurement:
         losses: per-event terms, [events], for paired comparisons, where the metric is their mean and the reach
             ln(reference / metric); else None.
         diagnostics: further numbers, never part of the reward.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> rd.Measurement(reach=0.69, error=0.05, metric=0.25, metric_error=0.0125)
+        Measurement(reach=0.69, error=0.05, metric=0.25, metric_error=0.0125, losses=None, diagnostics={})
     """
 
     reach: float
@@ -91,7 +116,22 @@ class Measurement:
 
 @runtime_checkable
 class Reach(Protocol):
-    """Turns a readout into physics reach."""
+    """Turns a readout into physics reach.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> import math
+        >>> import numpy as np
+        >>> class Spread:
+        ...     def measure(self, readout):
+        ...         sigma = float(readout.signals.std())
+        ...         error = (2 * len(readout.signals)) ** -0.5
+        ...         return rd.Measurement(-math.log(sigma), error, sigma, sigma * error)
+        >>> isinstance(Spread(), rd.Reach)
+        True
+        >>> Spread().measure(rd.Readout({}, np.array([[-0.5], [0.5]]))).metric
+        0.5
+    """
 
     def measure(self, readout: Readout) -> Measurement:
         """Reach of one design; data that cannot be judged raise SimulationError."""
@@ -165,6 +205,12 @@ class Cost:
         name, unit: for people and the ledger.
         reference: the amount (in `unit`) that counts as 1 in the reward; a baseline's cost or a budget.
         amount: design -> amount in `unit`.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> price = rd.Cost("price", "EUR", reference=1000.0, amount=lambda design: 50 * design["thickness"])
+        >>> price.amount({"thickness": 4.0}) / price.reference
+        0.2
     """
 
     name: str
@@ -185,6 +231,12 @@ class Constraint:
         name, unit: for people and the ledger.
         limit: largest allowed amount, in `unit`, > 0.
         amount: design -> amount in `unit`.
+
+    Examples:
+        >>> import rl_detector as rd
+        >>> length = rd.Constraint("length", "cm", limit=10.0, amount=lambda design: design["thickness"])
+        >>> length.violation({"thickness": 8.0}), length.violation({"thickness": 12.5})
+        (0.0, 2.5)
     """
 
     name: str
@@ -212,14 +264,27 @@ PENALTY_KNEE = 0.01
 
 
 def penalty(relative_violation: float) -> float:
-    """Steep smooth penalty h(x) of a relative violation x >= 0: x^2 / (2 k) up to the knee k, then x - k/2 (Huber)."""
+    """Steep smooth penalty h(x) of a relative violation x >= 0: x^2 / (2 k) up to the knee k, then x - k/2 (Huber).
+
+    Examples:
+        >>> [round(penalty(x), 4) for x in (0.0, 0.005, 0.01, 0.11)]
+        [0.0, 0.0013, 0.005, 0.105]
+    """
     if relative_violation < PENALTY_KNEE:
         return relative_violation**2 / (2 * PENALTY_KNEE)
     return relative_violation - PENALTY_KNEE / 2
 
 
 def check_terms(costs: Sequence[Cost], constraints: Sequence[Constraint]) -> None:
-    """Raise ConfigError unless references and limits are positive and finite and names are used once."""
+    """Raise ConfigError unless references and limits are positive and finite and names are used once.
+
+    Examples:
+        >>> try:
+        ...     check_terms([Cost("price", "EUR", 0.0, lambda design: 1.0)], [])
+        ... except ConfigError as error:
+        ...     str(error)
+        "reference of cost 'price' must be positive and finite, got 0.0"
+    """
     amounts = [("cost", c.name, "reference", c.reference) for c in costs]
     amounts += [("constraint", c.name, "limit", c.limit) for c in constraints]
     for kind, name, label, amount in amounts:

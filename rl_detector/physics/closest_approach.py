@@ -60,6 +60,13 @@ def fit_tracks(planes: FloatArray, hits: FloatArray, weights: FloatArray) -> Tra
         planes: heights z of the detector planes, [planes].
         hits: x and y, [2, planes, tracks].
         weights: 1 / variance of a hit, 0 where there is none, [1 or 2, planes, tracks] (1: x and y alike).
+
+    Examples:
+        >>> planes = np.array([0.0, 1.0, 2.0])
+        >>> hits = np.array([[[0.0], [1.0], [2.0]], [[3.0], [3.0], [3.0]]])
+        >>> tracks = fit_tracks(planes, hits, weights=np.ones((1, 3, 1)))
+        >>> tracks.slope[:, 0], tracks.at(np.array([5.0]))[:, 0]
+        (array([1., 0.]), array([5., 3.]))
     """
     centred = planes - planes.mean()
     powers = np.stack([np.ones_like(centred), centred, centred**2])
@@ -103,6 +110,13 @@ def closest_approach(
         first, second: x and y of the lines at z = `plane`, [2, pairs].
         first_slope, second_slope: [2, pairs].
         plane: in m.
+
+    Examples:
+        >>> along_x = np.zeros((2, 1)), np.array([[1.0], [0.0]])
+        >>> along_y = np.zeros((2, 1)), np.array([[0.0], [1.0]])
+        >>> vertex = closest_approach(*along_x, *along_y)
+        >>> float(vertex.z[0]), float(vertex.distance[0])
+        (0.0, 0.0)
     """
     w = first - second
     a = 1 + (first_slope**2).sum(axis=0)
@@ -130,6 +144,15 @@ def vertex_height_error(incoming: Tracks, outgoing: Tracks, z: FloatArray) -> Fl
     Args:
         incoming, outgoing: tracks on both sides.
         z: heights of closest approach, [pairs].
+
+    Examples:
+        >>> def line(slope):
+        ...     planes = np.array([0.0, 1.0])
+        ...     hits = np.stack([slope * planes, 0 * planes])[..., None]
+        ...     return fit_tracks(planes, hits, np.full((1, 2, 1), 1e6))
+        >>> errors = [vertex_height_error(line(0.0), line(kink), np.zeros(1)) for kink in (0.01, 0.1)]
+        >>> [round(float(error[0]), 4) for error in errors]
+        [0.1414, 0.0141]
     """
     kink = outgoing.slope - incoming.slope
     separation = outgoing.at(z) - incoming.at(z)

@@ -76,6 +76,11 @@ def flux(energy: FloatArray, zenith: FloatArray) -> FloatArray:
 
     D(theta) = sqrt((R/d)^2 cos^2 + 2 R/d + 1) - R/d cos is the relative length of the way through the atmosphere
     (P. Shukla and S. Sankrith, arXiv:1606.06907).
+
+    Examples:
+        >>> vertical, slanted = flux(np.array([5.0]), np.array([0.0])), flux(np.array([5.0]), np.array([1.0]))
+        >>> round(float((slanted / vertical)[0]), 2)
+        0.3
     """
     cosine = np.cos(zenith)
     path = np.sqrt(FLUX_RADIUS**2 * cosine**2 + 2 * FLUX_RADIUS + 1) - FLUX_RADIUS * cosine
@@ -84,7 +89,13 @@ def flux(energy: FloatArray, zenith: FloatArray) -> FloatArray:
 
 
 def sample_rays(rng: np.random.Generator, rays: int, low: FloatArray, high: FloatArray) -> Rays:
-    """Lines through a horizontal rectangle, from corner `low` to `high` in m: uniform; zenith: flux times cos sin."""
+    """Lines through a horizontal rectangle, from corner `low` to `high` in m: uniform; zenith: flux times cos sin.
+
+    Examples:
+        >>> rays = sample_rays(np.random.default_rng(0), 1000, np.zeros(2), np.ones(2))
+        >>> rays.position.shape, bool(rays.position.min() >= 0)
+        ((2, 1000), True)
+    """
     angles, cumulative = _zeniths()
     uniform = rng.random((4, rays))
     steepness, azimuth = np.tan(np.interp(uniform[0], cumulative, angles)), 2 * np.pi * uniform[1]
@@ -93,7 +104,13 @@ def sample_rays(rng: np.random.Generator, rays: int, low: FloatArray, high: Floa
 
 
 def sample_momenta(rng: np.random.Generator, muons: int) -> FloatArray:
-    """Momenta in GeV of vertical muons at sea level, [muons]."""
+    """Momenta in GeV of vertical muons at sea level, [muons].
+
+    Examples:
+        >>> momenta = sample_momenta(np.random.default_rng(0), 10_000)
+        >>> bool(0.4 < momenta.min()), round(float(np.median(momenta)))
+        (True, 2)
+    """
     energies, cumulative = _spectrum()
     energy = np.interp(rng.random(muons), cumulative, energies)
     momentum: FloatArray = np.sqrt(energy**2 - (MUON_MASS / 1000) ** 2)
@@ -136,6 +153,13 @@ def scatter(muons: Muons, matter: Matter, drop: float, normals: FloatArray) -> t
 
     Returns:
         Rays at the lower height, [2, muons], and whether a muon still goes down, [muons].
+
+    Examples:
+        >>> muons = Muons(Rays(np.zeros((2, 1)), np.zeros((2, 1))), np.array([3.0]))
+        >>> matter = Matter(np.array([1.0]), np.array([0.5]), np.array([0.3]))
+        >>> below, down = scatter(muons, matter, drop=1.0, normals=np.zeros((2, 2, 1)))
+        >>> below.slope[:, 0], bool(down[0])
+        (array([0., 0.]), True)
     """
     slope, momentum = muons.rays.slope, muons.momentum * 1000
     steep = np.sqrt((slope**2).sum(axis=0))

@@ -74,7 +74,12 @@ rounded, of Groom et al."""
 
 
 def largest_transfer(momentum: ArrayLike) -> FloatArray:
-    """Largest energy in GeV that one collision gives to an electron (PDG eq. 34.4)."""
+    """Largest energy in GeV that one collision gives to an electron (PDG eq. 34.4).
+
+    Examples:
+        >>> round(float(largest_transfer(10.0)), 2)
+        4.78
+    """
     momentum = np.asarray(momentum, dtype=np.float64)
     gamma = np.hypot(momentum, MUON_MASS) / MUON_MASS
     ratio = ELECTRON_MASS / MUON_MASS
@@ -83,7 +88,12 @@ def largest_transfer(momentum: ArrayLike) -> FloatArray:
 
 
 def density_effect(momentum: ArrayLike, matter: Stopper = IRON) -> FloatArray:
-    """delta(beta gamma) of Sternheimer's parametrisation for conductors (PDG eq. 34.7)."""
+    """delta(beta gamma) of Sternheimer's parametrisation for conductors (PDG eq. 34.7).
+
+    Examples:
+        >>> [round(float(x), 2) for x in density_effect([1.0, 100.0])]
+        [1.68, 9.42]
+    """
     a, k, x0, x1, c, delta0 = matter.sternheimer
     x = np.log10(np.asarray(momentum, dtype=np.float64) / MUON_MASS)
     line = 2 * math.log(10) * x - c
@@ -97,6 +107,10 @@ def ionisation(momentum: ArrayLike, matter: Stopper = IRON) -> FloatArray:
 
     Bethe's formula with density effect and spin 1/2 (PDG eq. 34.5), and bremsstrahlung from atomic electrons (Groom et
     al., sec. 4.2).
+
+    Examples:
+        >>> round(1e3 * float(ionisation(0.35)), 1)
+        11.4
     """
     momentum = np.asarray(momentum, dtype=np.float64)
     energy = np.hypot(momentum, MUON_MASS)
@@ -110,7 +124,13 @@ def ionisation(momentum: ArrayLike, matter: Stopper = IRON) -> FloatArray:
 
 
 def radiation(momentum: ArrayLike, matter: Stopper = IRON) -> tuple[FloatArray, FloatArray]:
-    """b in 1/cm of bremsstrahlung with photonuclear interactions, and of pair production; linear in ln T."""
+    """b in 1/cm of bremsstrahlung with photonuclear interactions, and of pair production; linear in ln T.
+
+    Examples:
+        >>> hard, pairs = radiation(100.0)
+        >>> round(1e6 * float(hard + pairs), 1)
+        45.7
+    """
     kinetic = np.hypot(momentum, MUON_MASS) - MUON_MASS
     energies, hard, pairs = np.array(matter.radiation).T
     place, grid = np.log(np.maximum(kinetic, 1e-9)), np.log(energies)
@@ -119,7 +139,12 @@ def radiation(momentum: ArrayLike, matter: Stopper = IRON) -> tuple[FloatArray, 
 
 
 def mean_loss(momentum: ArrayLike, matter: Stopper = IRON) -> FloatArray:
-    """Mean loss a + b E in GeV/cm (PDG eq. 34.41)."""
+    """Mean loss a + b E in GeV/cm (PDG eq. 34.41).
+
+    Examples:
+        >>> [round(1e3 * float(x), 1) for x in mean_loss([1.0, 10.0, 100.0])]
+        [12.3, 15.5, 21.9]
+    """
     energy = np.hypot(momentum, MUON_MASS)
     hard, pairs = radiation(momentum, matter)
     loss: FloatArray = ionisation(momentum, matter) + (hard + pairs) * energy

@@ -93,7 +93,14 @@ class Magnet:
 
 
 def frustum(area_in: float, area_out: float, length: float) -> float:
-    """Volume of a frustum between two similar faces: L / 3 (A1 + A2 + sqrt(A1 A2))."""
+    """Volume of a frustum between two similar faces: L / 3 (A1 + A2 + sqrt(A1 A2)).
+
+    Examples:
+        >>> frustum(4.0, 4.0, 3.0)
+        12.0
+        >>> frustum(4.0, 0.0, 3.0)
+        4.0
+    """
     return length / 3 * (area_in + area_out + math.sqrt(area_in * area_out))
 
 
@@ -119,6 +126,12 @@ def magnet_blocks(magnet: Magnet, z_in: float) -> tuple[Block, ...]:
 
     The flux goes up the core (for a positive field), outwards in the top, down the return yokes and inwards in the
     bottom.
+
+    Examples:
+        >>> section = Section(iron=10.0, height=20.0, gap=5.0)
+        >>> blocks = magnet_blocks(Magnet(50.0, section, section, 1.7), z_in=0.0)
+        >>> len(blocks), blocks[0].z_out, blocks[0].field
+        (8, 100.0, (0.0, 1.7, 0.0))
     """
     first, last = (_quadrants(section) for section in (magnet.entrance, magnet.exit))
     z_out, b = z_in + 2 * magnet.half_length, magnet.field
@@ -133,7 +146,14 @@ def magnet_blocks(magnet: Magnet, z_in: float) -> tuple[Block, ...]:
 
 
 def row_blocks(magnets: Sequence[Magnet], z_in: float = 0.0) -> tuple[Block, ...]:
-    """The blocks of magnets that stand one behind the other, the first one beginning at z_in in cm."""
+    """The blocks of magnets that stand one behind the other, the first one beginning at z_in in cm.
+
+    Examples:
+        >>> section = Section(iron=10.0, height=20.0, gap=5.0)
+        >>> row = row_blocks([Magnet(50.0, section, section, 1.7)] * 2)
+        >>> len(row), row[-1].z_out
+        (16, 200.0)
+    """
     ends = z_in + np.cumsum([0.0, *(2 * magnet.half_length for magnet in magnets)])
     return tuple(block for magnet, z in zip(magnets, ends.tolist(), strict=False) for block in magnet_blocks(magnet, z))
 

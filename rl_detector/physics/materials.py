@@ -63,6 +63,12 @@ def material(name: str) -> Material:
 
     Raises:
         DesignError: the name is unknown; the message lists the known ones.
+
+    Examples:
+        >>> material("Pb").radiation_length
+        0.5612
+        >>> round(material("Fe").mip_loss * 1e3, 2)
+        11.43
     """
     if name not in MATERIALS:
         raise DesignError(f"unknown material {name!r}: known are {', '.join(MATERIALS)}")

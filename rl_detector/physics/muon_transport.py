@@ -202,6 +202,12 @@ def field_at(
     """B_x and B_y in T at points of a cross-section, and whether there is iron (1 or 0); arrays [muons].
 
     Core, return yokes, top and bottom as in `rl_detector.physics.magnets`, told apart by their mitred joints.
+
+    Examples:
+        >>> x, size = np.array([5.0, 12.0, 20.0]), [np.full(3, n) for n in (10.0, 20.0, 5.0)]
+        >>> bx, by, iron = field_at(x, np.zeros(3), *size, np.full(3, 1.7))
+        >>> by[iron > 0], iron
+        (array([ 1.7, -1.7]), array([1., 0., 1.]))
     """
     a, b = np.abs(x), np.abs(y) - height
     right = a - iron - gap

@@ -32,7 +32,12 @@ _THINNEST = 1e-9
 
 
 def velocity(p_mev: ArrayLike, mass_mev: ArrayLike = MUON_MASS) -> FloatArray:
-    """beta = p / sqrt(p^2 + m^2), from momentum and mass in MeV."""
+    """beta = p / sqrt(p^2 + m^2), from momentum and mass in MeV.
+
+    Examples:
+        >>> round(float(velocity(MUON_MASS)), 4)
+        0.7071
+    """
     momentum = np.asarray(p_mev, dtype=np.float64)
     beta: FloatArray = momentum / np.hypot(momentum, mass_mev)
     return beta
@@ -54,6 +59,11 @@ def highland_angle(
 
     Raises:
         DesignError: a thickness is negative or not a number.
+
+    Examples:
+        >>> theta = highland_angle(1000.0, velocity(1000.0), 0.1)
+        >>> round(1e3 * float(theta), 2)
+        3.95
     """
     return partial_angle(p_mev, beta, thickness_in_radiation_lengths, thickness_in_radiation_lengths, charge)
 
@@ -70,6 +80,11 @@ def partial_angle(
 
     Raises:
         DesignError: a thickness is negative or not a number, or a part is thicker than the whole.
+
+    Examples:
+        >>> halves = partial_angle(1000.0, 1.0, [0.05, 0.05], 0.1)
+        >>> bool(np.isclose(np.hypot(*halves), highland_angle(1000.0, 1.0, 0.1)))
+        True
     """
     step, total = np.asarray(part, dtype=np.float64), np.asarray(whole, dtype=np.float64)
     if not (np.all(step >= 0) and np.all(total >= step)):
@@ -91,6 +106,12 @@ def growth(thickness_in_radiation_lengths: ArrayLike) -> FloatArray:
 
     (13.6 MeV / beta p)^2 times the difference of two values is the theta0^2 of the part between them, so that any
     division into steps gives the width of the whole, with the logarithm of the whole.
+
+    Examples:
+        >>> float(growth(1.0))
+        1.0
+        >>> round(float(growth(10.0) - growth(1.0)), 3)
+        10.827
     """
     crossed = np.asarray(thickness_in_radiation_lengths, dtype=np.float64)
     value: FloatArray = crossed * np.square(1 + HIGHLAND_LOG * np.log(np.maximum(crossed, _THINNEST)))
@@ -113,6 +134,10 @@ def thick_rate(atomic_number: float, mass_number: float, radiation_length: float
         atomic_number, mass_number: Z, A.
         radiation_length: X0 in g/cm2.
         radius: r.m.s. charge radius of the nucleus in fm.
+
+    Examples:
+        >>> round(thick_rate(26, 55.845, 13.84, 3.738), 2)
+        1.18
     """
     z = atomic_number
     strength = 0.157 * z * (z + 1) / mass_number * radiation_length
@@ -133,6 +158,11 @@ def covariance(theta: ArrayLike, length: ArrayLike) -> FloatArray:
     Args:
         theta: projected width in rad, from `highland_angle`.
         length: geometric thickness L of the slab.
+
+    Examples:
+        >>> covariance(theta=1e-3, length=2.0) * 1e6
+        array([[1.        , 1.        ],
+               [1.        , 1.33333333]])
     """
     angles, lengths = np.broadcast_arrays(np.asarray(theta, dtype=np.float64), np.asarray(length, dtype=np.float64))
     matrix = np.stack([np.ones_like(lengths), lengths / 2, lengths / 2, np.square(lengths) / 3], axis=-1)
@@ -141,7 +171,13 @@ def covariance(theta: ArrayLike, length: ArrayLike) -> FloatArray:
 
 
 def transport(matrix: FloatArray, length: ArrayLike) -> FloatArray:
-    """Carry a covariance of (angle, offset) over a straight path: T C T' with T = [[1, 0], [L, 1]], [..., 2, 2]."""
+    """Carry a covariance of (angle, offset) over a straight path: T C T' with T = [[1, 0], [L, 1]], [..., 2, 2].
+
+    Examples:
+        >>> transport(np.array([[1.0, 0.0], [0.0, 0.0]]), 2.0)
+        array([[1., 2.],
+               [2., 4.]])
+    """
     lengths = np.asarray(length, dtype=np.float64)
     ones, zeros = np.ones_like(lengths), np.zeros_like(lengths)
     step = np.stack([ones, zeros, lengths, ones], axis=-1).reshape(*lengths.shape, 2, 2)
@@ -164,6 +200,13 @@ def scatter(
 
     Returns:
         Angles in rad and offsets in the unit of `length`, both of shape `size`.
+
+    Examples:
+        >>> angles, offsets = scatter(np.random.default_rng(0), theta=1e-3, length=1.0, size=(10_000,))
+        >>> bool(abs(angles.std() / 1e-3 - 1) < 0.03)
+        True
+        >>> bool(abs(np.corrcoef(angles, offsets)[0, 1] - 3**0.5 / 2) < 0.02)
+        True
     """
     angles, lengths = np.asarray(theta, dtype=np.float64), np.asarray(length, dtype=np.float64)
     shape = np.broadcast_shapes(angles.shape, lengths.shape) if size is None else size
@@ -173,7 +216,12 @@ def scatter(
 def deflections(
     theta: ArrayLike, length: ArrayLike, first: ArrayLike, second: ArrayLike
 ) -> tuple[FloatArray, FloatArray]:
-    """Angle and offset of `scatter` from two independent standard normal numbers z1 and z2."""
+    """Angle and offset of `scatter` from two independent standard normal numbers z1 and z2.
+
+    Examples:
+        >>> [float(part) for part in deflections(1e-3, 2.0, first=0.0, second=1.0)]
+        [0.001, 0.001]
+    """
     angle: FloatArray = np.asarray(second, dtype=np.float64) * np.asarray(theta, dtype=np.float64)
     offset: FloatArray = np.asarray(length) * (np.asarray(theta) * np.asarray(first) / np.sqrt(12) + angle / 2)
     return angle, offset

@@ -49,6 +49,15 @@ def age(
         The scaled age at the exit and the fraction of the remaining energy that is deposited in the slab.
 
     v(t) = v e^(st) / (1 - v + v e^(st)), and the integral of b v^3 is (b / s) [ln(1 - v + v e^(st)) - dv - d(v^2) / 2].
+
+    Examples:
+        >>> def through(v, depth):
+        ...     return age(np.array([v]), np.array([depth]), np.array([0.6]), np.array([0.5]))
+        >>> whole, fraction = through(0.1, 10.0)
+        >>> half, first = through(0.1, 5.0)
+        >>> again, second = through(float(half[0]), 5.0)
+        >>> bool(np.isclose(whole, again)[0]), bool(np.isclose(1 - fraction, (1 - first) * (1 - second))[0])
+        (True, True)
     """
     gain = scaled_age * np.expm1(np.minimum(growth * depth, _LARGEST_EXPONENT))
     after = (scaled_age + gain) / (1.0 + gain)
@@ -66,6 +75,10 @@ def shower_maximum(scaled_age: FloatArray, growth: float, absorption: float) -> 
         scaled_age: v at the entrance, [showers].
         growth: s, per radiation length.
         absorption: b, per radiation length.
+
+    Examples:
+        >>> [round(float(t), 1) for t in shower_maximum(np.array([0.1, 0.01]), growth=0.6, absorption=0.5)]
+        [6.4, 10.4]
     """
     roots = np.roots([absorption, 0.0, 3.0 * growth, -3.0 * growth])
     peak = float(roots[np.abs(roots.imag) < _SMALL].real[0])
@@ -83,6 +96,12 @@ def fluctuate(fraction: FloatArray, variance: FloatArray, normal: FloatArray) ->
         fraction: the mean, in [0, 1].
         variance: wanted variance; the width of the logit is limited to 2.5.
         normal: standard normal numbers; the same ones for all designs make common random numbers.
+
+    Examples:
+        >>> normal = np.random.default_rng(0).standard_normal(100_000)
+        >>> shares = fluctuate(np.array([0.3]), np.array([0.01]), normal)
+        >>> bool(abs(shares.mean() / 0.3 - 1) < 0.01), bool(0 < shares.min() < shares.max() < 1)
+        (True, True)
     """
     room = fraction * (1.0 - fraction)
     width = np.minimum(np.sqrt(variance) / (room + _SMALL), _STEEPEST)
@@ -94,6 +113,10 @@ def kumaraswamy(uniform: FloatArray, shape_a: FloatArray | float, shape_b: Float
     """Quantile of Kumaraswamy's distribution on [0, 1]: x = (1 - (1 - u)^(1/b))^(1/a).
 
     A Beta-like density whose quantile is closed, so one uniform number gives one value (J. Hydrology 46 (1980) 79).
+
+    Examples:
+        >>> kumaraswamy(np.array([0.0, 0.25, 0.75]), 1.0, 1.0).round(6)
+        array([0.  , 0.25, 0.75])
     """
     base = -np.expm1(np.log1p(-uniform) / shape_b)
     return np.exp(np.log(base + _SMALL) / shape_a)
@@ -108,6 +131,12 @@ def locate(depth: FloatArray, edges: FloatArray) -> tuple[IntArray, FloatArray]:
 
     Returns:
         Layer index (the number of layers for a depth beyond the last one) and the fraction of that layer passed before.
+
+    Examples:
+        >>> edges = np.array([[0.0], [2.0], [6.0]])
+        >>> index, fraction = locate(np.array([3.0]), edges)
+        >>> int(index[0]), float(fraction[0])
+        (1, 0.25)
     """
     layers, events = edges.shape[0] - 1, edges.shape[1]
     index = np.zeros(events, dtype=np.intp)
@@ -121,7 +150,13 @@ def locate(depth: FloatArray, edges: FloatArray) -> tuple[IntArray, FloatArray]:
 
 
 def interpolate(index: IntArray, fraction: FloatArray, edges: FloatArray) -> FloatArray:
-    """Value of a cumulative quantity (edges: [layers + 1, events]) at a place given by `locate`."""
+    """Value of a cumulative quantity (edges: [layers + 1, events]) at a place given by `locate`.
+
+    Examples:
+        >>> edges = np.array([[0.0], [2.0], [6.0]])
+        >>> float(interpolate(np.array([1]), np.array([0.25]), edges)[0])
+        3.0
+    """
     last = edges.shape[0] - 1
     column = np.arange(edges.shape[1])
     low, high = edges[np.minimum(index, last), column], edges[np.minimum(index + 1, last), column]
@@ -135,6 +170,11 @@ def track_deposits(stop: FloatArray, edges: FloatArray) -> FloatArray:
     Args:
         stop: energy lost by the track in all, in GeV: where it interacts, ranges out or leaves.
         edges: cumulative ionisation loss at the edges of the layers in GeV, [layers + 1, events].
+
+    Examples:
+        >>> edges = np.array([[0.0], [2.0], [6.0]])
+        >>> track_deposits(np.array([3.0]), edges)[:, 0]
+        array([2., 1.])
     """
     reached: FloatArray = np.minimum(edges, stop)
     return reached[1:] - reached[:-1]

@@ -59,7 +59,15 @@ class Dipole:
 
 
 def basis(z: ArrayLike, dipole: Dipole) -> FloatArray:
-    """Derivatives of x(z) with respect to x0, t0 and kappa, [..., n, 3], for planes at z [..., n] in m."""
+    """Derivatives of x(z) with respect to x0, t0 and kappa, [..., n, 3], for planes at z [..., n] in m.
+
+    Examples:
+        >>> dipole = Dipole(field=1.0, start=1.0, length=1.0)
+        >>> basis([0.0, 1.0, 2.0], dipole).round(3)
+        array([[1.  , 0.  , 0.  ],
+               [1.  , 1.  , 0.  ],
+               [1.  , 2.  , 0.15]])
+    """
     planes = np.asarray(z, dtype=np.float64)
     return np.stack([np.ones_like(planes), planes, dipole.bend(planes)], axis=-1)
 
@@ -68,6 +76,10 @@ def arc(z: ArrayLike, slope: ArrayLike, kappa: ArrayLike, field: float) -> Float
     """Exact displacement in m after z in m of homogeneous field, to judge the parabola by.
 
     sin(angle) grows by 0.2998 B kappa per m: a circle, x = R (cos a0 - cos a1). Tracks that curl up give NaN.
+
+    Examples:
+        >>> round(float(arc(1.0, slope=0.0, kappa=0.1, field=1.0)), 5), round(CURVATURE * 0.1 / 2, 5)
+        (0.01499, 0.01499)
     """
     sine = np.sin(np.arctan(slope))
     curvature = CURVATURE * field * np.asarray(kappa, dtype=np.float64)
@@ -81,6 +93,12 @@ def exact_path(z: ArrayLike, slope: ArrayLike, kappa: ArrayLike, dipole: Dipole)
     """Exact x(z) - x0 in m of a track that starts at z = 0 in front of a dipole: line, circle, line.
 
     `basis` is its first order in slope and kappa. Tracks that curl up give NaN from where they do.
+
+    Examples:
+        >>> dipole = Dipole(field=1.0, start=1.0, length=1.0)
+        >>> exact, first_order = exact_path([3.0], 0.0, 0.1, dipole), 0.1 * dipole.bend([3.0])
+        >>> round(float(exact[0]), 4), round(float(first_order[0]), 4)
+        (0.045, 0.045)
     """
     planes = np.asarray(z, dtype=np.float64)
     inside = np.clip(planes - dipole.start, 0, dipole.length)
@@ -102,6 +120,12 @@ def scattering_covariance(z: ArrayLike, planes: ArrayLike, gaps: ArrayLike = 0.0
         z: positions [..., n] in m, ascending.
         planes: projected angles theta [..., n] in rad of the planes themselves.
         gaps: projected angles [..., n - 1] in rad of what fills the gaps.
+
+    Examples:
+        >>> 1e6 * scattering_covariance([0.0, 1.0, 2.0], planes=[1e-3, 0.0, 0.0])
+        array([[0., 0., 0.],
+               [0., 1., 2.],
+               [0., 2., 4.]])
     """
     at, thin = np.broadcast_arrays(np.asarray(z, dtype=np.float64), np.asarray(planes, dtype=np.float64))
     behind = np.maximum(at[..., None, :] - at[..., :, None], 0)  # [..., k, i]
@@ -128,6 +152,12 @@ def weighted_fit(design: FloatArray, covariance: FloatArray) -> tuple[FloatArray
 
     Returns:
         Weights [..., parameters, n], to be applied to positions, and the covariance of the parameters.
+
+    Examples:
+        >>> line = np.array([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
+        >>> weights, errors = weighted_fit(line, np.eye(3))
+        >>> (weights @ np.array([1.0, 3.0, 5.0])).round(6), round(float(errors[1, 1]), 3)
+        (array([1., 2.]), 0.5)
     """
     scaled = np.linalg.solve(covariance, design)
     parameters: FloatArray = np.linalg.inv(np.swapaxes(design, -1, -2) @ scaled)
@@ -183,6 +213,13 @@ def filter_kappa(
 
     Returns:
         kappa and its variance [...], in 1/GeV and 1/GeV^2; with fewer than three hits the variance is that of `PRIOR`.
+
+    Examples:
+        >>> dipole, z = Dipole(1.0, 1.0, 1.0), np.linspace(0, 3, 7)[:, None]
+        >>> steps = Steps.between(z, dipole, np.zeros((7, 1)), np.zeros((6, 1)))
+        >>> kappa, variance = filter_kappa(0.1 * dipole.bend(z), np.ones((7, 1), bool), np.full((7, 1), 1e-10), steps)
+        >>> round(float(kappa[0]), 4)
+        0.1
     """
     state = [np.zeros(positions.shape[1:]) for _ in range(3)]
     spread = [np.full(positions.shape[1:], v) for v in (PRIOR[0] ** 2, 0.0, 0.0, PRIOR[1] ** 2, 0.0, PRIOR[2] ** 2)]

@@ -34,6 +34,14 @@ class ResolutionReach:
         reference: metric of the baseline design in GeV, so that its reach is 0.
         free_sum: the sum of the signals is one more feature, without penalty. What a homogeneous calorimeter resolves
             best is then seen from few events: 25 photons in PbWO4 give its reach of 5.8 within 0.3, else less than 1.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> energy = rng.uniform(1, 20, 200)
+        >>> signals = (energy + 0.1 * np.sqrt(energy) * rng.normal(size=200))[:, None]
+        >>> measured = ResolutionReach(reference=0.01).measure(Readout({"energy": energy}, signals))
+        >>> round(measured.reach, 1), round(measured.error, 1)
+        (-0.9, 0.1)
     """
 
     reference: float
