@@ -21,7 +21,7 @@ from rl_detector.parameters import Categorical, Continuous
 from rl_detector.physics.materials import material
 from rl_detector.physics.tracks import Dipole
 from rl_detector.problem import DesignProblem
-from rl_detector.reach.unseen import Logarithm, carrying, weighted_rate
+from rl_detector.reach.unseen import JEFFREYS, Logarithm, Rate, carrying
 from rl_detector.simulators.trackers import tracker_of
 from rl_detector.space import Design, DesignSpace, FloatArray, Repeated
 from rl_detector.terms import Component, Constraint, Cost, Measurement, Readout
@@ -264,8 +264,9 @@ def mean_logarithm(losses: FloatArray) -> Logarithm:
     """
     tracks, lost = len(losses), losses >= UNKNOWN
     measured = np.where(lost, 0.0, losses)
-    rate = weighted_rate(np.where(lost, UNKNOWN / tracks, 0.0), UNKNOWN / tracks)
-    found = rate.logarithm(float(measured.mean()))
+    share = (np.count_nonzero(lost) + JEFFREYS) / (tracks + 2 * JEFFREYS)
+    shape = share * (tracks + 2) / (1 - share)  # a Gamma distribution with mean and variance of the binomial share
+    found = Rate(shape, share * UNKNOWN / shape, 0.0).logarithm(float(measured.mean()))
     inside = float(measured[~lost].var(ddof=1)) * np.count_nonzero(~lost) if np.count_nonzero(~lost) > 1 else 0.0
     return Logarithm(found.value, math.hypot(found.error, inside**0.5 / tracks / math.exp(found.value)))
 
