@@ -74,7 +74,7 @@ def test_objective_of_one_hit() -> None:
     measured = ShieldReach(3.0).measure(readout(0, 0, 10, -1))
     expected = (1 + math.exp(10 * (1e6 - MASS_SCALE) / MASS_SCALE)) * (1 + 2 * math.sqrt(2.6 / 5.6))
     assert measured.diagnostics["objective"] == pytest.approx(expected)
-    assert measured.metric == pytest.approx(expected, rel=0.1)
+    assert measured.metric == pytest.approx(expected, rel=0.25)
     assert measured.reach == pytest.approx(math.log(3.0 / measured.metric))
     assert measured.error > 0.5
     assert measured.diagnostics["hits"] == 2.0

@@ -33,7 +33,7 @@ def test_traces_are_no_hits() -> None:
 
 @pytest.mark.parametrize("mean", [0.5, 2.0, 8.0, 30.0])
 def test_poisson_intervals_cover(mean: float) -> None:
-    """Averaged over a factor of two in the mean, as counts are discrete: 4000 counts, so +- 0.7 %; few counts cover more than 68 %."""
+    """4000 counts, means over a factor of two as counts are discrete: +- 0.7 %; few counts cover more than 68 %."""
     rng = np.random.default_rng(1)
     means = mean * np.exp(rng.uniform(-0.35, 0.35, 4000))
     found = [weighted_rate(np.ones(n), 1.0).logarithm() for n in rng.poisson(means)]
