@@ -79,7 +79,7 @@ class SafeProcess(SpawnProcess):
 class SafeContext(SpawnContext):
     """The spawn context with safe processes; make it where its first queue or lock is made."""
 
-    Process: Any = SafeProcess
+    Process = SafeProcess
 
     def __init__(self) -> None:
         super().__init__()

@@ -28,6 +28,7 @@ from rl_detector.ledger_rows import (
     listed,
     meta_checksum,
 )
+from rl_detector.untrusted import refuse_specials
 
 SCHEMA_VERSION = 3
 """1: without the column `told`. 2: with it. 3: every row has a checksum."""
@@ -234,6 +235,7 @@ def size(path: Path) -> int:
 def _refuse_hostile_files(path: Path) -> None:
     """Links out of the folder, and what makes SQLite touch other files or forget what it has."""
     refuse_links(path, *side_files(path))
+    refuse_specials(path, *side_files(path))
     wal, _, journal = side_files(path)
     if size(journal) > 0:
         with journal.open("rb") as file:

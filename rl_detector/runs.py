@@ -13,11 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rl_detector.checkpoint import flush_folder, write_atomically
+from rl_detector.checkpoint import flush_folder, refuse_links, write_atomically
 from rl_detector.errors import RunFolderError
+from rl_detector.untrusted import LARGEST_YAML, check_plain, check_yaml, read_bytes
 
 LARGEST_TEXT = 16_000_000
-"""Most bytes of a JSON or YAML file of a run."""
+"""Most bytes of a JSON file of a run; of config.yaml fewer are read, see untrusted.LARGEST_YAML."""
 
 LONGEST_COMMAND, LONGEST_NAME, MOST_VERSIONS = 10_000, 100, 50
 """Most letters of a stored command and of a package's name or version, and most packages, that are shown."""
@@ -193,6 +194,7 @@ class RunFolder:
         Raises:
             RunFolderError: another process works on it.
         """
+        refuse_links(self.config)
         with self.config.open("r+") as file:  # for writing: network file systems lock no other files
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -201,10 +203,17 @@ class RunFolder:
             yield
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """Store the configuration."""
+        """Store the configuration.
+
+        Raises:
+            RunFolderError: it cannot be written, or is larger than what would be read again.
+        """
         from omegaconf import OmegaConf
 
-        write_atomically(self.config, OmegaConf.to_yaml(OmegaConf.create(dict(config))).encode())
+        data = OmegaConf.to_yaml(OmegaConf.create(dict(config))).encode()
+        if len(data) > LARGEST_YAML:
+            raise RunFolderError(f"the configuration has {len(data)} bytes, at most {LARGEST_YAML} can be stored")
+        write_atomically(self.config, data)
 
     def read_config(self) -> dict[str, Any]:
         """The stored configuration as plain data.
@@ -218,7 +227,7 @@ class RunFolder:
 
         try:
             known = {key: value for key, value in self._read_yaml().items() if key != "run"}
-            _refuse_interpolations(known)
+            check_plain(known)
             merged = OmegaConf.merge(OmegaConf.structured(Config), known)
             config = OmegaConf.to_container(merged, resolve=False, throw_on_missing=True)
         except Exception as error:  # whatever damaged or hostile YAML leads to; nothing in it is executed
@@ -241,7 +250,7 @@ class RunFolder:
         from omegaconf import OmegaConf
 
         text = self.read_text(self.config)
-        _refuse_aliases(text)
+        check_yaml(text)
         stored: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
         return stored if isinstance(stored, dict) else {}
 
@@ -267,9 +276,8 @@ class RunFolder:
             RunFolderError: it is no file, cannot be read or is larger than what a run writes.
         """
         try:
-            if not path.is_file() or path.stat().st_size > LARGEST_TEXT:
-                raise OSError(f"it is no file of at most {LARGEST_TEXT} bytes")
-            return path.read_text(encoding="utf-8", errors="replace")
+            largest = LARGEST_YAML if path == self.config else LARGEST_TEXT
+            return read_bytes(path, largest).decode(errors="replace")
         except OSError as error:
             raise RunFolderError(f"{path} is damaged: {error}. Delete it and make it again.") from error
 
@@ -283,7 +291,7 @@ class RunFolder:
         Raises:
             RunFolderError: the file is damaged.
         """
-        if not path.exists():
+        if not (path.exists() or path.is_symlink()):
             return default
         try:
             data = json.loads(self.read_text(path))
@@ -292,22 +300,3 @@ class RunFolder:
         if not isinstance(data, dict):
             raise RunFolderError(f"{path} is damaged: it holds no JSON object. Delete it and make it again.")
         return data
-
-
-def _refuse_interpolations(node: Any) -> None:
-    """A stored configuration is resolved; ${oc.env:NAME} of a stranger's would read this user's environment."""
-    if isinstance(node, dict):
-        node = [*node, *node.values()]
-    if isinstance(node, list):
-        for part in node:
-            _refuse_interpolations(part)
-    elif isinstance(node, str) and "${" in node:
-        raise ValueError(f"it has an interpolation ({node[:40]}), which a stored configuration never has")
-
-
-def _refuse_aliases(text: str) -> None:
-    """A configuration of ours repeats nothing by reference; with references a small file can fill the memory."""
-    import yaml  # type: ignore[import-untyped]
-
-    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.SafeLoader)):
-        raise ValueError("it has aliases (*name), which a stored configuration never has")

@@ -26,6 +26,10 @@ FloatArray: TypeAlias = NDArray[np.float64]
 IntArray: TypeAlias = NDArray[np.int64]
 
 
+LARGEST_SPACE = 100_000
+"""Most numbers of the encoding of a space; every one takes time and memory in each design."""
+
+
 class Encoding(NamedTuple):
     """One design or a batch of designs as numbers: continuous [..., c] in [-1, 1] and discrete indices [..., k].
 
@@ -121,6 +125,13 @@ class DesignSpace:
         names = [parameter.name for parameter in self.parameters]
         if not names or len(set(names)) != len(names):
             raise DesignError(f"a space needs at least one parameter and distinct names, got {names}")
+        if self.size > LARGEST_SPACE:
+            raise DesignError(f"a space has at most {LARGEST_SPACE} numbers, this one has {self.size}")
+
+    @cached_property
+    def size(self) -> int:
+        """Numbers of the encoding, continuous and discrete."""
+        return sum(_size(parameter) for parameter in self.parameters)
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
@@ -275,6 +286,12 @@ def _parameter_from_json(data: Mapping[str, Any]) -> Atom | Repeated:
         raise DesignError(f"unknown kind of parameter {kind!r}: known are {', '.join(_KINDS)}, Repeated")
     parameter: Atom = _KINDS[kind](**fields)
     return parameter
+
+
+def _size(parameter: Atom | Repeated) -> int:
+    if not isinstance(parameter, Repeated):
+        return 1
+    return (parameter.minimum < parameter.maximum) + parameter.maximum * parameter.space.size
 
 
 def _slots(space: DesignSpace, prefix: str) -> Iterator[Slot]:

@@ -13,6 +13,7 @@ import numpy as np
 import yaml  # type: ignore[import-untyped]
 
 from rl_detector.errors import ConfigError
+from rl_detector.untrusted import LARGEST_YAML, check_yaml, read_bytes
 
 METHODS = ("grid", "random", "bayes")
 COMMAND = '["${env}", "${interpreter}", "-m", "rl_detector", "train", "${args_no_hyphens}"]'
@@ -135,8 +136,10 @@ def read_sweep(path: Path) -> Sweep:
         ConfigError: it is no file of a sweep that can run here; the message names the place.
     """
     try:
-        config = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = read_bytes(path, LARGEST_YAML, links=True).decode()
+        check_yaml(text)
+        config = yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ConfigError(f"cannot read the sweep {path}: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict):
         raise ConfigError(f"{path} must hold method, metric, parameters and command of a sweep, got {config!r}")

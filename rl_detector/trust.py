@@ -20,8 +20,12 @@ from typing import Any, Protocol, runtime_checkable
 
 from rl_detector.checkpoint import write_atomically
 from rl_detector.errors import TrustError
+from rl_detector.untrusted import read_bytes
 
 FORMAT = 1
+
+LARGEST = 16_000_000
+"""Most bytes of what is remembered."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def _read() -> dict[str, Any]:
         if state.st_uid != os.getuid() or state.st_mode & 0o022:
             warnings.warn(f"{path} is ignored: it belongs to somebody else, or others can write it", stacklevel=3)
             return {}
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_bytes(path, LARGEST, links=True))
     except (OSError, ValueError, RecursionError):
         return {}
     known = data.get("trusted") if isinstance(data, dict) and data.get("format") == FORMAT else None

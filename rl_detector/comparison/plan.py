@@ -15,6 +15,7 @@ from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem
 from rl_detector.settings import check_settings
 from rl_detector.study import Budget
+from rl_detector.untrusted import LARGEST_YAML, check_yaml, read_bytes
 
 Entry = TypeVar("Entry")
 
@@ -199,7 +200,9 @@ def read_comparison(path: Path) -> Comparison:
     from omegaconf import OmegaConf
 
     try:
-        data = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+        text = read_bytes(path, LARGEST_YAML, links=True).decode()
+        check_yaml(text)
+        data = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
     except Exception as error:  # whatever is wrong with a file that a person wrote
         raise ConfigError(f"cannot read {path}: {error}") from error
     if not isinstance(data, dict):

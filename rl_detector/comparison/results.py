@@ -21,6 +21,10 @@ from rl_detector.comparison.task import DONE, held_out_rewards
 from rl_detector.errors import RunFolderError
 from rl_detector.launch import versions
 from rl_detector.space import FloatArray
+from rl_detector.untrusted import read_bytes
+
+LARGEST_RESULTS = 64_000_000
+"""Most bytes of results.json."""
 
 POINTS = 60
 """Most points of a stored curve, at events in geometric progression."""
@@ -197,9 +201,9 @@ def read_results(folder: Path) -> Results:
     """
     path = folder / "results.json"
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(read_bytes(path, LARGEST_RESULTS, links=True))
         return Results(**{**data, "runs": [Run(**run) for run in data["runs"]]})
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise RunFolderError(f"{path} holds no results of a comparison ({error}): run it without --tables") from error
 
 

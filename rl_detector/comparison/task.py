@@ -20,8 +20,12 @@ from rl_detector.ledger import Ledger
 from rl_detector.problem import DesignProblem
 from rl_detector.space import Design, Encoding, FloatArray
 from rl_detector.study import Progress, Study, trial_seed
+from rl_detector.untrusted import read_bytes
 
 DONE, TIMEOUT, FAILED, UNFINISHED = "done", "timeout", "failed", "unfinished"
+
+LARGEST_RECORD = 64_000_000
+"""Most bytes of the record of a run."""
 
 CHECKPOINTS = 25
 """Recommended designs per run, at events in geometric progression, that are judged where the best is not known."""
@@ -208,7 +212,7 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
 def read_record(path: Path) -> dict[str, Any]:
     """A stored record; empty if there is none or it is damaged."""
     try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        record = json.loads(read_bytes(path, LARGEST_RECORD))
+    except (OSError, ValueError, RecursionError):
         return {}
     return record if isinstance(record, dict) else {}

@@ -56,6 +56,10 @@ REFERENCE_SEED = 20_240_612
 """Seed of the first sample; any fixed number does."""
 
 
+MOST_LAYERS = 500
+"""Layers beyond which building the problem itself takes long."""
+
+
 def space(layers: int = 3) -> DesignSpace:
     """N layers of (absorber, scintillator), each with a material and a thickness of 0-50 cm; 0 means absent."""
     layer = DesignSpace(
@@ -322,8 +326,8 @@ def calorimeter(
     """
     if reach not in REACHES:
         raise ConfigError(f"unknown reach {reach!r} of the calorimeter: known are {', '.join(REACHES)}")
-    if layers < 1:
-        raise ConfigError(f"a calorimeter needs at least 1 layer, got {layers}")
+    if not 1 <= layers <= MOST_LAYERS:
+        raise ConfigError(f"a calorimeter needs at least 1 layer, got {layers}; the most are {MOST_LAYERS}")
     beam = Beam({"gamma": photon_fraction, "pi+": 1 - photon_fraction}, energy_low, energy_high)
     conditions = {"photon_fraction": photon_fraction, "energy_low": energy_low, "energy_high": energy_high}
     problem = DesignProblem(

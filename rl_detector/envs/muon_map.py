@@ -258,11 +258,17 @@ def muon_map(
     )
 
 
+MOST_MUONS = 10_000_000
+"""Muons of a scan that still fit in the memory of one computer."""
+
+
 def _check(budget: float, light: str, muons: int) -> None:
     if not 0 < budget < np.inf:
         raise ConfigError(f"the budget of muon_map must be positive and finite, got {budget}")
-    if muons < MINIMUM_EVENTS:
-        raise ConfigError(f"a scan of muon_map needs at least {MINIMUM_EVENTS} muons, got {muons}")
+    if not MINIMUM_EVENTS <= muons <= MOST_MUONS:
+        raise ConfigError(
+            f"a scan of muon_map needs at least {MINIMUM_EVENTS} muons, got {muons}; the most are {MOST_MUONS}"
+        )
     if material(light).radiation_length < 2 * material("Pb").radiation_length:
         raise ConfigError(f"light material of muon_map must have at least twice the X0 of lead, got {light!r}")
 

@@ -319,11 +319,17 @@ def muon_tomography(
     )
 
 
+MOST_MUONS = 10_000_000
+"""Muons of a volume that still fit in the memory of one computer."""
+
+
 def _check(budget: float, muons_per_volume: int, smoothness: float) -> None:
     if not 0 < budget < np.inf:
         raise ConfigError(f"the budget of muon_tomography must be positive and finite, got {budget}")
-    if muons_per_volume < 1:
-        raise ConfigError(f"muon_tomography needs at least 1 muon per volume, got {muons_per_volume}")
+    if not 1 <= muons_per_volume <= MOST_MUONS:
+        raise ConfigError(
+            f"muon_tomography needs at least 1 muon per volume, got {muons_per_volume}; the most are {MOST_MUONS}"
+        )
     if not 0 <= smoothness < np.inf:
         raise ConfigError(f"smoothness of the panels' edges must be finite and >= 0, got {smoothness}")
 

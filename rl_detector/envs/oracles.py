@@ -124,6 +124,10 @@ class GainReach:
         return Measurement(gain, error, gain, error)
 
 
+MOST_DIMENSIONS = 2000
+"""Dimensions beyond which a rotation takes long to draw."""
+
+
 def oracle(
     kind: str = "quadratic", dimensions: int | None = None, noise: float | None = None, instance: int = 0
 ) -> DesignProblem:
@@ -147,6 +151,8 @@ def oracle(
     if not 0 < spread < np.inf:
         raise ConfigError(f"noise of an oracle must be positive and finite, got {spread}")
     size = usual_dimensions if dimensions is None else dimensions
+    if size > MOST_DIMENSIONS:
+        raise ConfigError(f"an oracle has at most {MOST_DIMENSIONS} dimensions, got {size}")
     landscape = family(size, instance)
     space = DesignSpace(
         (

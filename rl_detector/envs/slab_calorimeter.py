@@ -57,6 +57,10 @@ TYPES: Mapping[str, Sensor] = {
 sensor and readout, and 10 EUR/cm2 per mm of silicon."""
 
 
+MOST_SENSORS = 5000
+"""Sensors beyond which building the problem itself takes long."""
+
+
 def space(sensors: int = 60) -> DesignSpace:
     """A row of 10 to N sensors in the order of the beam, each with the steel in front of it and its type."""
     sensor = DesignSpace((Continuous("gap", GAP_LOW, GAP_HIGH, "mm", log=True), Categorical("type", tuple(TYPES))))
@@ -270,8 +274,11 @@ def slab_calorimeter(
     """
     layouts = baselines()
     most = max(len(layout["sensor"]) for layout in layouts.values())
-    if sensors < most:
-        raise ConfigError(f"the slab needs room for the {most} sensors of its baselines, got sensors={sensors}")
+    if not most <= sensors <= MOST_SENSORS:
+        raise ConfigError(
+            f"the slab needs room for the {most} sensors of its baselines, got sensors={sensors}; "
+            f"the most are {MOST_SENSORS}"
+        )
     start = layouts["beta"]
     return DesignProblem(
         name="slab_calorimeter",

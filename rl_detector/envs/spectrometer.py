@@ -81,6 +81,10 @@ REFERENCE_SEED = 20_241_215
 """Samples from which the zero of the reach is taken, to about 0.3 %, and the seed of the first one."""
 
 
+MOST_STATIONS = 500
+"""Stations beyond which building the problem itself takes long."""
+
+
 def space(stations: int = 8) -> DesignSpace:
     """3 to N stations, in any order, each with its distance from the source, its pitch and its material."""
     station = DesignSpace(
@@ -306,8 +310,10 @@ def spectrometer(
     Raises:
         ConfigError: an impossible setting.
     """
-    if stations <= MINIMUM_HITS:
-        raise ConfigError(f"a spectrometer needs more than {MINIMUM_HITS} stations, got {stations}")
+    if not MINIMUM_HITS < stations <= MOST_STATIONS:
+        raise ConfigError(
+            f"a spectrometer needs more than {MINIMUM_HITS} stations, got {stations}; the most are {MOST_STATIONS}"
+        )
     if gas not in GASES:
         raise ConfigError(f"unknown gas {gas!r} of the spectrometer: known are {', '.join(GASES)}")
     if not 0 < field < math.inf:

@@ -23,6 +23,7 @@ import numpy as np
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.settings import check_settings
 from rl_detector.simulators import command_inputs as inputs
+from rl_detector.simulators import command_scratch as scratch
 from rl_detector.simulators.command_description import CONDITIONS, DESIGN
 from rl_detector.simulators.command_needs import Needs, check_needs, layout_for
 from rl_detector.simulators.command_output import read_output
@@ -65,7 +66,6 @@ class CommandSimulator:
             self._layout = layout_for(self.program.description.output, self.needs)
         except ConfigError as error:
             raise ConfigError(f"{file}: {error}") from error
-        self._kept = 0
         self._version: str | None = None
 
     def simulate(self, design: Design, events: int, seed: int) -> Readout:
@@ -115,8 +115,9 @@ class CommandSimulator:
         try:
             return self._measure(folder, trial)
         except (SimulationError, OSError) as error:
-            kept = self._may_keep(trial)
-            return SimulationError(self._reason(folder, error, kept))
+            said = tail(folder / STDERR)
+            kept = not trial.stop.is_set() and scratch.keep(folder, self.program.description.limits.kept_failures)
+            return SimulationError(self._reason(folder, error, said, kept))
         finally:
             if not kept:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -164,20 +165,12 @@ class CommandSimulator:
         parent = None if place is None else self.program.here / place
         if parent is not None:
             parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="rl_detector-command-", dir=parent))
+        return scratch.make(parent)
 
-    def _may_keep(self, trial: _Trial) -> bool:
-        """Whether the folder of a failed trial stays; those of an interrupted batch do not."""
-        keep = not trial.stop.is_set() and self._kept < self.program.description.limits.kept_failures
-        self._kept += keep
-        return keep
-
-    def _reason(self, folder: Path, error: Exception, kept: bool) -> str:
+    def _reason(self, folder: Path, error: Exception, said: str, kept: bool) -> str:
         """What went wrong, the end of stderr, and where the files are, if they are kept."""
-        said = tail(folder / STDERR)
         stderr = f"; stderr: {said}" if said else ""
-        removed = f"files removed, those of {self._kept} earlier failures are kept (limits.kept_failures)"
-        place = f"files kept in {folder}" if kept else removed
+        place = f"files kept in {folder}" if kept else "files removed (limits.kept_failures)"
         return f"{self.program.description.name}: {error}{stderr}; {place}"
 
     def _ask_version(self, command: Sequence[str]) -> str:

@@ -40,7 +40,8 @@ class Limits:
         timeout: seconds.
         timeout_per_event: further seconds per event.
         megabytes: of everything that it writes.
-        kept_failures: scratch folders of failed trials that are kept; those of further failures are removed.
+        kept_failures: scratch folders of failed trials that are kept, of all processes that use the same place
+            together. Older ones are removed, and all after 7 days or beyond 500 MB together.
     """
 
     timeout: float = 600.0

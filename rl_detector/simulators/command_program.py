@@ -8,7 +8,7 @@ import os
 import re
 import shlex
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,9 @@ from rl_detector.errors import ConfigError
 from rl_detector.simulators.command_description import Description, build
 from rl_detector.simulators.command_inputs import PLACEHOLDERS, Template, check_placeholders, insert, read_template
 from rl_detector.trust import Claim
+from rl_detector.untrusted import LARGEST_YAML, check_yaml, read_bytes
 
 _FIXED_FILE = re.compile(r"\{here\}/[^{}]+")
-_LARGEST_FILE = 1_000_000
-"""Bytes of a description."""
-
 _DEEPEST = 12
 """Levels of nesting of a description, the document and the stream among them."""
 
@@ -66,32 +64,15 @@ def read_program(file: Path) -> Program:
 
 def _load(path: Path) -> Any:
     """Plain data of a YAML file: tags, aliases and repeated keys are errors, ${...} stays text, 1e-5 is a number."""
-    import yaml  # type: ignore[import-untyped]
     from omegaconf import OmegaConf
 
     try:
-        if path.exists() and not path.is_file():
-            raise ValueError("it is not a regular file")
-        if path.stat().st_size > _LARGEST_FILE:
-            raise ValueError(f"it has more than {_LARGEST_FILE} bytes")
-        text = path.read_text(encoding="utf-8")
-        _check_structure(yaml.parse(text, Loader=yaml.SafeLoader))
+        text = read_bytes(path, LARGEST_YAML, links=True).decode()
+        check_yaml(text, _DEEPEST)
         return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except Exception as error:  # whatever damaged or hostile YAML leads to
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"cannot be read as a description in YAML: {reason}") from error
-
-
-def _check_structure(events: Iterable[Any]) -> None:
-    """Refuse what can make a short text take long: aliases, and nesting without end."""
-    depth = 0
-    for event in events:
-        kind = type(event).__name__
-        if kind == "AliasEvent":
-            raise ValueError("aliases (*name) are not allowed")
-        depth += kind.endswith("StartEvent") - kind.endswith("EndEvent")
-        if depth > _DEEPEST:
-            raise ValueError(f"it is nested more than {_DEEPEST} deep")
 
 
 def _program(here: Path, description: Description) -> Program:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pebble import ProcessPool
 
-from rl_detector.child_processes import SafeContext, safely_spawned
+from rl_detector.child_processes import SafeContext, SafeProcess, safely_spawned
 
 GRACE = 60.0
 """Seconds beyond the longest time limit after which a pool that finished nothing is given up."""
@@ -22,7 +22,7 @@ _STOP_LIMIT = 10.0
 _GIVEN_UP = TimeoutError("the worker pool stopped answering")
 
 
-class _WorkerProcess(SpawnProcess):
+class _WorkerProcess(SafeProcess):
     """A spawned process that does not run the user's script again: workers need nothing from it."""
 
     @staticmethod
