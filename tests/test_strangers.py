@@ -255,7 +255,7 @@ def test_links_pipes_and_devices_are_not_read(name: str, kind: str, run: RunFold
         "checkpoint": lambda: load_checkpoint(path),
         "ledger": lambda: Ledger(path, read_only=True),
     }
-    with pytest.raises(RunFolderError, match="link|regular file"):
+    with pytest.raises(RunFolderError, match=r"link|regular file"):
         read.get(name, lambda: run.read_json(path, {}))()
 
 

@@ -20,7 +20,7 @@ from rl_detector.checks import check_problem, check_simulator
 from rl_detector.config import build_evaluator, build_problem
 from rl_detector.errors import ConfigError, MissingDependency, SimulationError
 from rl_detector.parameters import Categorical, Continuous, Integer
-from rl_detector.simulators import command_files
+from rl_detector.simulators import command_files, command_scratch
 from rl_detector.simulators.command import CommandSimulator, command_simulator
 from rl_detector.simulators.command_inputs import plain_design
 from rl_detector.simulators.command_needs import Needs
