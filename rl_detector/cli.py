@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from rl_detector.errors import DetectorError, SimulationError
 
 if TYPE_CHECKING:
-    from rl_detector.runs import RunFolder
-    from rl_detector.validation import ValidatedDesign
+    from rl_detector.records.run_folder import RunFolder
+    from rl_detector.study.validation import ValidatedDesign
 
 CRASHED = 1
 USAGE_ERROR = 2
@@ -203,7 +203,8 @@ def _store_configs() -> None:
     """Tell Hydra the types of config.yaml, and the environments that other installed packages announce."""
     from hydra.core.config_store import ConfigStore
 
-    from rl_detector.config import Config, announced_environments
+    from rl_detector.conf.schema import Config
+    from rl_detector.registry import announced_environments
 
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
@@ -212,7 +213,7 @@ def _store_configs() -> None:
 
 
 def _start(config: Any, command: str, typed: bool) -> None:
-    from rl_detector.launch import start_run
+    from rl_detector.running.launch import start_run
 
     folder, complete = start_run(config, command, typed)
     _run(folder, complete, typed)
@@ -224,8 +225,8 @@ def _resume(options: argparse.Namespace) -> None:
 
 
 def _run(folder: RunFolder, config: dict[str, Any], trusted: bool) -> None:
-    from rl_detector.display import ProgressDisplay, print_validation
-    from rl_detector.launch import run
+    from rl_detector.running.display import ProgressDisplay, print_validation
+    from rl_detector.running.launch import run
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
@@ -241,9 +242,10 @@ def _run(folder: RunFolder, config: dict[str, Any], trusted: bool) -> None:
 
 
 def _validate(options: argparse.Namespace) -> None:
-    from rl_detector.display import print_validation, working
-    from rl_detector.launch import simulator_settings, validate_run
+    from rl_detector.assembly import simulator_settings
     from rl_detector.report import write_report
+    from rl_detector.running.display import print_validation, working
+    from rl_detector.running.launch import validate_run
 
     folder = _find(options)
     chosen = folder.read_config()["simulator"]
@@ -275,8 +277,8 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from rl_detector.sweep import SweepSession, find_sweep
-    from rl_detector.sweep_table import print_sweep
+    from rl_detector.sweeps.session import SweepSession, find_sweep
+    from rl_detector.sweeps.table import print_sweep
 
     path = find_sweep(options.file)
     folder = options.out or Path("sweeps") / path.stem
@@ -292,13 +294,13 @@ def _sweep(options: argparse.Namespace) -> None:
 
 
 def _list(options: argparse.Namespace) -> None:
-    from rl_detector.display import print_list
+    from rl_detector.running.display import print_list
 
     print_list()
 
 
 def _find(options: argparse.Namespace) -> RunFolder:
-    from rl_detector.runs import RunFolder
+    from rl_detector.records.run_folder import RunFolder
 
     return RunFolder.find(options.run, options.runs)
 

@@ -11,10 +11,12 @@ has one Repeated component, `gym.make("rl_detector/MyDetectorBuilder-v0")`, whic
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -23,6 +25,8 @@ import gymnasium as gym
 from rl_detector.errors import ConfigError
 
 NAMESPACE = "rl_detector"
+
+
 GROUP = "rl_detector.envs"
 
 
@@ -62,7 +66,9 @@ class Registration:
 _NAME = "[a-z][a-z0-9]*(_[a-z][a-z0-9]*)*"
 """Every word starts with a letter, so that no two names share a Gymnasium id."""
 
+
 _PATH = r"[\w.]+:\w+"
+
 
 _REGISTERED: dict[str, Registration] = {}
 
@@ -172,10 +178,58 @@ def _import_path(factory: Callable[..., Any]) -> str:
 
 
 register("calorimeter", "rl_detector.envs.calorimeter:calorimeter")
+
+
 register("muon_map", "rl_detector.envs.muon_map:muon_map")
+
+
 register("muon_shield", "rl_detector.envs.muon_shield:muon_shield")
+
+
 register("muon_tomography", "rl_detector.envs.muon_tomography:muon_tomography")
+
+
 register("oracle", "rl_detector.envs.oracles:oracle")
+
+
 register("slab_calorimeter", "rl_detector.envs.slab_calorimeter:slab_calorimeter")
+
+
 register("spectrometer", "rl_detector.envs.spectrometer:spectrometer")
+
+
 load_entry_points()
+
+
+def announced_environments() -> dict[str, dict[str, Any]]:
+    """Environments of other installed packages: name -> config with the defaults of the factory's arguments.
+
+    One that cannot be loaded is left out with a warning, so that it does not stop the others.
+    """
+
+    found: dict[str, dict[str, Any]] = {}
+    for registration in announced():
+        try:
+            parameters = inspect.signature(load_factory(registration.factory)).parameters.values()
+        except Exception as error:  # whatever another package raises while it is imported
+            warnings.warn(f"environment {registration.name} is left out: {error}", stacklevel=2)
+            continue
+        plain = (int, float, str, bool, type(None))
+        defaults = {p.name: p.default for p in parameters if isinstance(p.default, plain) and p.name != "simulator"}
+        found[registration.name] = {"name": registration.name, **defaults}
+    return found
+
+
+def load_factory(factory: str) -> Any:
+    """The problem factory named "package.module:function".
+
+    Raises:
+        ConfigError: it cannot be imported.
+    """
+    module, _, name = factory.partition(":")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"cannot load the problem factory {factory!r} (expected 'package.module:function'): {error}"
+        ) from error

@@ -154,12 +154,14 @@ def test_no_assert_and_no_print(module: str) -> None:
 def test_reading_imports_finds_every_form() -> None:
     tree = ast.parse("import a.b\nfrom c import d\ndef f():\n    from e.f import g\nif True:\n    import h as i")
     assert set(names(tree)) == {"a.b", "c", "c.d", "e.f", "e.f.g", "h"}
-    assert under("rl_detector.env", "rl_detector.env")
-    assert not under("rl_detector.envs", "rl_detector.env")
+    assert under("rl_detector.episodes.env", "rl_detector.episodes.env")
+    assert not under("rl_detector.envs", "rl_detector.episodes.env")
 
 
 def test_the_tests_of_architecture_can_fail() -> None:
-    assert "rl_detector.envs.calorimeter imports rl_detector.problem" in offenders(("envs",), "rl_detector.problem")
+    assert "rl_detector.envs.calorimeter.problem imports rl_detector.problem" in offenders(
+        ("envs",), "rl_detector.problem"
+    )
     assert "rl_detector.cli imports hydra" in offenders(("cli",), "hydra")
 
 
@@ -178,8 +180,8 @@ HEAVY = ("torch", "stable_baselines3", "wandb", "hydra", "scipy", "matplotlib", 
         ("import rl_detector", HEAVY),
         ("from rl_detector.cli import main; main(['list'])", ("torch", "stable_baselines3", "wandb", "matplotlib")),
         ("from rl_detector.cli import main; main(['--help'])", ("torch", "stable_baselines3", "wandb", "matplotlib")),
-        ("import rl_detector.registry, rl_detector.env", ("torch", "stable_baselines3", "wandb", "hydra")),
-        ("import rl_detector.envs.calorimeter", ("torch", "stable_baselines3", "geant4_pybind")),
+        ("import rl_detector.registry, rl_detector.episodes.env", ("torch", "stable_baselines3", "wandb", "hydra")),
+        ("import rl_detector.envs.calorimeter.problem", ("torch", "stable_baselines3", "geant4_pybind")),
     ],
 )
 def test_start_up_loads_nothing_heavy(code: str, forbidden: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rl_detector.box import BoxEncoding
+from rl_detector.encodings import BoxEncoding
 from rl_detector.errors import DesignError
 from rl_detector.parameters import Categorical, Continuous
 from rl_detector.space import DesignSpace, Encoding

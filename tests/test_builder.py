@@ -17,16 +17,16 @@ from hypothesis import strategies as st
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
-from rl_detector.builder import BuilderEnv, make_builder_env
-from rl_detector.builder_wrappers import BuilderBins, BuilderBox, maskable_ppo
-from rl_detector.building import ADD, MOVE, REMOVE, SET, STOP, SWAP, Action, Builder, Layout
-from rl_detector.checks import check_env
-from rl_detector.construction import one_hot, only_repeated, parts_of
-from rl_detector.env import DesignEnv, load_factory
+from rl_detector.checks.problems import check_env
+from rl_detector.encodings import one_hot, only_repeated, parts_of
+from rl_detector.episodes.builder import ADD, MOVE, REMOVE, SET, STOP, SWAP, Action, Builder, Layout
+from rl_detector.episodes.builder_env import BuilderEnv, make_builder_env
+from rl_detector.episodes.builder_wrappers import BuilderBins, BuilderBox, maskable_ppo
+from rl_detector.episodes.env import DesignEnv
 from rl_detector.errors import CheckFailed, ConfigError, DesignError, MissingDependency, SimulationError
 from rl_detector.parameters import Categorical, Continuous, Integer
 from rl_detector.problem import DesignProblem
-from rl_detector.registry import registered
+from rl_detector.registry import load_factory, registered
 from rl_detector.space import Design, DesignSpace, Encoding, Repeated
 from rl_detector.terms import Constraint, Cost, Measurement, Readout
 

@@ -13,17 +13,12 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from rl_detector.checks import check_problem, check_simulator
-from rl_detector.envs.calorimeter import (
+from rl_detector.checks.problems import check_problem, check_simulator
+from rl_detector.envs.calorimeter.layout import (
     LENGTH_LIMIT,
-    PHOTOELECTRONS_PER_GEV,
     PRICE_LIMIT,
-    REFERENCE_EVENTS,
-    REFERENCE_SAMPLES,
     THICKNESS_LIMIT,
-    CalorimeterSimulator,
     baselines,
-    calorimeter,
     components,
     design,
     length,
@@ -31,6 +26,8 @@ from rl_detector.envs.calorimeter import (
     space,
     stack,
 )
+from rl_detector.envs.calorimeter.problem import REFERENCE_EVENTS, REFERENCE_SAMPLES, calorimeter
+from rl_detector.envs.calorimeter.simulator import PHOTOELECTRONS_PER_GEV, CalorimeterSimulator
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.simulators.stack import Beam, Primaries, Stack
 from rl_detector.space import Design, FloatArray

@@ -15,16 +15,17 @@ import pytest
 from rl_detector.agent import Batch
 from rl_detector.agents import AGENTS, agent_class
 from rl_detector.agents.advantages import finite_rewards
-from rl_detector.agents.random_search import RandomSearch
-from rl_detector.checks import check_agent, check_env, check_problem, check_simulator, check_space
-from rl_detector.env import DesignEnv, load_factory
+from rl_detector.agents.peers.random_search import RandomSearch
+from rl_detector.checks.agents import check_agent
+from rl_detector.checks.problems import check_env, check_problem, check_simulator, check_space
+from rl_detector.episodes.env import DesignEnv
+from rl_detector.episodes.wrappers import BoxAction
 from rl_detector.errors import CheckFailed, SimulationError
 from rl_detector.parameters import Categorical, Continuous
 from rl_detector.problem import DesignProblem
-from rl_detector.registry import registered
+from rl_detector.registry import load_factory, registered
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray
 from rl_detector.terms import Constraint, Cost, Measurement, Readout
-from rl_detector.wrappers import BoxAction
 
 REGISTERED = registered()
 SPACE = DesignSpace((Continuous("x", -1.0, 1.0, "m"), Categorical("material", ("bad", "good"))))

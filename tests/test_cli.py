@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from rl_detector.ledger import Ledger
+from rl_detector.records.ledger import Ledger
 
 SMALL = ["budget.events=3200", "budget.events_per_design=20", "budget.designs_per_batch=16", "held_out.events=200"]
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from rl_detector.agents import AGENTS
-from rl_detector.agents.random_search import RandomSearch
+from rl_detector.agents.peers.random_search import RandomSearch
 from rl_detector.comparison import figures, runner, statistics, tables
 from rl_detector.comparison import task as tasks
 from rl_detector.comparison.kept import Kept

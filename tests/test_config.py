@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 from omegaconf import OmegaConf
 
-from rl_detector.config import announced_environments, build_evaluator, fingerprint, split_name
+from rl_detector.assembly import build_evaluator, split_name
+from rl_detector.conf.schema import fingerprint
 from rl_detector.errors import ConfigError
-from rl_detector.registry import Registration
+from rl_detector.registry import Registration, announced_environments
 from rl_detector.settings import check_settings
 
 
@@ -26,7 +27,7 @@ def test_the_fingerprint_holds_what_decides_results_and_nothing_else():
 def test_a_broken_package_does_not_stop_the_others(monkeypatch):
     points = [Registration("broken", "no_such_package:problem"), Registration("good", "tests_good:problem")]
     monkeypatch.setattr("rl_detector.registry.announced", lambda: points)
-    monkeypatch.setattr("rl_detector.env.load_factory", lambda path: good if "good" in path else fail())
+    monkeypatch.setattr("rl_detector.registry.load_factory", lambda path: good if "good" in path else fail())
     with pytest.warns(UserWarning, match="environment broken is left out: it explodes"):
         found = announced_environments()
     assert found == {"good": {"name": "good", "planes": 3}}

@@ -11,17 +11,17 @@ import yaml
 
 from rl_detector.agents import AGENTS, agent_class, make_agent
 from rl_detector.cli import main
-from rl_detector.config import fingerprint
-from rl_detector.contexts import Contexts, ContextualStudy
+from rl_detector.conf.schema import fingerprint
 from rl_detector.errors import ConfigError, RunFolderError
-from rl_detector.evaluate import SerialEvaluator
-from rl_detector.family import judge_family
-from rl_detector.ledger import Ledger
-from rl_detector.local_evaluator import LocalEvaluator
+from rl_detector.execution.evaluator import SerialEvaluator
+from rl_detector.execution.local import LocalEvaluator
+from rl_detector.records.ledger import Ledger
+from rl_detector.records.run_folder import RunFolder
 from rl_detector.report.family import at_own_weights
 from rl_detector.report.history import read_history
-from rl_detector.runs import RunFolder
-from rl_detector.study import Budget, describe_metrics
+from rl_detector.study.contexts import Contexts, ContextualStudy
+from rl_detector.study.study import Budget, describe_metrics
+from rl_detector.study.validation import judge_family
 
 BUDGET = Budget(events=2000, events_per_design=10, designs_per_batch=16)
 CONTEXTS, DEAR = Contexts((0.0, 3.0)), Contexts((0.0, 30.0))
@@ -107,7 +107,7 @@ def test_the_best_so_far_is_the_best_at_the_problems_own_cost_weight(bowl, tmp_p
 
 @pytest.mark.parametrize("checkpoints", [0.0, 1e9], ids=["checkpoints", "ledger alone"])
 def test_killed_and_resumed_equals_uninterrupted(bowl, tmp_path, checkpoints, monkeypatch):
-    monkeypatch.setattr("rl_detector.study.CHECKPOINT_SECONDS", checkpoints)
+    monkeypatch.setattr("rl_detector.study.study.CHECKPOINT_SECONDS", checkpoints)
     whole, design, _ = finished(bowl, tmp_path / "whole")
     rng = np.random.default_rng(1)
     for _ in range(6):
@@ -125,7 +125,7 @@ def test_failures_stay_failures(failing_bowl, tmp_path):
 
 
 def test_worker_processes_give_the_same_ledger(bowl, tmp_path):
-    from rl_detector.config import build_problem
+    from rl_detector.assembly import build_problem
 
     problem = build_problem({"name": "oracle", "kind": "quadratic", "dimensions": 3}, None)
     problem = type(bowl)(**{**vars(problem), "costs": bowl.costs[:0]})

@@ -18,17 +18,18 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from rl_detector import dask_evaluator, scheduler_connection
 from rl_detector.agents import make_agent
-from rl_detector.config import build_evaluator, build_judge
-from rl_detector.dask_evaluator import DaskEvaluator
-from rl_detector.envs.calorimeter import calorimeter
-from rl_detector.envs.oracles import oracle
+from rl_detector.assembly import build_evaluator, build_judge
+from rl_detector.envs.calorimeter.problem import calorimeter
+from rl_detector.envs.oracles.problem import oracle
 from rl_detector.errors import ConfigError, MissingDependency, SimulationError
-from rl_detector.evaluate import SerialEvaluator
-from rl_detector.ledger import Ledger
+from rl_detector.execution import cluster as dask_evaluator
+from rl_detector.execution import scheduler_connection
+from rl_detector.execution.cluster import DaskEvaluator
+from rl_detector.execution.evaluator import SerialEvaluator
 from rl_detector.problem import DesignProblem
-from rl_detector.study import Budget, Study
+from rl_detector.records.ledger import Ledger
+from rl_detector.study.study import Budget, Study
 from rl_detector.terms import Readout
 
 pytest.importorskip("distributed")
@@ -425,8 +426,8 @@ def test_tls(bowl, tmp_path, monkeypatch):
 
 def test_a_killed_study_leaves_no_process(tmp_path):
     script = (
-        "import time\nfrom rl_detector.envs.oracles import oracle\n"
-        "from rl_detector.dask_evaluator import DaskEvaluator\n"
+        "import time\nfrom rl_detector.envs.oracles.problem import oracle\n"
+        "from rl_detector.execution.cluster import DaskEvaluator\n"
         "p = oracle()\ne = DaskEvaluator(2, group=1)\nlist(e.evaluate(p, [p.start] * 4, 1, range(4)))\n"
         "print('ready', flush=True)\ntime.sleep(100)\n"
     )

@@ -22,21 +22,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rl_detector import checkpoint
 from rl_detector.agents import make_agent
-from rl_detector.agents.reinforce import Reinforce
-from rl_detector.checkpoint import load_checkpoint, save_checkpoint, write_atomically
+from rl_detector.agents.peers.reinforce import Reinforce
 from rl_detector.errors import RunFolderError
-from rl_detector.evaluate import SerialEvaluator
-from rl_detector.launch import run, start_run
-from rl_detector.ledger import SCHEMA_VERSION, Ledger, Trial
-from rl_detector.ledger_rows import checksum, sealed
+from rl_detector.execution.evaluator import SerialEvaluator
 from rl_detector.problem import DesignProblem, Evaluation
+from rl_detector.records import checkpoint
+from rl_detector.records.checkpoint import load_checkpoint, save_checkpoint
+from rl_detector.records.files import write_atomically
+from rl_detector.records.ledger import SCHEMA_VERSION, Ledger, Trial
+from rl_detector.records.ledger_rows import checksum, sealed
+from rl_detector.records.run_folder import RunFolder
 from rl_detector.report import write_report
 from rl_detector.report.history import MAXIMUM_DESIGNS, read_history
-from rl_detector.runs import RunFolder
+from rl_detector.running.launch import run, start_run
 from rl_detector.space import Encoding
-from rl_detector.study import Budget, Study
+from rl_detector.study.study import Budget, Study
 from rl_detector.terms import Measurement, Readout
 
 BUDGET = Budget(events=2400, events_per_design=10, designs_per_batch=16)
@@ -46,8 +47,8 @@ Rows = list[tuple[Any, ...]]
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every batch, and a database that is written from its WAL often, as in a long study."""
-    monkeypatch.setattr("rl_detector.study.CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr("rl_detector.ledger_file.WAL_PAGES", 20)
+    monkeypatch.setattr("rl_detector.study.study.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("rl_detector.records.ledger_file.WAL_PAGES", 20)
 
 
 def make_study(problem: DesignProblem, folder: Path, group: int = 5) -> Study:
@@ -296,7 +297,7 @@ def test_the_side_files_are_read_where_nothing_can_be_written(
 ) -> None:
     (killed / "ledger.sqlite-shm").unlink()
     before = {path.name: path.read_bytes() for path in killed.iterdir()}
-    monkeypatch.setattr("rl_detector.ledger_file.os.access", lambda path, mode: False)
+    monkeypatch.setattr("rl_detector.records.ledger_file.os.access", lambda path, mode: False)
     with closing(Ledger(killed / "ledger.sqlite", read_only=True)) as ledger:
         assert ledger.count() == 160
     assert {path.name: path.read_bytes() for path in killed.iterdir()} == before

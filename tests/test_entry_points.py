@@ -53,7 +53,7 @@ print("reward", env.step(env.action_space.sample())[1])
 def test_the_toy_keeps_the_contract(installed: Path, tmp_path: Path) -> None:
     code = """
 import gymnasium as gym
-from rl_detector.checks import check_env, check_problem, check_simulator
+from rl_detector.checks.problems import check_env, check_problem, check_simulator
 from toy_detector.telescope import telescope
 problem = telescope()
 check_problem(problem)

@@ -14,15 +14,15 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import rl_detector.registry  # noqa: F401 - registers the environments
-from rl_detector.checks import check_env
-from rl_detector.env import DesignEnv, VectorDesignEnv
-from rl_detector.envs.calorimeter import calorimeter
+from rl_detector.checks.problems import check_env
+from rl_detector.envs.calorimeter.problem import calorimeter
+from rl_detector.episodes.env import DesignEnv, VectorDesignEnv
+from rl_detector.episodes.wrappers import BoxAction
 from rl_detector.errors import DesignError, SimulationError
 from rl_detector.parameters import Categorical, Continuous
 from rl_detector.problem import DesignProblem
 from rl_detector.space import Design, DesignSpace
 from rl_detector.terms import Constraint, Cost, Measurement, Readout
-from rl_detector.wrappers import BoxAction
 
 SPACES = {
     "numbers": DesignSpace((Continuous("x", -1.0, 1.0, "m"),)),

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from rl_detector.errors import ConfigError, DesignError
-from rl_detector.evaluate import ParallelEvaluator, SerialEvaluator, WorkerLost, in_groups, with_second_try
-from rl_detector.futures import finished, gathered, then
-from rl_detector.parcel import Parcel
+from rl_detector.execution.evaluator import ParallelEvaluator, SerialEvaluator, WorkerLost, in_groups, with_second_try
+from rl_detector.execution.futures import finished, gathered, then
+from rl_detector.execution.parcel import Parcel
 from rl_detector.problem import DesignProblem, Evaluation
 from rl_detector.space import Design
 

@@ -11,14 +11,14 @@ import pytest
 
 from rl_detector.agent import Batch
 from rl_detector.agents import make_agent
-from rl_detector.agents.random_search import RandomSearch
-from rl_detector.envs.calorimeter import calorimeter
+from rl_detector.agents.peers.random_search import RandomSearch
+from rl_detector.envs.calorimeter.problem import calorimeter
 from rl_detector.errors import ConfigError, SimulationError
-from rl_detector.evaluate import SerialEvaluator
-from rl_detector.judge import SharedJudge, plain_features
-from rl_detector.ledger import Ledger
+from rl_detector.execution.evaluator import SerialEvaluator
+from rl_detector.reach.shared_judge import SharedJudge, plain_features
+from rl_detector.records.ledger import Ledger
 from rl_detector.space import Encoding
-from rl_detector.study import Budget, Study
+from rl_detector.study.study import Budget, Study
 from rl_detector.terms import Readout
 
 PROBLEM = calorimeter()
@@ -75,7 +75,7 @@ def finished(folder: Path, **options):
 @pytest.mark.parametrize(("reconstruction", "save_every"), [("kernel", 0.0), ("kernel", 1e9), ("network", 0.0)])
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, reconstruction, save_every):
     """With a checkpoint after every batch, and with none: then the whole ledger is replayed through the judge."""
-    monkeypatch.setattr("rl_detector.study.CHECKPOINT_SECONDS", save_every)
+    monkeypatch.setattr("rl_detector.study.study.CHECKPOINT_SECONDS", save_every)
     monkeypatch.setattr("rl_detector.reconstruct.neural.FOLDS", 2)
     budget = Budget(events=240, events_per_design=4, designs_per_batch=12)
 

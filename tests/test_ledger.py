@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rl_detector.errors import RunFolderError
-from rl_detector.ledger import Ledger, Trial
+from rl_detector.records.ledger import Ledger, Trial
 from rl_detector.space import Encoding
 
 

@@ -15,12 +15,12 @@ import pytest
 
 from rl_detector.agents import make_agent
 from rl_detector.errors import RunFolderError
-from rl_detector.evaluate import SerialEvaluator
-from rl_detector.ledger import Ledger
-from rl_detector.ledger_rows import NAMES, checksum, intact, sealed
+from rl_detector.execution.evaluator import SerialEvaluator
 from rl_detector.problem import DesignProblem
+from rl_detector.records.ledger import Ledger
+from rl_detector.records.ledger_rows import NAMES, checksum, intact, sealed
 from rl_detector.report.history import read_history
-from rl_detector.study import Budget, Study
+from rl_detector.study.study import Budget, Study
 
 Rows = list[tuple[Any, ...]]
 BUDGET = Budget(events=96 * 10, events_per_design=10, designs_per_batch=16)
@@ -204,7 +204,7 @@ def locked(path: Path) -> sqlite3.Connection:
 def test_a_lock_of_some_seconds_is_waited_for_and_said(
     bowl: DesignProblem, whole: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rl_detector.ledger_file.LOCK_SILENCE", 0.1)
+    monkeypatch.setattr("rl_detector.records.ledger_file.LOCK_SILENCE", 0.1)
     study = make_study(bowl, tmp_path / "run")
     other = locked(study.ledger.path)
     timer = threading.Timer(2.5, other.close)
@@ -219,7 +219,7 @@ def test_a_lock_of_some_seconds_is_waited_for_and_said(
 def test_a_lock_that_stays_is_told_after_a_limit(
     bowl: DesignProblem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rl_detector.ledger_file.LOCK_SECONDS", 0.5)
+    monkeypatch.setattr("rl_detector.records.ledger_file.LOCK_SECONDS", 0.5)
     study = make_study(bowl, tmp_path / "run")
     with closing(study.ledger), closing(locked(study.ledger.path)):
         with pytest.raises(RunFolderError, match=r"locked .*ledger\.sqlite for \d s.*`rl-detector resume` goes on"):

@@ -18,15 +18,15 @@ import cloudpickle
 import numpy as np
 import pytest
 
-from rl_detector import launch
 from rl_detector.agents import make_agent
-from rl_detector.config import build_evaluator, build_judge, build_problem
+from rl_detector.assembly import build_evaluator, build_judge, build_problem
 from rl_detector.errors import ConfigError, SimulationError
-from rl_detector.evaluate import SerialEvaluator
-from rl_detector.ledger import Ledger
-from rl_detector.local_evaluator import LocalEvaluator
+from rl_detector.execution.evaluator import SerialEvaluator
+from rl_detector.execution.local import LocalEvaluator
 from rl_detector.problem import DesignProblem, Evaluation
-from rl_detector.study import Budget, Study
+from rl_detector.records.ledger import Ledger
+from rl_detector.running import launch
+from rl_detector.study.study import Budget, Study
 from rl_detector.terms import Readout
 
 
@@ -250,7 +250,7 @@ REASONS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_bad_design_fails_alone(fault, bowl, local, monkeypatch):
-    monkeypatch.setattr("rl_detector.worker_processes.STALL", 1)
+    monkeypatch.setattr("rl_detector.execution.worker_processes.STALL", 1)
     problem = replace(bowl, simulator=Faulty(fault))
     designs = sample(bowl, 8)
     for index, design in enumerate(designs):
@@ -306,7 +306,7 @@ def worker_processes(parent: int) -> list[int]:
             status, command = (entry / "status").read_text(), (entry / "cmdline").read_text()
         except OSError:
             continue
-        if f"\nPPid:\t{parent}\n" in status and "rl_detector.worker" in command:
+        if f"\nPPid:\t{parent}\n" in status and "rl_detector.execution.worker" in command:
             found.append(int(entry.name))
     return found
 
@@ -337,8 +337,8 @@ def test_workers_start_with_the_first_group_and_end_at_once(bowl, local):
 SCRIPT = """
 import sys, ctypes, time, threading
 from dataclasses import dataclass
-from rl_detector.envs.oracles import oracle
-from rl_detector.local_evaluator import LocalEvaluator
+from rl_detector.envs.oracles.problem import oracle
+from rl_detector.execution.local import LocalEvaluator
 from dataclasses import replace
 
 class Stuck:

@@ -12,22 +12,21 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from rl_detector.envs import muon_map_volume as volume
-from rl_detector.envs.muon_map import (
+from rl_detector.envs.muon_map import volume as volume
+from rl_detector.envs.muon_map.layout import (
     BUDGET,
     SIDES,
     TECHNOLOGIES,
-    MapSimulator,
     asked,
     baselines,
     built,
     components,
     design,
-    muon_map,
     panels,
     space,
 )
-from rl_detector.envs.muon_map_reach import (
+from rl_detector.envs.muon_map.problem import MapSimulator, muon_map
+from rl_detector.envs.muon_map.reach import (
     CHANNELS,
     MINIMUM_EVENTS,
     MapReach,
@@ -40,13 +39,13 @@ from rl_detector.envs.muon_map_reach import (
     signals_of,
     vertices_of,
 )
-from rl_detector.envs.muon_map_volume import BOTTOM, CEILING, COUNT, PLACES, SIZE, TOP, densities, sample_muons, scatter
-from rl_detector.envs.muon_tomography_panels import measured_tracks
+from rl_detector.envs.muon_map.volume import BOTTOM, CEILING, COUNT, PLACES, SIZE, TOP, densities, sample_muons, scatter
 from rl_detector.errors import ConfigError, DesignError
 from rl_detector.physics.cosmic_muons import Muons, Rays
 from rl_detector.physics.materials import material
 from rl_detector.physics.scattering import highland_angle, velocity
 from rl_detector.reconstruct.scattering_density import Prior, likelihood_map
+from rl_detector.simulators.panels import measured_tracks
 from rl_detector.space import FloatArray
 from rl_detector.terms import Readout
 

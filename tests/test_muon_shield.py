@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rl_detector.checks import check_problem, check_simulator
-from rl_detector.envs.muon_shield import COSTS, cavern_use, components, muon_shield
-from rl_detector.envs.muon_shield_layout import design, length, mass, published
-from rl_detector.envs.muon_shield_reach import (
+from rl_detector.checks.problems import check_problem, check_simulator
+from rl_detector.envs.muon_shield.fast import CHUNK
+from rl_detector.envs.muon_shield.layout import design, length, mass, published
+from rl_detector.envs.muon_shield.problem import COSTS, cavern_use, components, muon_shield
+from rl_detector.envs.muon_shield.reach import (
     FORBIDDEN,
     MASS_SCALE,
     ShieldReach,
@@ -21,8 +22,7 @@ from rl_detector.envs.muon_shield_reach import (
     hit_weight,
     mass_factor,
 )
-from rl_detector.envs.muon_shield_source import LOWEST, PROTONS, ExponentialSource, PythiaSource, table
-from rl_detector.envs.muon_shield_tracking import CHUNK
+from rl_detector.envs.muon_shield.source import LOWEST, PROTONS, ExponentialSource, PythiaSource, table
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.terms import Readout
 
@@ -165,7 +165,7 @@ def test_standard_error_is_that_of_repeated_runs() -> None:
 @pytest.mark.parametrize("events", [4000, pytest.param(200_000, marks=pytest.mark.slow)])
 def test_steps_do_not_matter(monkeypatch: pytest.MonkeyPatch, events: int) -> None:
     """Four times as many steps give the same blurred objective within the errors."""
-    import rl_detector.envs.muon_shield_tracking as tracking
+    import rl_detector.envs.muon_shield.fast as tracking
 
     def measured(seeds: tuple[int, int]) -> tuple[float, float]:
         found = [m for seed in seeds if (m := muon_shield().evaluate(published(), events, seed).measurement)]

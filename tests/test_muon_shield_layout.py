@@ -5,16 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rl_detector.checks import check_space
-from rl_detector.envs.muon_shield_layout import (
-    design,
-    length,
-    magnets,
-    mass,
-    published,
-    shield_blocks,
-    space,
-)
+from rl_detector.checks.problems import check_space
+from rl_detector.envs.muon_shield.layout import design, length, magnets, mass, published, shield_blocks, space
 from rl_detector.errors import DesignError
 
 

@@ -11,31 +11,28 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from rl_detector.checks import check_problem, check_simulator
-from rl_detector.envs import muon_tomography_furnace as furnace
-from rl_detector.envs.muon_tomography import (
-    BLOCK,
+from rl_detector.checks.problems import check_problem, check_simulator
+from rl_detector.envs.muon_tomography import furnace as furnace
+from rl_detector.envs.muon_tomography.furnace import FILL_HEIGHTS, densities, sample_muons, scatter
+from rl_detector.envs.muon_tomography.layout import (
     BUDGET,
-    NOTHING,
     SIDES,
     TECHNOLOGIES,
-    TomographySimulator,
     baselines,
     built,
     components,
     design,
-    muon_tomography,
     panels,
     price,
     space,
 )
-from rl_detector.envs.muon_tomography_furnace import FILL_HEIGHTS, densities, sample_muons, scatter
-from rl_detector.envs.muon_tomography_panels import Panels, measured_tracks, nearness
-from rl_detector.envs.muon_tomography_reach import MINIMUM_EVENTS, VARIANCE, FillHeightReach, vertex_weights
+from rl_detector.envs.muon_tomography.problem import BLOCK, NOTHING, TomographySimulator, muon_tomography
+from rl_detector.envs.muon_tomography.reach import MINIMUM_EVENTS, VARIANCE, FillHeightReach, vertex_weights
 from rl_detector.errors import ConfigError
 from rl_detector.physics.cosmic_muons import Muons, Rays, flux
 from rl_detector.physics.scattering import highland_angle, velocity
 from rl_detector.physics.scattering import scatter as scatter_layer
+from rl_detector.simulators.panels import Panels, measured_tracks, nearness
 from rl_detector.space import Design
 from rl_detector.terms import Measurement, Readout
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from rl_detector.checks import check_problem, check_simulator
-from rl_detector.envs.material_landscapes import TOY_BEST, mixed
-from rl_detector.envs.oracles import KINDS, OracleSimulator, oracle
+from rl_detector.checks.problems import check_problem, check_simulator
+from rl_detector.envs.oracles.material_landscapes import TOY_BEST, mixed
+from rl_detector.envs.oracles.problem import KINDS, OracleSimulator, oracle
 from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rl_detector.checks import check_problem
+from rl_detector.checks.problems import check_problem
 
 EXAMPLE = Path(__file__).parents[1] / "experiments" / "own_detector" / "own_detector.py"
 

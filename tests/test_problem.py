@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rl_detector.envs.calorimeter import calorimeter
+from rl_detector.envs.calorimeter.problem import calorimeter
 from rl_detector.errors import ConfigError, DesignError, SimulationError
 from rl_detector.parameters import Continuous
 from rl_detector.problem import DesignProblem

@@ -29,7 +29,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def my_detector(layers: int = 1) -> DesignProblem:
-    from rl_detector.envs.calorimeter import calorimeter
+    from rl_detector.envs.calorimeter.problem import calorimeter
 
     return calorimeter(layers=layers)
 

@@ -13,18 +13,18 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from rl_detector.display import _with_error
 from rl_detector.errors import RunFolderError
-from rl_detector.launch import run, start_run
-from rl_detector.ledger import Ledger, Trial
 from rl_detector.problem import Evaluation
+from rl_detector.records.ledger import Ledger, Trial
+from rl_detector.records.run_folder import RunFolder
 from rl_detector.report import figures, write_report
 from rl_detector.report.figures import _cost_scale
 from rl_detector.report.history import MAXIMUM_GROUPS, read_history, trend
 from rl_detector.report.layouts import Drawing, layouts
 from rl_detector.report.results import read_results
 from rl_detector.report.tables import measured, page_context
-from rl_detector.runs import RunFolder
+from rl_detector.running.display import _with_error
+from rl_detector.running.launch import run, start_run
 from rl_detector.space import Encoding
 from rl_detector.terms import Component, Measurement
 

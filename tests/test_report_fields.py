@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rl_detector.envs.spectrometer import space
-from rl_detector.launch import run, start_run, versions
-from rl_detector.ledger import Ledger
+from rl_detector.envs.spectrometer.layout import space
+from rl_detector.records.ledger import Ledger
+from rl_detector.records.run_folder import Provenance, RunFolder
 from rl_detector.report.figures import has_component
 from rl_detector.report.numbers import duration, measured, timed
-from rl_detector.runs import Provenance, RunFolder
-from rl_detector.study import Progress
+from rl_detector.running.launch import run, start_run, versions
+from rl_detector.study.study import Progress
 
 COMMAND = "rl-detector train env=calorimeter runs=<b>&"
 

@@ -14,14 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from rl_detector.envs.slab_calorimeter import (
+from rl_detector.envs.slab_calorimeter.layout import (
     AREA,
-    BOOK,
     FEWEST,
     GAP_LOW,
     LENGTH,
     TYPES,
-    SlabSimulator,
     baselines,
     components,
     design,
@@ -29,12 +27,9 @@ from rl_detector.envs.slab_calorimeter import (
     length,
     price,
     row,
-    sensor_variance,
-    slab_calorimeter,
     space,
-    straggled,
 )
-from rl_detector.envs.slab_calorimeter_library import (
+from rl_detector.envs.slab_calorimeter.library import (
     CALIBRATION,
     FITTED,
     PION_LENGTH,
@@ -46,13 +41,14 @@ from rl_detector.envs.slab_calorimeter_library import (
     _counted,
     mean_photons,
 )
-from rl_detector.envs.slab_calorimeter_reach import BETA, WORST, SlabReach, layer_weights, resolution
+from rl_detector.envs.slab_calorimeter.problem import BOOK, SlabSimulator, sensor_variance, slab_calorimeter, straggled
+from rl_detector.envs.slab_calorimeter.reach import BETA, WORST, SlabReach, layer_weights, resolution
 from rl_detector.errors import ConfigError, DesignError
 from rl_detector.problem import DesignProblem
+from rl_detector.reproducible import held_out_seed, trial_seed
 from rl_detector.space import Design
-from rl_detector.study import trial_seed
+from rl_detector.study.validation import paired_difference, validate
 from rl_detector.terms import Measurement, Readout
-from rl_detector.validation import held_out_seed, paired_difference, validate
 
 EVENLY = design(*[(33.0, "0.2 mm")] * 60)
 """60 sensors over the whole slab."""

@@ -10,13 +10,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rl_detector.envs.slab_calorimeter import SlabSimulator, cut_out, row, sensor_variance, slab_calorimeter, straggled
-from rl_detector.envs.slab_calorimeter_library import FITTED, SAMPLES, _photons, _pions
-from rl_detector.envs.slab_calorimeter_reach import SlabReach
-from rl_detector.envs.slab_calorimeter_stored import PITCH, StoredLibrary, stored, whole_book
+from rl_detector.envs.slab_calorimeter.layout import row
+from rl_detector.envs.slab_calorimeter.library import FITTED, SAMPLES, _photons, _pions
+from rl_detector.envs.slab_calorimeter.problem import (
+    SlabSimulator,
+    cut_out,
+    sensor_variance,
+    slab_calorimeter,
+    straggled,
+)
+from rl_detector.envs.slab_calorimeter.reach import SlabReach
+from rl_detector.envs.slab_calorimeter.stored import PITCH, StoredLibrary, stored, whole_book
 from rl_detector.errors import ConfigError
+from rl_detector.study.validation import paired_difference
 from rl_detector.terms import Measurement
-from rl_detector.validation import paired_difference
 
 FILE = str(Path(__file__).parents[1] / "experiments" / "slab_calorimeter" / "showers.npz")
 FAST = 2000

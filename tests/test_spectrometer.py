@@ -14,20 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from rl_detector.checks import check_problem, check_simulator
-from rl_detector.envs.spectrometer import (
+from rl_detector.checks.problems import check_problem, check_simulator
+from rl_detector.envs.spectrometer.fast import Spectrometer, Stations, TrackBeam
+from rl_detector.envs.spectrometer.layout import (
     GAP,
-    GASES,
     LENGTH_LIMIT,
     MAGNET_LENGTH,
     MAGNET_START,
     PITCHES,
-    REFERENCE_EVENTS,
-    REFERENCE_SAMPLES,
     SENSORS,
-    UNKNOWN,
     WIDTH,
-    MomentumReach,
     baselines,
     channels,
     components,
@@ -37,10 +33,10 @@ from rl_detector.envs.spectrometer import (
     price,
     row,
     space,
-    spectrometer,
     stations_of,
 )
-from rl_detector.envs.spectrometer_tracking import Spectrometer, Stations, TrackBeam
+from rl_detector.envs.spectrometer.problem import GASES, REFERENCE_EVENTS, REFERENCE_SAMPLES, spectrometer
+from rl_detector.envs.spectrometer.reach import UNKNOWN, MomentumReach
 from rl_detector.errors import ConfigError
 from rl_detector.physics.scattering import MUON_MASS, highland_angle, velocity
 from rl_detector.physics.tracks import CURVATURE, Dipole, basis, scattering_covariance, weighted_fit

@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 import rl_detector
-from rl_detector.checkpoint import load_checkpoint
 from rl_detector.cli import main
 from rl_detector.errors import ConfigError, DesignError, RunFolderError
-from rl_detector.ledger import Ledger
 from rl_detector.parameters import Continuous
-from rl_detector.runs import RunFolder
-from rl_detector.simulators import command_supervisor
+from rl_detector.records.checkpoint import load_checkpoint
+from rl_detector.records.ledger import Ledger
+from rl_detector.records.run_folder import RunFolder
+from rl_detector.safety import supervisor as command_supervisor
+from rl_detector.safety.untrusted import LARGEST_YAML
 from rl_detector.space import DesignSpace, Repeated
-from rl_detector.untrusted import LARGEST_YAML
 
 SMALL = (
     "env=oracle", "agent=random_search", "tracker=off", "held_out.events=50",
@@ -70,7 +70,7 @@ def test_what_is_spawned_imports_nothing_from_the_current_folder(hostile: Path) 
     script = hostile.parent / "script.py"
     script.write_text(
         "import sys\nsys.path.pop(0)\nfrom pebble import ProcessPool\nimport os\n"
-        "from rl_detector.child_processes import SafeContext\n"
+        "from rl_detector.safety.child_processes import SafeContext\n"
         "from rl_detector.simulators.geant4.pool import WorkerPool\n"
         "if __name__ == '__main__':\n"
         "    with ProcessPool(1, context=SafeContext()) as pool: print(pool.schedule(os.getpid).result() > 0)\n"
@@ -92,12 +92,12 @@ def test_sweeps_start_trainings_from_a_safe_path(hostile: Path) -> None:
 def test_modules_that_a_user_named_are_found_by_workers(tmp_path: Path) -> None:
     """In the folder of a script, and in the current folder of a prompt or notebook, though there they come last."""
     (tmp_path / "mine.py").write_text(
-        "from dataclasses import dataclass, replace\nfrom rl_detector.envs.oracles import oracle\n"
+        "from dataclasses import dataclass, replace\nfrom rl_detector.envs.oracles.problem import oracle\n"
         "@dataclass\nclass Mine:\n    inner: object\n"
         "    def simulate(self, design, events, seed): return self.inner.simulate(design, events, seed)\n"
         "    def describe(self): return {'simulator': 'mine'}\n"
         "def run():\n"
-        "    from rl_detector.local_evaluator import LocalEvaluator\n"
+        "    from rl_detector.execution.local import LocalEvaluator\n"
         "    problem = oracle()\n    problem = replace(problem, simulator=Mine(problem.simulator))\n"
         "    evaluator = LocalEvaluator(1)\n"
         "    groups = list(evaluator.evaluate(problem, [problem.start], 10, [1]))\n"
@@ -111,8 +111,8 @@ def test_modules_that_a_user_named_are_found_by_workers(tmp_path: Path) -> None:
 STUBBORN = """
 import os, subprocess, sys, time
 from dataclasses import replace
-from rl_detector.envs.oracles import oracle
-from rl_detector.local_evaluator import LocalEvaluator
+from rl_detector.envs.oracles.problem import oracle
+from rl_detector.execution.local import LocalEvaluator
 
 class Stubborn:
     def simulate(self, design, events, seed):
@@ -262,7 +262,7 @@ def test_links_pipes_and_devices_are_not_read(name: str, kind: str, run: RunFold
 @pytest.mark.parametrize("command", ["sweep", "compare"])
 def test_files_of_sweeps_and_comparisons_have_bounds(command: str, tmp_path: Path) -> None:
     from rl_detector.comparison.plan import read_comparison
-    from rl_detector.sweep_file import read_sweep
+    from rl_detector.sweeps.file import read_sweep
 
     read: Any = read_sweep if command == "sweep" else read_comparison
     file = tmp_path / "file.yaml"

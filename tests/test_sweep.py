@@ -22,12 +22,12 @@ import pytest
 import yaml
 
 from rl_detector.errors import ConfigError, MissingDependency
-from rl_detector.runs import RunFolder
-from rl_detector.sweep import SweepSession, find_sweep
-from rl_detector.sweep_file import read_sweep
-from rl_detector.sweep_processes import wait_until_free
-from rl_detector.sweep_search import Search
-from rl_detector.sweep_table import DONE, FAILED, RUNNING, SweepRun, ranked, table
+from rl_detector.records.run_folder import RunFolder
+from rl_detector.sweeps.file import read_sweep
+from rl_detector.sweeps.processes import wait_until_free
+from rl_detector.sweeps.search import Search
+from rl_detector.sweeps.session import SweepSession, find_sweep
+from rl_detector.sweeps.table import DONE, FAILED, RUNNING, SweepRun, ranked, table
 
 COMMAND = ["${env}", "${interpreter}", "-m", "rl_detector", "train", "tracker=wandb"]
 SMALL = [

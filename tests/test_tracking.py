@@ -10,7 +10,7 @@ from typing import ClassVar
 import pytest
 
 from rl_detector.errors import ConfigError
-from rl_detector.tracking import NoTracker, WandbTracker, make_tracker
+from rl_detector.running.wandb_tracker import NoTracker, WandbTracker, make_tracker
 
 TRAIN = ["train", "tracker=wandb", "budget.events=6400", "budget.designs_per_batch=16", "held_out.events=100"]
 

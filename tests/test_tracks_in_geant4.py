@@ -10,18 +10,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rl_detector.checks import check_problem
-from rl_detector.config import build_problem
-from rl_detector.envs.muon_shield import muon_shield
-from rl_detector.envs.muon_shield_hall import TrackedShieldSimulator
-from rl_detector.envs.muon_shield_layout import length, mass, published
-from rl_detector.envs.muon_shield_source import START
-from rl_detector.envs.muon_tomography import TomographySimulator, muon_tomography
-from rl_detector.envs.muon_tomography_furnace import FILL_HEIGHTS, scatter
-from rl_detector.envs.muon_tomography_hall import furnace, scattered
-from rl_detector.envs.spectrometer import SpectrometerSimulator, spectrometer
-from rl_detector.envs.spectrometer_hall import TrackedSpectrometer, curvature, hall
-from rl_detector.envs.spectrometer_tracking import Spectrometer, Stations, TrackBeam
+from rl_detector.assembly import build_problem
+from rl_detector.checks.problems import check_problem
+from rl_detector.envs.muon_shield.geant4 import TrackedShieldSimulator
+from rl_detector.envs.muon_shield.layout import length, mass, published
+from rl_detector.envs.muon_shield.problem import muon_shield
+from rl_detector.envs.muon_shield.source import START
+from rl_detector.envs.muon_tomography.furnace import FILL_HEIGHTS, scatter
+from rl_detector.envs.muon_tomography.geant4 import furnace, scattered
+from rl_detector.envs.muon_tomography.problem import TomographySimulator, muon_tomography
+from rl_detector.envs.spectrometer.fast import Spectrometer, Stations, TrackBeam
+from rl_detector.envs.spectrometer.geant4 import TrackedSpectrometer, curvature, hall
+from rl_detector.envs.spectrometer.problem import SpectrometerSimulator, spectrometer
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.physics.cosmic_muons import Muons, Rays
 from rl_detector.physics.tracks import Dipole

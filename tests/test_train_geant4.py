@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rl_detector.ledger import Ledger
+from rl_detector.records.ledger import Ledger
 
 pytestmark = [
     pytest.mark.geant4,

@@ -16,15 +16,16 @@ from typing import Any
 import pytest
 import yaml
 
-from rl_detector import trust
+from rl_detector.claims import Claim, claims_of, evaluator_claims, simulator_claims
 from rl_detector.cli import main
 from rl_detector.comparison.session import compare
 from rl_detector.errors import ConfigError, RunFolderError, TrustError
-from rl_detector.runs import RunFolder
-from rl_detector.simulators.command import CommandSimulator
+from rl_detector.records.run_folder import RunFolder
+from rl_detector.running import trust
+from rl_detector.running.trust import accept, trust_file
+from rl_detector.simulators.command.simulator import CommandSimulator
 from rl_detector.simulators.two_fidelities import TwoFidelities
-from rl_detector.sweep_file import read_sweep
-from rl_detector.trust import Claim, accept, claims_of, evaluator_claims, simulator_claims, trust_file
+from rl_detector.sweeps.file import read_sweep
 
 PROGRAM = """
 import json, pathlib, random, sys

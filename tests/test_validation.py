@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rl_detector.envs.calorimeter import calorimeter
+from rl_detector.envs.calorimeter.problem import calorimeter
 from rl_detector.errors import SimulationError
+from rl_detector.study.validation import paired_difference, validate
 from rl_detector.terms import Measurement
-from rl_detector.validation import paired_difference, validate
 
 
 def measurement(losses) -> Measurement:
@@ -56,6 +56,6 @@ def test_without_baselines_the_reach_is_the_problems_own(bowl):
 
 
 def test_a_design_that_cannot_be_simulated_is_named(failing_bowl, monkeypatch):
-    monkeypatch.setattr("rl_detector.validation.held_out_seed", lambda root: 5)
+    monkeypatch.setattr("rl_detector.reproducible.held_out_seed", lambda root: 5)
     with pytest.raises(SimulationError, match="'recommended' could not be validated: failed twice"):
         validate(failing_bowl, failing_bowl.start, 100, 0)

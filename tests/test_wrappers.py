@@ -14,15 +14,15 @@ from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecMonitor
 
-from rl_detector.checks import check_env
-from rl_detector.env import DesignEnv, VectorDesignEnv
-from rl_detector.envs.calorimeter import calorimeter
+from rl_detector.checks.problems import check_env
+from rl_detector.envs.calorimeter.problem import calorimeter
+from rl_detector.episodes.env import DesignEnv, VectorDesignEnv
+from rl_detector.episodes.wrappers import BoxAction, SB3VecEnv
 from rl_detector.errors import ConfigError, DesignError, SimulationError
 from rl_detector.parameters import Categorical, Continuous
 from rl_detector.problem import DesignProblem
 from rl_detector.space import Design, DesignSpace
 from rl_detector.terms import Measurement, Readout
-from rl_detector.wrappers import BoxAction, SB3VecEnv
 
 
 class Hill:

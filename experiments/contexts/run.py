@@ -19,14 +19,15 @@ import torch
 from matplotlib.figure import Figure
 
 from rl_detector.agents import make_agent
-from rl_detector.config import build_problem
-from rl_detector.contexts import Contexts, ContextualStudy
-from rl_detector.ledger import Ledger
+from rl_detector.assembly import build_problem
 from rl_detector.problem import DesignProblem
+from rl_detector.records.ledger import Ledger
+from rl_detector.reproducible import held_out_seed
 from rl_detector.space import Design
-from rl_detector.study import Budget, Study
+from rl_detector.study.contexts import Contexts, ContextualStudy
+from rl_detector.study.study import Budget, Study
+from rl_detector.study.validation import paired_difference
 from rl_detector.terms import Measurement
-from rl_detector.validation import held_out_seed, paired_difference
 
 FOLDER = Path(__file__).parent
 WEIGHTS = (0.0, 0.5, 1.0, 1.5, 2.0)

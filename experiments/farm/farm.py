@@ -72,7 +72,7 @@ class Snapshot:
 
 
 class Farm:
-    """Implements rl_detector.evaluate.Evaluator and rl_detector.in_flight.Stepped."""
+    """Implements rl_detector.execution.evaluator.Evaluator and rl_detector.study.in_flight.Stepped."""
 
     def __init__(self, settings: FarmSettings) -> None:
         self.settings = settings

@@ -20,9 +20,9 @@ from scipy.optimize import least_squares
 
 from rl_detector.reach.resolution import ResolutionReach
 from rl_detector.reconstruct.least_squares import shower_features
-from rl_detector.simulators import fast_parameters
-from rl_detector.simulators.fast_parameters import FITTED, Electromagnetic, FastParameters, Hadronic, Response
-from rl_detector.simulators.fast_stack import FastStackSimulator
+from rl_detector.simulators.fast_stack import parameters as fast_parameters
+from rl_detector.simulators.fast_stack.parameters import FITTED, Electromagnetic, FastParameters, Hadronic, Response
+from rl_detector.simulators.fast_stack.simulator import FastStackSimulator
 from rl_detector.simulators.stack import Primaries
 from rl_detector.terms import Readout
 

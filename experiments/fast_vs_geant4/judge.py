@@ -15,7 +15,7 @@ from reference import FOLDER, Sample, load
 from scipy.stats import spearmanr
 
 from rl_detector.reach.resolution import ResolutionReach
-from rl_detector.simulators.fast_stack import FastStackSimulator
+from rl_detector.simulators.fast_stack.simulator import FastStackSimulator
 from rl_detector.simulators.stack import Beam, Primaries, Stack
 from rl_detector.terms import Readout
 

@@ -20,11 +20,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import rl_detector as rd
-from rl_detector.envs.muon_map import SIDES, TECHNOLOGIES, MapSimulator, built, muon_map
-from rl_detector.envs.muon_map_reach import density_map, rough_map
-from rl_detector.envs.muon_map_volume import BOTTOM, CEILING, LONG, PLACES, SIZE, TOP, VOXELS, densities
-from rl_detector.runs import RunFolder
-from rl_detector.validation import paired_difference
+from rl_detector.envs.muon_map.layout import SIDES, TECHNOLOGIES, built
+from rl_detector.envs.muon_map.problem import MapSimulator, muon_map
+from rl_detector.envs.muon_map.reach import density_map, rough_map
+from rl_detector.envs.muon_map.volume import BOTTOM, CEILING, LONG, PLACES, SIZE, TOP, VOXELS, densities
+from rl_detector.records.run_folder import RunFolder
+from rl_detector.study.validation import paired_difference
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"

@@ -1,4 +1,4 @@
-"""Makes the table of muons from 400 GeV protons on a dense target: rl_detector/envs/data/muon_shield_source.npz.
+"""Makes the table of muons from 400 GeV protons on a dense target: rl_detector/envs/muon_shield/source.npz.
 
 pip install 'rl_detector[generators]'; python generate.py     # about two minutes of processor time
 
@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from rl_detector.envs.muon_shield_source import LOWEST, TABLE
+from rl_detector.envs.muon_shield.source import LOWEST, TABLE
 
 SOFT, HARD = 300_000, 150_000
 """Events of each kind."""

@@ -26,18 +26,18 @@ import torch
 from matplotlib.figure import Figure
 
 from rl_detector.agents import make_agent
-from rl_detector.envs.muon_shield import muon_shield, muon_source
-from rl_detector.envs.muon_shield_layout import CLOSING, absorber, length, magnets, mass, published
-from rl_detector.envs.muon_shield_reach import hit_weight
-from rl_detector.envs.muon_shield_source import PROTONS, PythiaSource
-from rl_detector.envs.muon_shield_tracking import ShieldSimulator
-from rl_detector.ledger import Ledger
+from rl_detector.envs.muon_shield.fast import ShieldSimulator
+from rl_detector.envs.muon_shield.layout import CLOSING, absorber, length, magnets, mass, published
+from rl_detector.envs.muon_shield.problem import muon_shield, muon_source
+from rl_detector.envs.muon_shield.reach import hit_weight
+from rl_detector.envs.muon_shield.source import PROTONS, PythiaSource
 from rl_detector.physics.muon_transport import IronTransport
 from rl_detector.problem import DesignProblem
+from rl_detector.records.ledger import Ledger
+from rl_detector.reproducible import held_out_seed
 from rl_detector.space import Design
-from rl_detector.study import Budget, Study
+from rl_detector.study.study import Budget, Study
 from rl_detector.terms import Measurement
-from rl_detector.validation import held_out_seed
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"

@@ -28,12 +28,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from rl_detector.envs.muon_shield import muon_shield
-from rl_detector.envs.muon_shield_hall import HALF_WIDTH, THRESHOLD, draw
-from rl_detector.envs.muon_shield_layout import absorber, length, magnets, mass, published, shield_blocks
-from rl_detector.envs.muon_shield_reach import blurred_weight, hit_weight, mass_factor
-from rl_detector.envs.muon_shield_source import START
-from rl_detector.envs.muon_shield_tracking import ABSORBER_STEPS, MAGNET_STEPS
+from rl_detector.envs.muon_shield.fast import ABSORBER_STEPS, MAGNET_STEPS
+from rl_detector.envs.muon_shield.geant4 import HALF_WIDTH, THRESHOLD, draw
+from rl_detector.envs.muon_shield.layout import absorber, length, magnets, mass, published, shield_blocks
+from rl_detector.envs.muon_shield.problem import muon_shield
+from rl_detector.envs.muon_shield.reach import blurred_weight, hit_weight, mass_factor
+from rl_detector.envs.muon_shield.source import START
 from rl_detector.errors import SimulationError
 from rl_detector.physics.muon_transport import IRON_LENGTH, IronTransport, Muons, Noise, Stage
 from rl_detector.simulators.geant4 import Geant4Tracker

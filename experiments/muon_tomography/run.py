@@ -18,11 +18,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import rl_detector as rd
-from rl_detector.envs.muon_tomography import BUDGET, SIDES, TomographySimulator, built, muon_tomography
-from rl_detector.envs.muon_tomography_furnace import PASSIVE_BOTTOM, PASSIVE_TOP, TOP, WIDTH
-from rl_detector.envs.muon_tomography_reach import FillHeightReach
-from rl_detector.runs import RunFolder
-from rl_detector.validation import paired_difference
+from rl_detector.envs.muon_tomography.furnace import PASSIVE_BOTTOM, PASSIVE_TOP, TOP, WIDTH
+from rl_detector.envs.muon_tomography.layout import BUDGET, SIDES, built
+from rl_detector.envs.muon_tomography.problem import TomographySimulator, muon_tomography
+from rl_detector.envs.muon_tomography.reach import FillHeightReach
+from rl_detector.records.run_folder import RunFolder
+from rl_detector.study.validation import paired_difference
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"

@@ -20,7 +20,8 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 
 import numpy as np
 
-from rl_detector.envs.muon_tomography import BUDGET, built, muon_tomography
+from rl_detector.envs.muon_tomography.layout import BUDGET, built
+from rl_detector.envs.muon_tomography.problem import muon_tomography
 
 FOLDER = Path(__file__).parent
 MUONS, REPEATS, SEED = 1000, 7, 1

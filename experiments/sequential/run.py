@@ -20,7 +20,7 @@ import torch
 from matplotlib.figure import Figure
 
 from rl_detector.agents import make_agent
-from rl_detector.envs.spectrometer import (
+from rl_detector.envs.spectrometer.layout import (
     LENGTH_LIMIT,
     MAGNET_LENGTH,
     MAGNET_START,
@@ -29,13 +29,14 @@ from rl_detector.envs.spectrometer import (
     pitch,
     price,
     row,
-    spectrometer,
 )
-from rl_detector.ledger import Ledger
+from rl_detector.envs.spectrometer.problem import spectrometer
 from rl_detector.problem import Evaluation
+from rl_detector.records.ledger import Ledger
+from rl_detector.reproducible import held_out_seed
 from rl_detector.space import Design
-from rl_detector.study import Budget, Study
-from rl_detector.validation import held_out_seed, paired_difference
+from rl_detector.study.study import Budget, Study
+from rl_detector.study.validation import paired_difference
 
 FOLDER = Path(__file__).parent
 EVENTS, EVENTS_PER_DESIGN, DESIGNS_PER_BATCH = 1_500_000, 500, 64

@@ -19,15 +19,17 @@ import torch
 from matplotlib.figure import Figure
 
 from rl_detector.agents import make_agent
-from rl_detector.envs.slab_calorimeter import TYPES, price, row, slab_calorimeter
-from rl_detector.envs.slab_calorimeter_library import SAMPLES
-from rl_detector.envs.slab_calorimeter_stored import stored
-from rl_detector.ledger import Ledger
+from rl_detector.envs.slab_calorimeter.layout import TYPES, price, row
+from rl_detector.envs.slab_calorimeter.library import SAMPLES
+from rl_detector.envs.slab_calorimeter.problem import slab_calorimeter
+from rl_detector.envs.slab_calorimeter.stored import stored
 from rl_detector.problem import DesignProblem
+from rl_detector.records.ledger import Ledger
+from rl_detector.reproducible import held_out_seed
 from rl_detector.space import Design
-from rl_detector.study import Budget, Study
+from rl_detector.study.study import Budget, Study
+from rl_detector.study.validation import paired_difference
 from rl_detector.terms import Constraint
-from rl_detector.validation import held_out_seed, paired_difference
 
 FOLDER = Path(__file__).parent
 SEEDS = (0, 1, 2)

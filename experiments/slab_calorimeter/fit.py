@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from rl_detector.envs.slab_calorimeter import FLUCTUATION, FLUCTUATION_POWER, sensor_variance, straggled
-from rl_detector.envs.slab_calorimeter_library import FITTED, STEEL, Showers, _pions, mean_photons
-from rl_detector.envs.slab_calorimeter_stored import PITCH, SILICON
+from rl_detector.envs.slab_calorimeter.library import FITTED, STEEL, Showers, _pions, mean_photons
+from rl_detector.envs.slab_calorimeter.problem import FLUCTUATION, FLUCTUATION_POWER, sensor_variance, straggled
+from rl_detector.envs.slab_calorimeter.stored import PITCH, SILICON
 
 FILE = np.load(Path(__file__).parent / "showers.npz")
 PLANES = 400

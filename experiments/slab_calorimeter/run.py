@@ -21,15 +21,17 @@ import torch
 from matplotlib.figure import Figure
 
 from rl_detector.agents import make_agent
-from rl_detector.envs.slab_calorimeter import LENGTH, TYPES, cut_out, design, length, price, row, slab_calorimeter
-from rl_detector.envs.slab_calorimeter_library import SAMPLES, Book
-from rl_detector.envs.slab_calorimeter_reach import SlabReach
-from rl_detector.envs.slab_calorimeter_stored import whole_book
-from rl_detector.ledger import Ledger
+from rl_detector.envs.slab_calorimeter.layout import LENGTH, TYPES, design, length, price, row
+from rl_detector.envs.slab_calorimeter.library import SAMPLES, Book
+from rl_detector.envs.slab_calorimeter.problem import cut_out, slab_calorimeter
+from rl_detector.envs.slab_calorimeter.reach import SlabReach
+from rl_detector.envs.slab_calorimeter.stored import whole_book
+from rl_detector.records.ledger import Ledger
+from rl_detector.reproducible import held_out_seed, trial_seed
 from rl_detector.space import Design
-from rl_detector.study import Budget, Study, trial_seed
+from rl_detector.study.study import Budget, Study
+from rl_detector.study.validation import paired_difference
 from rl_detector.terms import Measurement
-from rl_detector.validation import held_out_seed, paired_difference
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"

@@ -9,10 +9,10 @@ import numpy as np
 from compare import Array, row
 from numpy.typing import NDArray
 
-from rl_detector.envs.muon_shield import muon_source
-from rl_detector.envs.muon_shield_layout import absorber, magnets, published, shield_blocks
-from rl_detector.envs.muon_shield_source import START, Primaries
-from rl_detector.envs.muon_shield_tracking import ABSORBER_STEPS, MAGNET_STEPS
+from rl_detector.envs.muon_shield.fast import ABSORBER_STEPS, MAGNET_STEPS
+from rl_detector.envs.muon_shield.layout import absorber, magnets, published, shield_blocks
+from rl_detector.envs.muon_shield.problem import muon_source
+from rl_detector.envs.muon_shield.source import START, Primaries
 from rl_detector.errors import SimulationError
 from rl_detector.physics.muon_transport import IronTransport, Muons, Noise, Stage
 from rl_detector.simulators.geant4 import Geant4Tracker

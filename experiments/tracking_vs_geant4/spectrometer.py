@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from compare import Array, core, inner, row, side_by_side
 
-from rl_detector.envs.spectrometer import SpectrometerSimulator, spectrometer, stations_of
-from rl_detector.envs.spectrometer_hall import TrackedSpectrometer, curvature, hall, muons
-from rl_detector.envs.spectrometer_tracking import Draws
+from rl_detector.envs.spectrometer.fast import Draws
+from rl_detector.envs.spectrometer.geant4 import TrackedSpectrometer, curvature, hall, muons
+from rl_detector.envs.spectrometer.layout import stations_of
+from rl_detector.envs.spectrometer.problem import SpectrometerSimulator, spectrometer
 from rl_detector.errors import SimulationError
 from rl_detector.terms import Readout
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rl_detector.config import build_problem
+from rl_detector.assembly import build_problem
 from rl_detector.problem import DesignProblem
 from rl_detector.space import Design
 from rl_detector.terms import Readout

@@ -14,11 +14,11 @@ import numpy as np
 from generate import ENV, EVENTS, FIRST_SEED, FOLDER, SAMPLES, designs
 from numpy.typing import NDArray
 
-from rl_detector.config import build_problem
-from rl_detector.envs.calorimeter import PHOTOELECTRONS_PER_GEV
+from rl_detector.assembly import build_problem
+from rl_detector.envs.calorimeter.simulator import PHOTOELECTRONS_PER_GEV
 from rl_detector.problem import DesignProblem
 from rl_detector.reach.corrected import CorrectedReach
-from rl_detector.simulators.fast_stack import FastStackSimulator
+from rl_detector.simulators.fast_stack.simulator import FastStackSimulator
 from rl_detector.simulators.stack import Beam, Primaries, Stack
 from rl_detector.simulators.two_fidelities import Plan, TwoFidelities
 from rl_detector.space import Design

@@ -40,8 +40,7 @@ import torch
 
 from rl_detector.agent import Batch
 from rl_detector.agents.advantages import cross_fitted, finite_rewards, leave_one_out, normalised
-from rl_detector.agents.conditioned import ConditionedPolicy, Proposals, conjugate_gradient, fisher_product, flat
-from rl_detector.agents.contexts import (
+from rl_detector.agents.contextual.memory import (
     ObservationScale,
     Proposed,
     from_state,
@@ -49,10 +48,11 @@ from rl_detector.agents.contexts import (
     observation_rows,
     proposed,
 )
+from rl_detector.agents.contextual.policy import ConditionedPolicy, Proposals, conjugate_gradient, fisher_product, flat
 from rl_detector.agents.policies import start_policy
 from rl_detector.errors import ConfigError
+from rl_detector.reproducible import one_thread
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray
-from rl_detector.threads import one_thread
 
 EXPLORATION = 0.1
 """Probability shared out among all choices of a slot."""

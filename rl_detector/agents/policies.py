@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,3 +106,10 @@ def choose(probabilities: FloatArray, rng: np.random.Generator, n: int) -> IntAr
     drawn: IntArray = (uniform >= probabilities.cumsum(axis=-1)[..., :-1]).sum(axis=-1, dtype=np.int64)
     last: IntArray = (probabilities > 0).sum(axis=-1, dtype=np.int64) - 1
     return np.minimum(drawn, last)  # rounding may leave the cumulative sum just below 1
+
+
+def start_encoding(space: DesignSpace, start: Any) -> Encoding:
+    """The encoding of the start design (None: the centre of the space, first choices)."""
+    if start is None:
+        return Encoding(np.zeros(len(space.continuous)), np.zeros(len(space.discrete), dtype=np.int64))
+    return space.encode(start)

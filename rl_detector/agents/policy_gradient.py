@@ -44,17 +44,17 @@ import torch
 
 from rl_detector.agent import Batch
 from rl_detector.agents.advantages import finite_rewards
-from rl_detector.agents.archive import Archive
-from rl_detector.agents.bandwidth import best_bandwidth, lack_of_fit, unresolved
-from rl_detector.agents.choices import MANY_SLOTS, Slots
-from rl_detector.agents.components import Points
-from rl_detector.agents.critic import COMPONENTS, MISFIT_POWER, Critic, Variances
-from rl_detector.agents.improvement import CAUTION, Improvement
-from rl_detector.agents.relevance import Relevance
-from rl_detector.agents.trust import Trust
+from rl_detector.agents.critic.archive import Archive
+from rl_detector.agents.critic.bandwidth import best_bandwidth, lack_of_fit, unresolved
+from rl_detector.agents.critic.choices import MANY_SLOTS, Slots
+from rl_detector.agents.critic.components import Points
+from rl_detector.agents.critic.foresight import Trust
+from rl_detector.agents.critic.improvement import CAUTION, Improvement
+from rl_detector.agents.critic.model import COMPONENTS, MISFIT_POWER, Critic, Variances
+from rl_detector.agents.critic.relevance import Relevance
 from rl_detector.errors import ConfigError
+from rl_detector.reproducible import one_thread
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray, IntArray
-from rl_detector.threads import one_thread
 
 TRICKS = (
     *("antithetic", "posterior", "conditional", "caution", "box", "sigma", "lack_of_fit", "hidden", "shape"),

@@ -38,15 +38,15 @@ import torch
 
 from rl_detector.agent import Batch
 from rl_detector.agents.advantages import finite_rewards
-from rl_detector.agents.compatible import CompatibleCritic, normal_scores
-from rl_detector.agents.contenders import MOST, Contenders
-from rl_detector.agents.edits import Editor
-from rl_detector.agents.history import start_encoding
-from rl_detector.agents.imagination import Imagination
-from rl_detector.agents.sequential_policy import Parameters, SequentialPolicy
+from rl_detector.agents.policies import start_encoding
+from rl_detector.agents.sequential.compatible import CompatibleCritic, normal_scores
+from rl_detector.agents.sequential.contenders import MOST, Contenders
+from rl_detector.agents.sequential.edits import Editor
+from rl_detector.agents.sequential.imagination import Imagination
+from rl_detector.agents.sequential.policy import Parameters, SequentialPolicy
 from rl_detector.errors import ConfigError, SimulationError
+from rl_detector.reproducible import one_thread
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray, IntArray
-from rl_detector.threads import one_thread
 
 GROUPS = {
     "mean": ("mean", "coupling"),

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullFormatter
 from numpy.typing import NDArray
 
-from rl_detector.checkpoint import write_atomically
 from rl_detector.comparison.results import Results
 from rl_detector.comparison.statistics import aggregate, at_events, resample
 from rl_detector.comparison.tables import STAGES, improvements
+from rl_detector.records.files import write_atomically
 from rl_detector.report.figures import BLUE, GREY, WIDTH, plain, png
 from rl_detector.space import FloatArray
 

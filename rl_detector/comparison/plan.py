@@ -10,12 +10,12 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rl_detector.config import build_problem, split_name
+from rl_detector.assembly import build_problem, split_name
 from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem
+from rl_detector.safety.untrusted import LARGEST_YAML, check_yaml, read_bytes
 from rl_detector.settings import check_settings
-from rl_detector.study import Budget
-from rl_detector.untrusted import LARGEST_YAML, check_yaml, read_bytes
+from rl_detector.study.study import Budget
 
 Entry = TypeVar("Entry")
 
@@ -103,8 +103,7 @@ class Task:
     def key(self) -> str:
         """Digest of all that decides the result, defaults of settings included; labels and the limit do not."""
         from rl_detector.agents import agent_class
-        from rl_detector.env import load_factory
-        from rl_detector.registry import find
+        from rl_detector.registry import find, load_factory
 
         env, agent = split_name("env", self.problem.env)[0], split_name("agent", self.agent.agent)[0]
         content: dict[str, Any] = {

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from rl_detector.checkpoint import write_atomically
 from rl_detector.comparison.kept import Kept
 from rl_detector.comparison.plan import ComparedProblem, Comparison, Task
 from rl_detector.comparison.run import Run
@@ -19,9 +18,10 @@ from rl_detector.comparison.runner import stored_record
 from rl_detector.comparison.statistics import at_events, events_to_target
 from rl_detector.comparison.task import DONE, held_out_rewards
 from rl_detector.errors import RunFolderError
-from rl_detector.launch import versions
+from rl_detector.records.files import write_atomically
+from rl_detector.running.launch import versions
+from rl_detector.safety.untrusted import read_bytes
 from rl_detector.space import FloatArray
-from rl_detector.untrusted import read_bytes
 
 LARGEST_RESULTS = 64_000_000
 """Most bytes of results.json."""

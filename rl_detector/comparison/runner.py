@@ -10,18 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rl_detector.child_processes import SafeContext, follow_parent
 from rl_detector.comparison.plan import Comparison, Task
-from rl_detector.comparison.task import (
-    DONE,
-    FAILED,
-    TIMEOUT,
-    judge,
-    read_record,
-    run_task,
-    write_record,
-)
+from rl_detector.comparison.task import DONE, FAILED, TIMEOUT, judge, read_record, run_task, write_record
 from rl_detector.errors import ConfigError, DetectorError, RunFolderError
+from rl_detector.safety.child_processes import SafeContext, follow_parent
 
 GRACE = 120.0
 """Seconds beyond one and a half time limits after which a run that does not end by itself is stopped from outside."""

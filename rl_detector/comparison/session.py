@@ -11,12 +11,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rl_detector.checkpoint import write_atomically
+from rl_detector.claims import simulator_claims
 from rl_detector.comparison.plan import Task, read_comparison
 from rl_detector.comparison.results import Results, collect, read_results, write_results
 from rl_detector.comparison.runner import check_tasks, missing_tasks, run_tasks
 from rl_detector.comparison.task import DONE
-from rl_detector.trust import accept, simulator_claims
+from rl_detector.records.files import write_atomically
+from rl_detector.running.trust import accept
 
 Labels = Collection[str] | None
 

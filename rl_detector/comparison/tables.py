@@ -13,11 +13,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from rl_detector.comparison.results import Results, unfinished
-from rl_detector.comparison.statistics import (
-    Interval,
-    aggregate_interval,
-    improvement_interval,
-)
+from rl_detector.comparison.statistics import Interval, aggregate_interval, improvement_interval
 from rl_detector.comparison.task import TIMEOUT
 from rl_detector.space import FloatArray
 

@@ -12,15 +12,16 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from rl_detector.agent import Agent, Batch
-from rl_detector.checkpoint import write_atomically
+from rl_detector.assembly import build_agent
 from rl_detector.comparison.plan import Task
-from rl_detector.config import build_agent
 from rl_detector.errors import DetectorError, SimulationError
-from rl_detector.ledger import Ledger
 from rl_detector.problem import DesignProblem
+from rl_detector.records.files import write_atomically
+from rl_detector.records.ledger import Ledger
+from rl_detector.reproducible import trial_seed
+from rl_detector.safety.untrusted import read_bytes
 from rl_detector.space import Design, Encoding, FloatArray
-from rl_detector.study import Progress, Study, trial_seed
-from rl_detector.untrusted import read_bytes
+from rl_detector.study.study import Progress, Study
 
 DONE, TIMEOUT, FAILED, UNFINISHED = "done", "timeout", "failed", "unfinished"
 

@@ -13,11 +13,11 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from rl_detector.errors import RunFolderError
-from rl_detector.family import FamilyMember
-from rl_detector.ledger import Ledger, Trial
 from rl_detector.problem import DesignProblem
+from rl_detector.records.ledger import Ledger, Trial
 from rl_detector.report.figures import GREY, WIDTH, plain
 from rl_detector.report.history import History
+from rl_detector.study.validation import FamilyMember
 
 NOTE = (
     "The cost weight changed with every batch. Rewards of the training are shown at the cost weight of the problem "

@@ -22,7 +22,7 @@ from rl_detector.problem import RECOMMENDED
 from rl_detector.report.history import History, trend
 from rl_detector.report.numbers import measured
 from rl_detector.space import DesignSpace, Encoding, FloatArray, IntArray, Slot
-from rl_detector.validation import ValidatedDesign
+from rl_detector.study.validation import ValidatedDesign
 
 BLUE, VERMILLION, GREY = "#0072B2", "#D55E00", "#777777"
 LINES = ("#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rl_detector.errors import RunFolderError
-from rl_detector.ledger import NUMBERS, Ledger, Trial
+from rl_detector.records.ledger import NUMBERS, Ledger, Trial
 from rl_detector.space import Design, FloatArray, IntArray
 
 MAXIMUM_GROUPS = 40

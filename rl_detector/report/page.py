@@ -11,16 +11,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from rl_detector.checkpoint import refuse_links, write_atomically
 from rl_detector.errors import RunFolderError
 from rl_detector.problem import RECOMMENDED, DesignProblem
+from rl_detector.records.files import refuse_links, write_atomically
+from rl_detector.records.run_folder import RunFolder
 from rl_detector.report import figures
 from rl_detector.report.family import costed, front
 from rl_detector.report.layouts import Drawing, layouts
 from rl_detector.report.numbers import amount
 from rl_detector.report.results import Results, in_contexts, read_results
 from rl_detector.report.tables import in_flight, page_context
-from rl_detector.runs import RunFolder
 from rl_detector.space import Design, Encoding
 
 

@@ -10,17 +10,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rl_detector.config import build_problem, split_name
-from rl_detector.env import load_factory
+from rl_detector.assembly import build_problem, split_name
 from rl_detector.errors import RunFolderError
-from rl_detector.family import FamilyMember
-from rl_detector.ledger_rows import listed
 from rl_detector.problem import RECOMMENDED, DesignProblem
-from rl_detector.registry import find
+from rl_detector.records.ledger_rows import listed
+from rl_detector.records.run_folder import Provenance, RunFolder, Session
+from rl_detector.registry import find, load_factory
 from rl_detector.report.family import NOTE, UNKNOWN_PRICES, at_own_weights
 from rl_detector.report.history import History, read_history
-from rl_detector.runs import Provenance, RunFolder, Session
-from rl_detector.validation import ValidatedDesign
+from rl_detector.study.validation import FamilyMember, ValidatedDesign
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from rl_detector.family import FamilyMember
 from rl_detector.problem import RECOMMENDED, DesignProblem
 from rl_detector.report.history import ROUNDING
 from rl_detector.report.numbers import amount, duration, measured, timed
 from rl_detector.report.results import Results
 from rl_detector.space import Design
-from rl_detector.validation import Difference, ValidatedDesign
+from rl_detector.study.validation import Difference, FamilyMember, ValidatedDesign
 
 SIGNIFICANT = 3.0
 """Standard errors from which on a difference is called one."""

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rl_detector.claims import Claim, claims_of
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.measure import as_failure, simulate
 from rl_detector.space import Design, FloatArray
 from rl_detector.terms import PairedReadout, Readout, ReplicatingSimulator, Simulator
-from rl_detector.trust import Claim, claims_of
 
 _FURTHER = 4
 """Spawn key of the event seeds of the further primaries."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from rl_detector.agents.archive import ARRAYS, NEWEST_SHARE, Archive, ranks_within
+from rl_detector.agents.critic.archive import ARRAYS, NEWEST_SHARE, Archive, ranks_within
 from rl_detector.errors import SimulationError
 from rl_detector.space import Encoding, FloatArray
 

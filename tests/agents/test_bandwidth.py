@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rl_detector.agents.bandwidth import BELIEVED, BIAS, best_bandwidth, lack_of_fit, unresolved
+from rl_detector.agents.critic.bandwidth import BELIEVED, BIAS, best_bandwidth, lack_of_fit, unresolved
 
 
 @pytest.mark.parametrize("lack", [0.0, 0.05])

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from rl_detector.agents.choices import MANY_SLOTS, ROUNDS, Slots
+from rl_detector.agents.critic.choices import MANY_SLOTS, ROUNDS, Slots
 from rl_detector.space import FloatArray
 
 SIZES = (3, 1, 4, 2)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist  # type: ignore[import-untyped]
 
-from rl_detector.agents.choices import Slots
-from rl_detector.agents.components import (
+from rl_detector.agents.critic.choices import Slots
+from rl_detector.agents.critic.components import (
     AVERAGED,
     KERNELS,
     Points,

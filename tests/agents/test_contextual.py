@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rl_detector.agent import Agent, Batch
-from rl_detector.agents.contexts import CLIP, ObservationScale, none_proposed, observation_rows, proposed
+from rl_detector.agents.contextual.memory import CLIP, ObservationScale, none_proposed, observation_rows, proposed
 from rl_detector.agents.contextual_policy_gradient import ContextualPolicyGradient
 from rl_detector.errors import ConfigError
 from rl_detector.parameters import Categorical, Continuous, Integer

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from rl_detector.agents.choices import Slots
-from rl_detector.agents.components import KERNELS, Points, draw_smooth, quadratic_values
-from rl_detector.agents.critic import COMPONENTS, LEAST_MISFIT, MISFIT_POWER, Critic, Taylor, Variances
-from rl_detector.agents.relevance import Relevance
+from rl_detector.agents.critic.choices import Slots
+from rl_detector.agents.critic.components import KERNELS, Points, draw_smooth, quadratic_values
+from rl_detector.agents.critic.model import COMPONENTS, LEAST_MISFIT, MISFIT_POWER, Critic, Taylor, Variances
+from rl_detector.agents.critic.relevance import Relevance
 from rl_detector.space import FloatArray, IntArray
 
 DENSE = {"linear": 0.4, "choices": 0.25, "bowl": 0.3, "quadratic": 0.1, "interaction": 0.15}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rl_detector.agents.choices import Slots
-from rl_detector.agents.components import Points, pairs_of
-from rl_detector.agents.critic import Critic, Variances
-from rl_detector.agents.improvement import Improvement
+from rl_detector.agents.critic.choices import Slots
+from rl_detector.agents.critic.components import Points, pairs_of
+from rl_detector.agents.critic.improvement import Improvement
+from rl_detector.agents.critic.model import Critic, Variances
 from rl_detector.space import FloatArray, IntArray
 
 SLOTS = Slots((2, 2, 2))

@@ -14,9 +14,9 @@ import yaml
 import rl_detector
 from rl_detector.agent import Agent, Batch
 from rl_detector.agents import AGENTS, agent_class, make_agent
-from rl_detector.agents.proposals import own_generators
-from rl_detector.agents.rank_changes import uncertainty
-from rl_detector.checks import check_agent
+from rl_detector.agents.peers.proposals import own_generators
+from rl_detector.agents.peers.rank_changes import uncertainty
+from rl_detector.checks.agents import check_agent
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.parameters import Categorical, Continuous
 from rl_detector.settings import check_settings
@@ -97,7 +97,7 @@ def test_impossible_settings_are_refused(name: str, settings: dict[str, Any], me
 def test_a_missing_library_is_named_with_its_command(name: str, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in [m for m in sys.modules if m.split(".")[0] == library or m == AGENTS[name].partition(":")[0]]:
         monkeypatch.delitem(sys.modules, module)
-    monkeypatch.delitem(sys.modules, "rl_detector.agents.gaussian_process", raising=False)
+    monkeypatch.delitem(sys.modules, "rl_detector.agents.surrogates.gaussian_process", raising=False)
     monkeypatch.setitem(sys.modules, library, None)
     with pytest.raises(ConfigError, match=rf"{name} needs the library {library}.*pip install 'rl_detector\[peers\]'"):
         make_agent(name, MIXED, 0)

@@ -11,7 +11,7 @@ import torch
 from scipy import stats  # type: ignore[import-untyped]
 from torch import distributions
 
-from rl_detector.agents.conditioned import ConditionedPolicy, conjugate_gradient, fisher_product, flat
+from rl_detector.agents.contextual.policy import ConditionedPolicy, conjugate_gradient, fisher_product, flat
 from rl_detector.agents.policies import Policy, start_policy
 from rl_detector.errors import ConfigError, DesignError
 from rl_detector.parameters import Categorical, Continuous, Integer

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from rl_detector.agent import Batch
-from rl_detector.agents.critic import LEAST_MISFIT, Critic
+from rl_detector.agents.critic.model import LEAST_MISFIT, Critic
 from rl_detector.agents.policy_gradient import TRICKS, PolicyGradient
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.parameters import Categorical, Continuous, Integer

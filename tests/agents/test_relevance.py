@@ -7,12 +7,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from rl_detector.agents.choices import Slots
-from rl_detector.agents.components import Points, pairs_of, quadratic_values
-from rl_detector.agents.critic import Critic, Variances
-from rl_detector.agents.relevance import NEW_GROUPS, Relevance
+from rl_detector.agents.critic.choices import Slots
+from rl_detector.agents.critic.components import Points, pairs_of, quadratic_values
+from rl_detector.agents.critic.model import Critic, Variances
+from rl_detector.agents.critic.relevance import NEW_GROUPS, Relevance
+from rl_detector.reproducible import one_thread
 from rl_detector.space import FloatArray
-from rl_detector.threads import one_thread
 
 C = 3
 CHOICES = (2, 3, 2)

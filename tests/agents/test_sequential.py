@@ -15,12 +15,12 @@ from scipy.stats import norm
 
 from rl_detector.agent import Batch
 from rl_detector.agents import make_agent
-from rl_detector.agents.compatible import CompatibleCritic, normal_scores
-from rl_detector.agents.contenders import MOST, Contenders
-from rl_detector.agents.edits import Editor
-from rl_detector.agents.imagination import Imagination
-from rl_detector.agents.sequences import Run, Sequences
-from rl_detector.agents.sequential_policy import SequentialPolicy
+from rl_detector.agents.sequential.compatible import CompatibleCritic, normal_scores
+from rl_detector.agents.sequential.contenders import MOST, Contenders
+from rl_detector.agents.sequential.edits import Editor
+from rl_detector.agents.sequential.imagination import Imagination
+from rl_detector.agents.sequential.policy import SequentialPolicy
+from rl_detector.agents.sequential.sequences import Run, Sequences
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.parameters import Categorical, Continuous, Integer
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray, Repeated

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rl_detector.agents.trust import DOUBTED, FORGETTING, TRUSTED, Trust
+from rl_detector.agents.critic.foresight import DOUBTED, FORGETTING, TRUSTED, Trust
 
 
 def test_full_before_anything_is_known() -> None:

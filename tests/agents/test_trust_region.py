@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import NonlinearConstraint, minimize  # type: ignore[import-untyped]
 
-from rl_detector.agents.trust_region import Solution, TrustRegion
+from rl_detector.agents.critic.trust_region import Solution, TrustRegion
 from rl_detector.space import FloatArray
 
 KINDS = {"indefinite": (-2.0, 1.5), "negative definite": (-3.0, -0.2), "positive definite": (0.2, 2.0)}

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from distributed import Client, LocalCluster
 
-from rl_detector.dask_evaluator import DaskEvaluator
-from rl_detector.evaluate import ParallelEvaluator, SerialEvaluator
-from rl_detector.local_evaluator import LocalEvaluator
+from rl_detector.execution.cluster import DaskEvaluator
+from rl_detector.execution.evaluator import ParallelEvaluator, SerialEvaluator
+from rl_detector.execution.local import LocalEvaluator
 from rl_detector.parameters import Continuous
 from rl_detector.problem import DesignProblem
 from rl_detector.space import Design, DesignSpace

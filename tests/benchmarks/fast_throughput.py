@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from rl_detector.envs.calorimeter import calorimeter
+from rl_detector.envs.calorimeter.problem import calorimeter
 
 DESIGNS, EVENTS, LAYERS, REPEATS = 64, 400, 6, 9
 

@@ -23,13 +23,13 @@ from pathlib import Path
 import numpy as np
 
 from rl_detector.agents import make_agent
-from rl_detector.config import fingerprint
-from rl_detector.envs.calorimeter import calorimeter
-from rl_detector.launch import start_run
-from rl_detector.ledger import Ledger, Trial
+from rl_detector.conf.schema import fingerprint
+from rl_detector.envs.calorimeter.problem import calorimeter
 from rl_detector.problem import DesignProblem
-from rl_detector.runs import RunFolder
-from rl_detector.study import Budget, Study
+from rl_detector.records.ledger import Ledger, Trial
+from rl_detector.records.run_folder import RunFolder
+from rl_detector.running.launch import start_run
+from rl_detector.study.study import Budget, Study
 
 TRIALS, STUDY_TRIALS, BATCH, EVENTS = 1_000_000, 100_000, 64, 20
 

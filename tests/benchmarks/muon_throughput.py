@@ -14,8 +14,8 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 
 import numpy as np
 
-from rl_detector.envs.muon_map import muon_map
-from rl_detector.envs.muon_tomography import muon_tomography
+from rl_detector.envs.muon_map.problem import muon_map
+from rl_detector.envs.muon_tomography.problem import muon_tomography
 from rl_detector.problem import DesignProblem
 
 EVENTS, DESIGNS, REPEATS = 100_000, 32, 5

@@ -14,9 +14,9 @@ from statistics import median
 
 import numpy as np
 
-from rl_detector.envs.muon_shield_layout import published, space
-from rl_detector.envs.muon_shield_source import Primaries, PythiaSource
-from rl_detector.envs.muon_shield_tracking import ShieldSimulator
+from rl_detector.envs.muon_shield.fast import ShieldSimulator
+from rl_detector.envs.muon_shield.layout import published, space
+from rl_detector.envs.muon_shield.source import Primaries, PythiaSource
 
 EVENTS, REPEATS = 20_000, 7
 DISTANCE = 5000.0

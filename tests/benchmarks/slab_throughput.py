@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rl_detector.envs.slab_calorimeter import slab_calorimeter
-from rl_detector.envs.slab_calorimeter_library import FastLibrary
+from rl_detector.envs.slab_calorimeter.library import FastLibrary
+from rl_detector.envs.slab_calorimeter.problem import slab_calorimeter
 
 EVENTS, DESIGNS, REPEATS, TARGET = 2000, 64, 9, 200
 

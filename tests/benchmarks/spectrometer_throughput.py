@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rl_detector.envs.spectrometer import spectrometer
+from rl_detector.envs.spectrometer.problem import spectrometer
 
 REPEATS = 9
 TARGET = 200_000

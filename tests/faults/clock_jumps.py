@@ -51,7 +51,9 @@ class JumpingDate(datetime):
 
 def main(notes: str, seed: str, *words: str) -> None:
     """Run the command line."""
-    from rl_detector import cli, launch, runs  # first, so that threading and queue keep the true clock
+    from rl_detector import cli  # first, so that threading and queue keep the true clock
+    from rl_detector.records import run_folder as runs
+    from rl_detector.running import launch
 
     rng = random.Random(int(seed))
     year, day = 3.2e7, 86400.0

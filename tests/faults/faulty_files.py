@@ -14,12 +14,13 @@ from pathlib import Path
 from fault_table import Table
 from faulty_studies import EVENTS, Rows
 
-from rl_detector import ledger_file, study
 from rl_detector.agents import make_agent
-from rl_detector.envs.oracles import oracle
+from rl_detector.envs.oracles.problem import oracle
 from rl_detector.errors import RunFolderError
-from rl_detector.ledger import Ledger
-from rl_detector.study import Budget, Study
+from rl_detector.records import ledger_file
+from rl_detector.records.ledger import Ledger
+from rl_detector.study import study
+from rl_detector.study.study import Budget, Study
 
 BATCHES = 12
 LEDGER, WAL, SHM, CHECKPOINT = "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "checkpoint.pt"

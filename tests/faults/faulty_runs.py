@@ -20,7 +20,7 @@ from typing import Any
 from fault_table import Table
 from omegaconf import OmegaConf
 
-from rl_detector.ledger import Ledger
+from rl_detector.records.ledger import Ledger
 
 HERE = Path(__file__).parent
 LIMIT = 240.0

@@ -22,11 +22,11 @@ from fault_table import Table
 from faulty_runs import LIMIT, SERIAL, Chain, alive, count, descendants, reproducible, wait_until
 from faulty_studies import HERE, FaultyOracle, Rows, rows_of, with_faults
 
-from rl_detector import dask_evaluator
-from rl_detector.dask_evaluator import DaskEvaluator
-from rl_detector.envs.oracles import oracle
+from rl_detector.envs.oracles.problem import oracle
 from rl_detector.errors import SimulationError
-from rl_detector.evaluate import SerialEvaluator
+from rl_detector.execution import cluster as dask_evaluator
+from rl_detector.execution.cluster import DaskEvaluator
+from rl_detector.execution.evaluator import SerialEvaluator
 from rl_detector.problem import DesignProblem
 
 BATCHES = 6

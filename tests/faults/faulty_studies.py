@@ -21,18 +21,18 @@ from fault_table import Table
 from faulty_oracle import FaultyBatches, FaultyOracle
 
 from rl_detector.agents import make_agent
-from rl_detector.dask_evaluator import DaskEvaluator
-from rl_detector.envs.oracles import oracle
-from rl_detector.evaluate import Evaluations, Evaluator, SerialEvaluator
-from rl_detector.ledger import Ledger
-from rl_detector.ledger_rows import NAMES, REPRODUCIBLE
-from rl_detector.local_evaluator import LocalEvaluator
-from rl_detector.parcel import Parcel
+from rl_detector.envs.oracles.problem import oracle
+from rl_detector.execution.cluster import DaskEvaluator
+from rl_detector.execution.evaluator import Evaluations, Evaluator, SerialEvaluator
+from rl_detector.execution.local import LocalEvaluator
+from rl_detector.execution.parcel import Parcel
 from rl_detector.problem import DesignProblem
-from rl_detector.simulators.command import CommandSimulator, _seed
-from rl_detector.simulators.command_needs import Needs
+from rl_detector.records.ledger import Ledger
+from rl_detector.records.ledger_rows import NAMES, REPRODUCIBLE
+from rl_detector.simulators.command.needs import Needs
+from rl_detector.simulators.command.simulator import CommandSimulator, _seed
 from rl_detector.space import Design
-from rl_detector.study import Budget, Study
+from rl_detector.study.study import Budget, Study
 
 HERE = Path(__file__).parent
 

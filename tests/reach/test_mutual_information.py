@@ -9,10 +9,10 @@ import pytest
 from scipy.spatial import cKDTree  # type: ignore[import-untyped]
 from scipy.special import digamma  # type: ignore[import-untyped]
 
-from rl_detector.envs.calorimeter import calorimeter
+from rl_detector.envs.calorimeter.problem import calorimeter
 from rl_detector.errors import ConfigError
-from rl_detector.judge import SharedJudge
 from rl_detector.reach.mutual_information import LN2, MutualInformationReach
+from rl_detector.reach.shared_judge import SharedJudge
 from rl_detector.space import Encoding
 from rl_detector.terms import Readout
 

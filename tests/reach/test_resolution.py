@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rl_detector.envs.calorimeter import calorimeter
+from rl_detector.envs.calorimeter.problem import calorimeter
 from rl_detector.errors import ConfigError
 from rl_detector.reach.resolution import MINIMUM_EVENTS, ResolutionReach
 from rl_detector.terms import Readout

@@ -16,15 +16,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rl_detector.checks import check_problem, check_simulator
-from rl_detector.config import build_evaluator, build_problem
+from rl_detector.assembly import build_evaluator, build_problem
+from rl_detector.checks.problems import check_problem, check_simulator
 from rl_detector.errors import ConfigError, MissingDependency, SimulationError
 from rl_detector.parameters import Categorical, Continuous, Integer
-from rl_detector.simulators import command_files, command_scratch
-from rl_detector.simulators.command import CommandSimulator, command_simulator
-from rl_detector.simulators.command_inputs import plain_design
-from rl_detector.simulators.command_needs import Needs
-from rl_detector.simulators.command_units import UNITS, factor
+from rl_detector.simulators.command import files as command_files
+from rl_detector.simulators.command import scratch as command_scratch
+from rl_detector.simulators.command.inputs import plain_design
+from rl_detector.simulators.command.needs import Needs
+from rl_detector.simulators.command.simulator import CommandSimulator, command_simulator
+from rl_detector.simulators.command.units import UNITS, factor
 from rl_detector.space import DesignSpace, Repeated
 
 HONEST = """
@@ -394,7 +395,7 @@ def test_nothing_is_left_running(write: Callable[..., Path], tmp_path: Path, end
 def test_nothing_is_left_when_the_parent_is_killed(write: Callable[..., Path], tmp_path: Path) -> None:
     file = write(FAMILY + "time.sleep(300)", environment={"PIDS": str(tmp_path / "pids")})
     code = (
-        "from rl_detector.simulators.command import CommandSimulator\n"
+        "from rl_detector.simulators.command.simulator import CommandSimulator\n"
         f"CommandSimulator({str(file)!r}).simulate({DESIGN!r}, 3, 1)"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path / "scratch")}
@@ -409,7 +410,7 @@ def test_ctrl_c_ends_the_whole_batch(write: Callable[..., Path], tmp_path: Path)
     file = write(FAMILY + "time.sleep(300)", environment={"PIDS": str(tmp_path / "pids")})
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from rl_detector.simulators.command import CommandSimulator\n"
+        "from rl_detector.simulators.command.simulator import CommandSimulator\n"
         f"CommandSimulator({str(file)!r}, workers=2).simulate_batch([{DESIGN!r}] * 9, 3, range(9))"
     )
     environment = {**os.environ, "TMPDIR": str(tmp_path / "scratch")}

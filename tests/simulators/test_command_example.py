@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rl_detector.checks import check_problem, check_simulator
+from rl_detector.checks.problems import check_problem, check_simulator
 from rl_detector.errors import ConfigError, SimulationError
-from rl_detector.simulators.command import CommandSimulator
+from rl_detector.simulators.command.simulator import CommandSimulator
 
 EXAMPLE = Path(__file__).parents[2] / "experiments" / "own_simulator"
 

@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rl_detector.errors import ConfigError, SimulationError
-from rl_detector.simulators.command_description import Output, build
-from rl_detector.simulators.command_files import name_and_unit
-from rl_detector.simulators.command_needs import Needs, layout_for
-from rl_detector.simulators.command_output import read_output
+from rl_detector.simulators.command.description import Output, build
+from rl_detector.simulators.command.files import name_and_unit
+from rl_detector.simulators.command.needs import Needs, layout_for
+from rl_detector.simulators.command.output import read_output
 from rl_detector.terms import Readout
 
 EVENTS = 3

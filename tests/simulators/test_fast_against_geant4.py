@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from rl_detector.reach.resolution import ResolutionReach
-from rl_detector.simulators.fast_stack import FastStackSimulator
+from rl_detector.simulators.fast_stack.simulator import FastStackSimulator
 from rl_detector.terms import Readout
 
 FOLDER = Path(__file__).parents[2] / "experiments" / "fast_vs_geant4"

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from rl_detector.physics.materials import material
-from rl_detector.simulators.fast_parameters import FITTED
-from rl_detector.simulators.fast_stack import FastStackSimulator
+from rl_detector.simulators.fast_stack.parameters import FITTED
+from rl_detector.simulators.fast_stack.simulator import FastStackSimulator
 from rl_detector.simulators.stack import PARTICLES, Beam, Primaries, Stack
 
 NAMES = ("Pb", "PbWO4", "Fe", "polystyrene", "Fe", "PbWO4")

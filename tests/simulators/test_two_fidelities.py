@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from rl_detector.checks import check_problem, check_simulator
-from rl_detector.config import build_agent, build_problem, fingerprint
+from rl_detector.assembly import build_agent, build_problem
+from rl_detector.checks.problems import check_problem, check_simulator
+from rl_detector.conf.schema import fingerprint
 from rl_detector.errors import ConfigError, DesignError, SimulationError
-from rl_detector.launch import with_start
+from rl_detector.running.launch import with_start
 from rl_detector.simulators.two_fidelities import Plan, TwoFidelities
 from rl_detector.terms import PairedReadout, Readout
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from pebble import ProcessPool
 
-from rl_detector.child_processes import SafeContext, SafeProcess, safely_spawned
+from rl_detector.safety.child_processes import SafeContext, SafeProcess, safely_spawned
 
 GRACE = 60.0
 """Seconds beyond the longest time limit after which a pool that finished nothing is given up."""

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from rl_detector.child_processes import follow_parent
 from rl_detector.errors import SimulationError
+from rl_detector.safety.child_processes import follow_parent
 from rl_detector.simulators.geant4 import data_free
 from rl_detector.simulators.geant4.callbacks import Setup
 from rl_detector.simulators.geant4.geometry import Layer, StackSetup

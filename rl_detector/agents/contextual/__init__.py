@@ -1,0 +1,1 @@
+"""Parts of the agent that serves a family of problems."""

@@ -1,0 +1,1 @@
+"""The critic of the policy gradient: what it learns from all evaluations."""

@@ -1,0 +1,1 @@
+"""Parts of the agent that builds designs component by component."""

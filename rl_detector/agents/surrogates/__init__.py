@@ -1,0 +1,1 @@
+"""Agents that search on a model of the reward: Gaussian processes and local generators."""

@@ -1,0 +1,114 @@
+"""Panels above and below the furnace: their space, price and baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rl_detector.envs.muon_tomography.furnace import (
+    PASSIVE_BOTTOM,
+    PASSIVE_TOP,
+    TOP,
+    WIDTH,
+)
+from rl_detector.parameters import Atom, Categorical, Continuous
+from rl_detector.simulators.panels import Panels, Technology
+from rl_detector.space import Design, DesignSpace, Repeated
+from rl_detector.terms import Component
+
+SIDES = ("upper", "lower")
+
+
+PANELS = 4
+"""Panels above, and below."""
+
+
+BUDGET = 6.0
+"""Units; 1 m2 of a standard panel costs 1 (TomOpt, ladle furnace benchmark)."""
+
+
+SPAN_LOW, SPAN_HIGH = 0.3, 1.5
+"""Bounds of a panel's side in m; our choice."""
+
+
+TECHNOLOGIES: Mapping[str, Technology] = {
+    "standard": Technology(1e-4, 0.90, 1.0),
+    "fine": Technology(0.5e-4, 0.95, 2.0),
+    "coarse": Technology(1e-3, 0.95, 0.5),
+}
+"""standard: 0.1 mm and 90 % (TomOpt, ladle furnace benchmark); the others are our choice."""
+
+
+def space(technologies: bool = False) -> DesignSpace:
+    """Four panels above and four below: x, y, z of the centre and side, and the technology if that is free."""
+    return DesignSpace(tuple(Repeated(side, _panel(side, technologies), PANELS, PANELS) for side in SIDES))
+
+
+def _panel(side: str, technologies: bool) -> DesignSpace:
+    low, high = (PASSIVE_TOP, TOP) if side == "upper" else (0.0, PASSIVE_BOTTOM)
+    numbers: list[Atom] = [Continuous(name, 0.0, WIDTH, "m") for name in ("x", "y")]
+    numbers += [Continuous("z", low, high, "m"), Continuous("span", SPAN_LOW, SPAN_HIGH, "m")]
+    choice = [Categorical("technology", tuple(TECHNOLOGIES))] if technologies else []
+    return DesignSpace((*numbers, *choice))
+
+
+def design(
+    upper: Sequence[float], lower: Sequence[float], middle: float = WIDTH / 2, technologies: bool = False
+) -> dict[str, Any]:
+    """Panels of equal size at heights in m, all with x = y = middle; with the whole budget for standard ones."""
+    side = (BUDGET / (2 * PANELS)) ** 0.5
+    kind = {"technology": "standard"} if technologies else {}
+    heights = {"upper": upper, "lower": lower}
+    return {s: [{"x": middle, "y": middle, "z": z, "span": side, **kind} for z in heights[s]] for s in SIDES}
+
+
+def baselines(technologies: bool = False) -> dict[str, Design]:
+    """published_start: all panels close together over a corner. pairs, even: by hand (TomOpt, ladle furnace)."""
+    return {
+        "published_start": design((1.48, 1.47, 1.46, 1.45), (0.35, 0.34, 0.33, 0.32), 0.0, technologies),
+        "pairs": design((1.80, 1.75, 1.50, 1.45), (0.35, 0.30, 0.05, 0.0), technologies=technologies),
+        "even": design((1.75, 1.65, 1.55, 1.45), (0.35, 0.25, 0.15, 0.05), technologies=technologies),
+    }
+
+
+def price(layout: Design) -> float:
+    """Units of the budget that panels of these sides take: area times price of the technology."""
+    panels = [panel for side in SIDES for panel in layout[side]]
+    return float(sum(panel["span"] ** 2 * _technology(panel).price for panel in panels))
+
+
+def _technology(panel: Mapping[str, Any]) -> Technology:
+    return TECHNOLOGIES[panel.get("technology", "standard")]
+
+
+def built(layout: Design, budget: float | None) -> dict[str, Any]:
+    """What is built: the design itself, or all sides times one factor that spends a budget exactly."""
+    factor = 1.0 if budget is None else (budget / price(layout)) ** 0.5
+    return {side: [{**panel, "span": panel["span"] * factor} for panel in layout[side]] for side in SIDES}
+
+
+def panels(layout: Design, side: str) -> Panels:
+    """The panels of one side as arrays."""
+    parts = layout[side]
+    kinds = [_technology(part) for part in parts]
+    column = {name: np.array([part[name] for part in parts]) for name in ("x", "y", "z", "span")}
+    return Panels(
+        np.stack([column["x"], column["y"]]),
+        column["z"],
+        column["span"],
+        np.array([kind.resolution for kind in kinds]),
+        np.array([kind.efficiency for kind in kinds]),
+    )
+
+
+def components(layout: Design) -> list[Component]:
+    """Panels and furnace along the way down, in cm from the top; a panel is drawn 1 cm thick."""
+    furnace = Component("furnace", "steel", 100 * (TOP - PASSIVE_TOP), 100 * (PASSIVE_TOP - PASSIVE_BOTTOM))
+    parts = [(side, i, panel) for side in SIDES for i, panel in enumerate(layout[side])]
+    drawn = [
+        Component(f"{side} panel {i + 1}", panel.get("technology", "standard"), 100 * (TOP - panel["z"]) - 0.5, 1.0)
+        for side, i, panel in parts
+    ]
+    return [furnace, *drawn]

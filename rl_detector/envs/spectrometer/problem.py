@@ -1,0 +1,174 @@
+"""The magnetic spectrometer: stations along a dipole, positions, pitches and materials free, judged by sigma_p / p.
+
+The second case of reinforcement-learning design by Qasim, Owen and Serra (arXiv:2412.10237): longitudinal placement and
+transverse segmentation of trackers. Their simulation is not public; magnet, beam and prices here are our choices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from rl_detector.envs.spectrometer.fast import MINIMUM_HITS, Spectrometer, TrackBeam
+from rl_detector.envs.spectrometer.geant4 import STEP, THRESHOLD, TrackedSpectrometer
+from rl_detector.envs.spectrometer.layout import (
+    MAGNET_LENGTH,
+    MAGNET_START,
+    WIDTH,
+    baselines,
+    channels,
+    components,
+    price,
+    space,
+    stations_of,
+)
+from rl_detector.envs.spectrometer.reach import UNKNOWN, MomentumReach
+from rl_detector.errors import ConfigError, SimulationError
+from rl_detector.physics.tracks import Dipole
+from rl_detector.problem import DesignProblem
+from rl_detector.reach.unseen import JEFFREYS, Logarithm, Rate
+from rl_detector.simulators.trackers import tracker_of
+from rl_detector.space import Design, FloatArray
+from rl_detector.terms import Constraint, Cost, Readout
+
+GASES: Mapping[str, float] = {"vacuum": math.inf, "helium": 5671.0, "air": 303.9}
+"""Radiation length in m of what fills the gaps (PDG 2024, at 20 C and 1 atm)."""
+
+
+REFERENCE_EVENTS = 20_000
+
+
+REFERENCE_SAMPLES = 10
+
+
+REFERENCE_SEED = 20_241_215
+"""Samples from which the zero of the reach is taken, to about 0.3 %, and the seed of the first one."""
+
+
+MOST_STATIONS = 500
+"""Stations beyond which building the problem itself takes long."""
+
+
+@dataclass(frozen=True)
+class SpectrometerSimulator:
+    """Tracks and their fitted momenta for designs of this space.
+
+    Attributes:
+        spectrometer: magnet, gas, aperture and beam, with fast tracks or tracks from another simulator.
+    """
+
+    spectrometer: Spectrometer | TrackedSpectrometer
+
+    def simulate(self, design: Design, events: int, seed: int) -> Readout:
+        """Readout of one design: truth `kappa` = q / p, signals fitted kappa, its error [1/GeV], number of hits."""
+        readout = self.simulate_batch([design], events, [seed])[0]
+        if isinstance(readout, SimulationError):
+            raise readout
+        return readout
+
+    def simulate_batch(
+        self, designs: Sequence[Design], events: int, seeds: Sequence[int]
+    ) -> Sequence[Readout | SimulationError]:
+        """Readouts of many designs; equal seeds share tracks and random numbers."""
+        return self.spectrometer.readouts([stations_of(layout) for layout in designs], events, seeds)
+
+    def describe(self) -> Mapping[str, str]:
+        """Facts of magnet and beam."""
+        return self.spectrometer.describe()
+
+
+def mean_logarithm(losses: FloatArray) -> Logarithm:
+    """ln of the mean loss, [tracks], where the share of losses of `UNKNOWN` has Jeffreys' prior.
+
+    Half a lost track is added to the distribution; from a hundred tracks with some lost on this is the plain mean.
+    """
+    tracks, lost = len(losses), losses >= UNKNOWN
+    measured = np.where(lost, 0.0, losses)
+    share = (np.count_nonzero(lost) + JEFFREYS) / (tracks + 2 * JEFFREYS)
+    shape = share * (tracks + 2) / (1 - share)  # a Gamma distribution with mean and variance of the binomial share
+    found = Rate(shape, share * UNKNOWN / shape, 0.0).logarithm(float(measured.mean()))
+    inside = float(measured[~lost].var(ddof=1)) * np.count_nonzero(~lost) if np.count_nonzero(~lost) > 1 else 0.0
+    return Logarithm(found.value, math.hypot(found.error, inside**0.5 / tracks / math.exp(found.value)))
+
+
+def spectrometer(
+    stations: int = 8,
+    field: float = 1.0,
+    momentum_low: float = 2.0,
+    momentum_high: float = 200.0,
+    pion_fraction: float = 0.5,
+    gas: str = "helium",
+    cost_weight: float = 0.05,
+    penalty_weight: float = 5.0,
+    simulator: str | Mapping[str, Any] = "fast",
+) -> DesignProblem:
+    """The spectrometer as a design problem: at most the channels of the equidistant baseline, at most 4 m.
+
+    The zero of the reach is the metric of that baseline in the fast simulator, whatever simulator is used.
+
+    Args:
+        stations: number of stations of the baseline, and the most that can be built.
+        field: of the dipole in T.
+        momentum_low, momentum_high: spectrum in GeV, even in ln p.
+        pion_fraction: share of charged pions, the others are muons.
+        gas: what fills the gaps: vacuum, helium or air.
+        cost_weight: reach that the baseline's price must buy.
+        penalty_weight: reach per relative violation of a limit.
+        simulator: "fast", or "geant4" for tracks in Geant4, or one of them with settings.
+
+    Raises:
+        ConfigError: an impossible setting.
+    """
+    if not MINIMUM_HITS < stations <= MOST_STATIONS:
+        raise ConfigError(
+            f"a spectrometer needs more than {MINIMUM_HITS} stations, got {stations}; the most are {MOST_STATIONS}"
+        )
+    if gas not in GASES:
+        raise ConfigError(f"unknown gas {gas!r} of the spectrometer: known are {', '.join(GASES)}")
+    if not 0 < field < math.inf:
+        raise ConfigError(f"a spectrometer needs a field > 0 T, got {field}")
+    magnet = Dipole(field, MAGNET_START / 100, MAGNET_LENGTH / 100)
+    beam = TrackBeam(momentum_low, momentum_high, pion_fraction)
+    layouts = baselines(stations)
+    fast = Spectrometer(magnet, GASES[gas], WIDTH / 100, beam)
+    tracker = tracker_of("the spectrometer", simulator, step=STEP, threshold=THRESHOLD)
+    start = layouts["equidistant"]
+    problem = DesignProblem(
+        name="spectrometer",
+        space=space(stations),
+        simulator=SpectrometerSimulator(fast if tracker is None else TrackedSpectrometer(fast, tracker, gas)),
+        reach=MomentumReach(1.0),
+        costs=(Cost("price", "EUR", price(start), price),),
+        constraints=(Constraint("channels", "channels", channels(start), channels),),
+        baselines=layouts,
+        cost_weight=cost_weight,
+        penalty_weight=penalty_weight,
+        conditions={
+            "field": field,
+            "momentum_low": momentum_low,
+            "momentum_high": momentum_high,
+            "pion_fraction": pion_fraction,
+        },
+        layout=components,
+        metric="mean relative error of the momentum",
+        minimum_events=MINIMUM_EVENTS,
+    )
+    return replace(problem, reach=MomentumReach(_reference(SpectrometerSimulator(fast), stations)))
+
+
+MINIMUM_EVENTS = 10
+"""Fewest tracks per design from which a mean error and its own error can be judged."""
+
+
+@lru_cache
+def _reference(simulator: SpectrometerSimulator, stations: int) -> float:
+    """Metric of the first baseline."""
+    start = baselines(stations)["equidistant"]
+    seeds = range(REFERENCE_SEED, REFERENCE_SEED + REFERENCE_SAMPLES)
+    found = [MomentumReach(1.0).measure(simulator.simulate(start, REFERENCE_EVENTS, seed)) for seed in seeds]
+    return float(np.mean([measurement.metric for measurement in found]))

@@ -1,0 +1,245 @@
+"""Where simulations run: designs in, evaluations out, in small groups so that little is lost when something dies.
+
+An evaluator is written once it can `submit` one group; the rest is here: groups in the order of the designs, a second
+try for every design that failed, and a FAILED evaluation with its reason for what failed twice. The evaluations depend
+on (design, events, seed) alone, never on the evaluator, its workers or the grouping.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from typing import NamedTuple, Protocol
+
+from rl_detector.errors import ConfigError
+from rl_detector.execution.futures import finished, gathered, then
+from rl_detector.execution.parcel import Packer, Parcel
+from rl_detector.problem import DesignProblem, Evaluation
+from rl_detector.reproducible import one_thread
+from rl_detector.space import Design
+
+Evaluations = list[Evaluation]
+
+
+class Evaluator(Protocol):
+    """Evaluates designs somewhere."""
+
+    @property
+    def workers(self) -> int:
+        """How many groups can run at once."""
+        ...
+
+    def submit(
+        self, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
+    ) -> Future[Evaluations]:
+        """Evaluate one group; its future has the evaluations in order, those that failed were tried twice.
+
+        The future fails with what no other design would escape (a wrong configuration, a lost cluster).
+        """
+        ...
+
+    def evaluate(
+        self, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
+    ) -> Iterator[Evaluations]:
+        """Evaluations in the order of the designs, in groups as they become ready."""
+        ...
+
+    def close(self) -> None:
+        """End the workers at once; the next group starts new ones."""
+        ...
+
+
+@dataclass(frozen=True)
+class SerialEvaluator:
+    """Calls the simulator from this process; a simulator with workers of its own spreads each group over them.
+
+    A failed evaluation is tried once more with the same seed (a simulator replaces a dead worker by a fresh one).
+
+    Attributes:
+        group: designs per call of the simulator; what an interruption loses at most.
+    """
+
+    group: int = 64
+
+    def __post_init__(self) -> None:
+        check_group(self.group)
+
+    @property
+    def workers(self) -> int:
+        """One: this process."""
+        return 1
+
+    def submit(
+        self, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
+    ) -> Future[Evaluations]:
+        """Evaluate one group now; its future is finished."""
+        return with_second_try(_run_here, problem, designs, events, seeds)
+
+    def evaluate(
+        self, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
+    ) -> Iterator[Evaluations]:
+        """Evaluations in the order of the designs, in groups as they become ready."""
+        return in_groups(partial(self.submit, problem), designs, events, seeds, self.group, ahead=1)
+
+    def close(self) -> None:
+        """Nothing to end: the simulator belongs to its owner."""
+
+
+def check_group(group: int) -> None:
+    """Raise ConfigError unless a group has at least one design."""
+    if group < 1:
+        raise ConfigError(f"the evaluator needs a group of at least 1 design, got {group}")
+
+
+def in_groups(
+    submit: Callable[[Sequence[Design], int, Sequence[int]], Future[Evaluations]],
+    designs: Sequence[Design],
+    events: int,
+    seeds: Sequence[int],
+    group: int,
+    ahead: int,
+) -> Iterator[Evaluations]:
+    """Evaluations in the order of the designs; `ahead` groups are submitted before the first of them is awaited."""
+    parts = (slice(first, first + group) for first in range(0, len(designs), group))
+    futures = (submit(designs[part], events, seeds[part]) for part in parts)
+    waiting = deque(islice(futures, ahead))
+    try:
+        while waiting:
+            yield waiting.popleft().result()
+            waiting.extend(islice(futures, 1))
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+class ParallelEvaluator(ABC):
+    """What evaluators with workers share: they send parcels to them, and every worker gets something to do.
+
+    Args:
+        workers: groups that can run at once.
+        group: designs per task at most; what a dead worker sets back at most.
+
+    Attributes:
+        packer: makes parcels of problems; replace it by one with a recipe for problems from a configuration.
+    """
+
+    def __init__(self, workers: int, group: int) -> None:
+        check_group(group)
+        if workers < 1:
+            raise ConfigError(f"the evaluator needs at least 1 worker, got {workers}")
+        self.workers, self.group = workers, group
+        self.packer = Packer()
+
+    @abstractmethod
+    def start(
+        self, parcel: Parcel, designs: Sequence[Design], events: int, seeds: Sequence[int]
+    ) -> Future[Evaluations]:
+        """Send one group to a worker; the future fails with WorkerLost when it comes to nothing."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the workers at once; the next group starts new ones."""
+
+    def submit(
+        self, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
+    ) -> Future[Evaluations]:
+        """Evaluate one group on a worker, and what failed once more.
+
+        Raises:
+            ConfigError: the problem cannot be sent to a worker.
+            DesignError: the problem does not judge so many events.
+        """
+        problem.check_events(events)
+        return with_second_try(self._call, problem, designs, events, seeds)
+
+    def evaluate(
+        self, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
+    ) -> Iterator[Evaluations]:
+        """Evaluations in the order of the designs, in groups as they become ready."""
+        size = min(self.group, -(-len(designs) // (GROUPS_PER_WORKER * self.workers)) or 1)
+        return in_groups(partial(self.submit, problem), designs, events, seeds, size, ahead=len(designs))
+
+    def _call(
+        self, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
+    ) -> Future[Evaluations]:
+        return self.start(self.packer.pack(problem), designs, events, seeds)
+
+
+GROUPS_PER_WORKER = 4
+"""A batch is cut into at least so many groups per worker, so that all end at about the same time."""
+
+
+Call = Callable[[DesignProblem, Sequence[Design], int, Sequence[int]], Future[Evaluations]]
+
+
+class WorkerLost(Exception):
+    """A group came to nothing because its worker died or took too long; any of its designs may be the cause."""
+
+
+def with_second_try(
+    call: Call, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
+) -> Future[Evaluations]:
+    """Run one group with `call`; what failed or was lost runs once more, one design at a time with the same seed.
+
+    What was lost with its group has both of its tries by itself, whichever design was the cause, so that the outcome of
+    a design and its reason are the same in any group.
+    """
+    attempts = _Attempts(call, problem, events)
+    first = attempts.run(designs, seeds)
+    return then(first, lambda done: gathered([attempts.second(outcome, len(designs)) for outcome in done.result()]))
+
+
+class _Outcome(NamedTuple):
+    """Evaluation of a design, failed with the reason if its worker was lost."""
+
+    evaluation: Evaluation
+    lost: bool
+
+
+class _Attempts(NamedTuple):
+    call: Call
+    problem: DesignProblem
+    events: int
+
+    def run(self, designs: Sequence[Design], seeds: Sequence[int]) -> Future[list[_Outcome]]:
+        """One attempt at some designs; the loss of the worker is an outcome of each."""
+
+        def outcomes(done: Future[Evaluations]) -> Future[list[_Outcome]]:
+            try:
+                return finished([_Outcome(evaluation, False) for evaluation in done.result()])
+            except WorkerLost as loss:
+                pairs = zip(designs, seeds, strict=True)
+                lost = [self.problem.failure(design, self.events, seed, str(loss)) for design, seed in pairs]
+                return finished([_Outcome(evaluation, True) for evaluation in lost])
+
+        return then(self.call(self.problem, designs, self.events, seeds), outcomes)
+
+    def second(self, first: _Outcome, together: int) -> Future[Evaluation]:
+        """The evaluation after its further tries, if it needs any."""
+        if not first.evaluation.failed:
+            return finished(first.evaluation)
+
+        def judged(done: Future[list[_Outcome]]) -> Future[Evaluation]:
+            (again,) = done.result()
+            if first.lost and together > 1:
+                return self.second(again, 1)  # the loss was that of the group: this is its first try of its own
+            return finished(_failed_twice(first.evaluation, again.evaluation))
+
+        return then(self.run([first.evaluation.design], [first.evaluation.seed]), judged)
+
+
+def _failed_twice(first: Evaluation, again: Evaluation) -> Evaluation:
+    reason = f"failed twice: {first.failure}; then: {again.failure}"
+    return replace(again, failure=reason) if again.failed else again
+
+
+def _run_here(
+    problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
+) -> Future[Evaluations]:
+    with one_thread():
+        return finished(problem.evaluate_batch(designs, events, seeds))

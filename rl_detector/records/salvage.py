@@ -1,0 +1,189 @@
+"""What can still be read of a damaged ledger, put into a new one; the damaged file is kept."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from rl_detector.errors import RunFolderError
+from rl_detector.records.files import flush_folder, refuse_links
+from rl_detector.records.ledger_file import (
+    LARGEST_VALUE,
+    SCHEMA_VERSION,
+    LedgerFile,
+    checked_version,
+    is_memory,
+    side_files,
+)
+from rl_detector.records.ledger_rows import (
+    DAMAGE,
+    NAMES,
+    checksum,
+    fits,
+    from_bytes,
+    from_row,
+    intact,
+    lenient,
+    listed,
+    meta_checksum,
+)
+
+LONGEST_GAP = 100_000
+
+
+MOST_PER_PAGE = 20
+"""Consecutive unreadable trials after which the rest is given up, at most and per page of the file."""
+
+
+def salvaged(path: Path, damage: sqlite3.DatabaseError) -> bool:
+    """Replace a damaged ledger by a new one with its readable trials, with a warning; False where there are none.
+
+    Missing trials are simulated again by the study that goes on, with the same seeds and the same results.
+    """
+    if is_memory(path) or getattr(damage, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_CORRUPT:
+        return False
+    new = path.with_name(f"{path.name}.new")
+    refuse_links(path, *side_files(path), *side_files(new))
+    for stale in (new, *side_files(new)):
+        stale.unlink(missing_ok=True)
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as source:
+        found = _rescue(source, new)
+    if not found:
+        new.unlink(missing_ok=True)
+        return False
+    kept = _swap(path, new)
+    warnings.warn(
+        f"the ledger {path} was damaged ({damage}): {found} trials could be read and went into a new one; "
+        f"{_missing(path)} simulated again with the same seeds. The damaged file is kept as {kept}.",
+        stacklevel=2,
+    )
+    return True
+
+
+def _missing(path: Path) -> str:
+    """What lacks in the new ledger, in words."""
+    with closing(sqlite3.connect(path)) as connection:
+        found = {number for (number,) in connection.execute("SELECT trial FROM trials")}
+    gaps = set(range(max(found, default=-1))) - found
+    after = f"anything after {max(found)}"
+    return f"trials {listed(gaps)} and {after} are" if gaps else f"{after} is"
+
+
+def _rescue(source: sqlite3.Connection, new: Path) -> int:
+    """Copy meta data and readable trials; gives the number of trials."""
+    try:
+        source.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_VALUE)
+        source.text_factory = lenient
+        for pragma in _PRAGMAS:
+            source.execute(f"PRAGMA {pragma}")
+        meta = _meta(source)
+        version = checked_version(source, new)
+        columns = {row[1] for row in source.execute("PRAGMA table_info(trials)")}
+    except sqlite3.DatabaseError:
+        return 0
+    sealed = version == SCHEMA_VERSION
+    with closing(LedgerFile(new, read_only=False)) as target, target.connection as connection:
+        connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", {**meta, **_SCHEMA}.items())
+        found = dict(connection.execute("SELECT key, value FROM meta"))
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('checksum', ?)", (meta_checksum(found),))
+        judged = _judged(source)
+        if judged:
+            names = f"trial, data, {'checksum' if sealed else 'NULL'}"
+            rows = _readable(source, f"SELECT {names} FROM readouts", sealed, lambda row: from_bytes(row[1]))
+            connection.executemany("INSERT INTO readouts VALUES (?, ?, ?)", rows)
+        names = ", ".join(name if name in columns else "NULL" for name in NAMES)
+        rows = _readable(source, f"SELECT {names} FROM trials", sealed, from_row)
+        connection.executemany(f"INSERT INTO trials VALUES ({', '.join('?' * len(NAMES))})", rows)
+        if judged:  # a judge cannot do without the readout
+            connection.execute("DELETE FROM trials WHERE state = 'DONE' AND trial NOT IN (SELECT trial FROM readouts)")
+            connection.execute("DELETE FROM readouts WHERE trial NOT IN (SELECT trial FROM trials)")
+        return int(connection.execute("SELECT COUNT(*) FROM trials").fetchone()[0])
+
+
+def _meta(source: sqlite3.Connection) -> dict[str, str]:
+    """What the ledger says of itself, nothing where that is damaged: the replay still checks whether it fits."""
+    with suppress(sqlite3.DatabaseError, UnicodeError):
+        meta = dict(source.execute("SELECT key, value FROM meta"))
+        return meta if fits(meta) else {}
+    return {}
+
+
+_PRAGMAS = ("writable_schema=ON", "trusted_schema=OFF", "cell_size_check=ON", "query_only=ON")
+"""The first makes SQLite read on where pages are missing."""
+
+
+_SCHEMA = {"schema": str(SCHEMA_VERSION)}
+
+
+def _judged(source: sqlite3.Connection) -> bool:
+    """Whether there are readouts, readable or not."""
+    try:
+        return source.execute("SELECT trial FROM readouts LIMIT 1").fetchone() is not None
+    except sqlite3.OperationalError:  # no such table
+        return False
+    except sqlite3.DatabaseError:
+        return True
+
+
+def _readable(
+    source: sqlite3.Connection, query: str, sealed: bool, parse: Callable[[tuple[Any, ...]], Any]
+) -> Iterator[tuple[Any, ...]]:
+    """Rows of a table that fit their checksum and can be parsed, by number; what lies between is left out."""
+    following, failures, pages = 0, 0, source.execute("PRAGMA page_count").fetchone()[0]
+    while failures < min(LONGEST_GAP, pages * MOST_PER_PAGE):
+        try:
+            for row in source.execute(f"{query} WHERE trial >= ? ORDER BY trial", (following,)):
+                following, failures = row[0] + 1, 0
+                if sealed and not intact(row):
+                    continue
+                with suppress(*DAMAGE):
+                    parse(row)
+                    yield (*row[:-1], checksum(row[:-1]))
+            return
+        except (sqlite3.DatabaseError, UnicodeError):
+            following, failures = following + 1, failures + 1
+
+
+def _swap(path: Path, new: Path) -> Path:
+    """Put the new ledger in the place of the damaged one, which gets another name with its side files."""
+    kept = next(name for i in count(1) if not (name := path.with_name(f"{path.name}.damaged-{i}")).exists())
+    wal, shm, journal = side_files(path)
+    shutil.copyfile(path, kept)
+    for part in (wal, journal):
+        if part.exists():
+            part.replace(kept.with_name(kept.name + part.name.removeprefix(path.name)))
+    shm.unlink(missing_ok=True)
+    new.replace(path)
+    flush_folder(path.parent)
+    return kept
+
+
+def rescued(connection: sqlite3.Connection, path: Path) -> Path:
+    """Write an open ledger anew whose file was deleted, in its old place or beside what lies there; gives the path.
+
+    Raises:
+        RunFolderError: it cannot be written.
+    """
+    names = (path.name, *(f"{path.name}.rescued-{i}" for i in range(1, 100)))
+    place = next(found for name in names if not (found := path.with_name(name)).exists())
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        refuse_links(place, *side_files(place))
+        for stale in side_files(place):
+            stale.unlink(missing_ok=True)
+        with closing(sqlite3.connect(place)) as target:
+            connection.backup(target)
+            target.execute("PRAGMA journal_mode=DELETE")
+        flush_folder(place.parent)
+    except (OSError, sqlite3.Error) as error:
+        raise RunFolderError(
+            f"somebody deleted {path} while the study ran, and it cannot be written anew as {place}: {error}. Its "
+            "trials are lost when this process ends."
+        ) from error
+    return place

@@ -1,0 +1,34 @@
+"""What makes a run repeatable: the seeds of events, and the number of threads."""
+
+from __future__ import annotations
+
+import sys
+from functools import cache
+from typing import Any
+
+import numpy as np
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+
+
+@cache
+def _controller(torch_is_loaded: bool) -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_thread() -> Any:
+    """Context in which BLAS and OpenMP use one thread, as in worker processes.
+
+    The last bits of sums depend on how threads share them: with one, evaluations are the same on any number of cores
+    and in any evaluator.
+    """
+    return _controller("torch" in sys.modules).limit(limits=1)
+
+
+def trial_seed(root: int, trial: int) -> int:
+    """Event seed of a trial: SeedSequence(root, spawn_key=(trial,)), as a whole number below 2^63."""
+    return int(np.random.SeedSequence(root, spawn_key=(trial,)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def held_out_seed(root: int) -> int:
+    """Event seed of a validation: never that of a trial (its spawn key has another length)."""
+    return int(np.random.SeedSequence(root, spawn_key=(0, 1)).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,0 +1,1 @@
+"""What a person starts: launching, progress on the terminal, Weights & Biases, trusted programs."""

@@ -1,0 +1,278 @@
+"""From a configuration to a finished run folder: train, resume, validate."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rl_detector.agent import Agent
+from rl_detector.assembly import _claims, _loop, build_agent, build_evaluator, build_judge, build_problem
+from rl_detector.claims import simulator_claims
+from rl_detector.conf.schema import fingerprint
+from rl_detector.errors import ConfigError
+from rl_detector.problem import RECOMMENDED, DesignProblem
+from rl_detector.records.ledger import Ledger
+from rl_detector.records.run_folder import RunFolder, Session
+from rl_detector.running.trust import accept
+from rl_detector.running.wandb_tracker import Tracker, check_tracker, make_tracker
+from rl_detector.space import Design
+from rl_detector.study.contexts import Contexts, ContextualStudy
+from rl_detector.study.in_flight import Flow
+from rl_detector.study.study import Budget, Progress, describe_metrics
+from rl_detector.study.validation import ValidatedDesign, judge_family, validate
+
+Listener = Callable[[Progress], None]
+
+
+PACKAGES = ("rl_detector", "torch", "numpy", "gymnasium", "geant4_pybind")
+"""Packages whose versions are kept with every run."""
+
+
+SESSION_SECONDS = 2.0
+"""Longest time between two writings of the times of a session, if no batch takes longer."""
+
+
+class SessionClock:
+    """Keeps the times of a training session in the run folder, while it runs and however it ends.
+
+    A session that is killed loses what came after the latest `tick` that wrote, SESSION_SECONDS or one batch. A session
+    that ends well without any tick had nothing to do and is not kept.
+
+    Args:
+        folder: of the run; earlier sessions in it stay.
+        versions: package -> version of this process.
+        agent_seconds: gives the agent's own time in this session so far.
+    """
+
+    def __init__(self, folder: RunFolder, versions: Mapping[str, str], agent_seconds: Callable[[], float]) -> None:
+        self._folder, self._versions, self._agent_seconds = folder, versions, agent_seconds
+        self._earlier, self._started = folder.read_sessions(), datetime.now(UTC)
+        self._begin = time.monotonic()
+        self._written: float | None = None
+
+    def __enter__(self) -> SessionClock:
+        return self
+
+    def tick(self) -> None:
+        """Write the times if the latest writing is old enough; to be called after every batch."""
+        if self._written is None or time.monotonic() - self._written >= SESSION_SECONDS:
+            self._write()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None or self._written is not None:
+            self._write()
+
+    def _write(self) -> None:
+        self._written = time.monotonic()
+        times = round(self._written - self._begin, 3), round(self._agent_seconds(), 3)
+        sessions = [*self._earlier, Session(self._started, *times, self._versions)]
+        self._folder.write_json(self._folder.sessions, {"sessions": [session.to_json() for session in sessions]})
+
+
+def start_run(config: Mapping[str, Any], command: str, trusted: bool = True) -> tuple[RunFolder, dict[str, Any]]:
+    """Check a configuration by building everything once, then make its run folder.
+
+    Args:
+        config: of the run.
+        command: kept as provenance.
+        trusted: whether the user asks for the programs that it would start, see `trust.accept`.
+
+    Raises:
+        TrustError: they are neither asked for nor known.
+    """
+    problem = build_problem(config["env"], config["simulator"])
+    accept(_claims(config, problem), trusted)
+    config = with_start(config, problem)
+    agent = build_agent(config, problem)
+    if (contexts := Contexts.of(config)) is not None:
+        contexts.check(problem, agent)
+    workers = build_evaluator(config).workers
+    check_tracker(config["tracker"])
+    simulated = problem if build_judge(config, problem) is None else problem.for_judge()
+    simulated.check_events(Budget(**config["budget"]).events_per_design)
+    problem.check_events(config["held_out"]["events"])
+    if config["asynchronous"]:
+        config = {**config, "flow": asdict(Flow.for_workers(workers, **config["flow"]))}  # kept if the workers change
+    _loop(config, problem)
+    folder = RunFolder.create(Path(config["runs"]), config["env"]["name"], config["agent"]["name"])
+    provenance = {"command": command, "started": now(), "versions": versions()}
+    complete = {**config, "run": provenance}
+    folder.write_config(complete)
+    return folder, complete
+
+
+def with_start(config: Mapping[str, Any], problem: DesignProblem) -> Mapping[str, Any]:
+    """The configuration with the recommended design in place of the run that `start` names.
+
+    So a search may begin where one with a cheap simulator ended.
+
+    Raises:
+        RunFolderError: there is no such run.
+        ConfigError: it has no recommended design.
+        DesignError: its design cannot be built here.
+    """
+    if config.get("start") is None:
+        return config
+    folder = RunFolder.find(str(config["start"]), Path(config["runs"]))
+    design = folder.read_json(folder.recommended, {}).get("design")
+    if design is None:
+        raise ConfigError(f"start={config['start']}: {folder.path} has no recommended design yet, finish it first")
+    problem.space.check(design)
+    return {**config, "start": design}
+
+
+def run(
+    folder: RunFolder, config: Mapping[str, Any], listener: Listener, trusted: bool = False
+) -> list[ValidatedDesign]:
+    """Train or go on training until the budget is spent, then judge the recommended design on fresh events.
+
+    Args:
+        folder, config: of the run.
+        listener: is told after every batch.
+        trusted: whether the user asks for the programs that the configuration would start, see `trust.accept`.
+
+    Raises:
+        TrustError: they are neither asked for nor known.
+    """
+    problem = build_problem(config["env"], config["simulator"])
+    accept(_claims(config, problem), trusted)
+    agent = build_agent(config, problem)
+    with folder.locked():
+        return _run(folder, config, problem, agent, listener)
+
+
+def _run(
+    folder: RunFolder, config: Mapping[str, Any], problem: DesignProblem, agent: Agent, listener: Listener
+) -> list[ValidatedDesign]:
+    tracker = make_tracker(config["tracker"], folder.path.name, config, folder.path.parent)
+    with (
+        closing(Ledger(folder.ledger, fingerprint(config, problem.simulator.describe()))) as ledger,
+        closing(build_evaluator(config, problem)) as evaluator,
+    ):
+        study = _loop(config, problem)(
+            problem,
+            agent,
+            ledger,
+            Budget(**config["budget"]),
+            seed=config["seed"],
+            common_events=config["common_events"],
+            evaluator=evaluator,
+            checkpoint=folder.checkpoint,
+        )
+
+        def on_progress(progress: Progress) -> None:
+            clock.tick()
+            tracker.log(describe_metrics(progress))
+            listener(progress)
+
+        with SessionClock(folder, versions(), lambda: study.thinking.seconds) as clock:
+            recommended = study.run(on_progress)
+    rows = validate_and_store(folder, problem, recommended, config["held_out"]["events"], config["seed"])
+    _write_recommended(folder, rows)
+    if isinstance(study, ContextualStudy):
+        _write_family(folder, study, rows)
+    _finish(folder, tracker, rows)
+    return rows
+
+
+def validate_and_store(
+    folder: RunFolder, problem: DesignProblem, recommended: Design, events: int, seed: int
+) -> list[ValidatedDesign]:
+    """Validate the recommended design and the baselines, and store the result under the simulator's name.
+
+    A stored validation of the same design in the same simulator with more events is kept.
+    """
+    stored = folder.read_json(folder.validation, {})
+    folder.write_json(folder.validation, stored)  # what cannot be stored must not be simulated
+    rows = validate(problem, recommended, events, seed)
+    section = rows[0].simulator.get("simulator", problem.name)
+    if not _weaker(rows, stored.get(section, [])):
+        stored[section] = [row.to_json() for row in rows]
+        folder.write_json(folder.validation, stored)
+    return rows
+
+
+def _weaker(rows: list[ValidatedDesign], stored: Any) -> bool:
+    """Whether the stored validation judges the same design in the same simulator with more events."""
+    if not (isinstance(stored, list) and stored and isinstance(stored[0], dict)):
+        return False
+    same = stored[0].get("design") == rows[0].design and stored[0].get("simulator") == dict(rows[0].simulator)
+    return same and stored[0].get("events", 0) > rows[0].events
+
+
+def validate_run(
+    folder: RunFolder, simulator: Mapping[str, Any], events: int, seed: int | None = None, trusted: bool = False
+) -> list[ValidatedDesign]:
+    """Validate a run's recommended design with a simulator, on the run's own problem.
+
+    Args:
+        folder: of the run.
+        simulator: group of the configuration.
+        events: per design.
+        seed: root of the held-out seed; None: the run's.
+        trusted: whether the user asks for the programs that the simulator would start, see `trust.accept`.
+
+    Raises:
+        TrustError: they are neither asked for nor known.
+        ConfigError: the run has no recommended design yet.
+    """
+    config = folder.read_config()
+    recommended = folder.read_json(folder.recommended, {})
+    if "design" not in recommended:
+        raise ConfigError(
+            f"{folder.path} has no recommended design yet: finish it with `rl-detector resume {folder.path}`"
+        )
+    problem = build_problem(config["env"], simulator)
+    accept(simulator_claims(config["env"], simulator, problem.simulator), trusted)
+    return validate_and_store(folder, problem, recommended["design"], events, config["seed"] if seed is None else seed)
+
+
+def _write_recommended(folder: RunFolder, rows: list[ValidatedDesign]) -> None:
+    best = next(row for row in rows if row.name == RECOMMENDED).to_json()
+    del best["name"], best["difference"]
+    folder.write_json(folder.recommended, best)
+
+
+def _write_family(folder: RunFolder, study: ContextualStudy, rows: list[ValidatedDesign]) -> None:
+    """Judge the designs recommended for some cost weights on the events of the validation."""
+    designs = {weight: study.recommended_at(weight) for weight in study.contexts.grid()}
+    first = rows[0]
+    members = judge_family(study.problem, first.design, designs, first.events, study.seed)
+    facts = {"simulator": dict(first.simulator), "events": first.events, "seed": first.seed}
+    folder.write_json(folder.family, {**facts, "members": [member.to_json() for member in members]})
+
+
+def _finish(folder: RunFolder, tracker: Tracker, rows: list[ValidatedDesign]) -> None:
+    from rl_detector.report import write_report
+
+    figures = write_report(folder)
+    best = next(row for row in rows if row.name == RECOMMENDED)
+    numbers = {"reach": best.reach, "reach_error": best.reach_error, "metric": best.metric, "reward": best.reward}
+    summary = {**numbers, **best.costs}
+    tracker.finish(summary, {name: path for name, path in figures.items() if name == "layouts"})
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter for a result."""
+    found = {"python": sys.version.split()[0]}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""Showers in a stack of layers, fitted to Geant4."""

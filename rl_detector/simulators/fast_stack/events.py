@@ -1,0 +1,154 @@
+"""Events of the fast simulator: where photons, electrons and pions inject energy into the cascade.
+
+Arrays are flat over the events of several stacks; `owners` [events] says which stack an event belongs to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rl_detector.physics.showers import (
+    PHOTON_CONVERSION,
+    FloatArray,
+    IntArray,
+    fluctuate,
+    interpolate,
+    kumaraswamy,
+    locate,
+    track_deposits,
+)
+from rl_detector.simulators.fast_stack.cascade import Cascade, Injection, Slabs
+from rl_detector.simulators.fast_stack.parameters import FastParameters, Hadronic
+
+GENERATIONS = 4
+"""Hadronic vertices along the leading particle; what is left at the last one is shared out there."""
+
+
+_TINY = 1e-9
+
+
+UNIFORMS = 3 * GENERATIONS
+
+
+NORMALS = 4 * GENERATIONS + 1
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """Random numbers: those of the event, [UNIFORMS or NORMALS, events], and of every layer, [layers, events]."""
+
+    uniform: FloatArray
+    normal: FloatArray
+    layers: FloatArray
+    hadron_layers: FloatArray
+
+    def exponential(self, row: int) -> FloatArray:
+        """Standard exponential numbers from one row of the uniform ones."""
+        numbers: FloatArray = -np.log1p(-self.uniform[row])
+        return numbers
+
+    def take(self, events: IntArray) -> Numbers:
+        """The numbers of some events."""
+        return Numbers(*(values[:, events] for values in (self.uniform, self.normal, self.layers, self.hadron_layers)))
+
+
+def photon_or_electron(
+    table: Slabs,
+    owners: IntArray,
+    energies: FloatArray,
+    is_photon: NDArray[np.bool_],
+    numbers: Numbers,
+    parameters: FastParameters,
+) -> FloatArray:
+    """Deposits of electromagnetic primaries, [layers, events]."""
+    constants = parameters.electromagnetic
+    depth = np.where(is_photon, numbers.exponential(0) * (PHOTON_CONVERSION * constants.conversion), 0.0)
+    layer, before = locate(depth, table.edges("radiation", owners))
+    spread = np.where(is_photon, constants.photon_spread, constants.electron_spread)
+    start = np.where(is_photon, constants.photon_start, 1.0) * np.exp(spread * numbers.normal[0]) / energies
+    tempo = np.exp(constants.growth_spread * numbers.normal[1])
+    none = np.zeros(len(owners))
+    lost = constants.albedo * np.sqrt(energies) * numbers.exponential(1)
+    inside = np.maximum(energies - lost, 0.0)
+    shower = Injection(layer, before, inside, start, numbers.normal[2], none, none, none)
+    return Cascade(table, owners, tempo, parameters).run([shower], numbers.layers, None)
+
+
+def pion(
+    table: Slabs, owners: IntArray, energies: FloatArray, numbers: Numbers, parameters: FastParameters
+) -> FloatArray:
+    """Deposits of charged pions, [layers, events]."""
+    edges = table.edges("interaction", owners), _straggled(table, owners, numbers, parameters)
+    layers = table.radiation.shape[0]
+    kinetic, track, depth = energies.copy(), np.zeros(len(owners)), np.zeros(len(owners))
+    alive = np.ones(len(owners), dtype=np.bool_)
+    injections = []
+    for generation in range(GENERATIONS):
+        depth += numbers.exponential(3 * generation)
+        layer, before = locate(depth, edges[0])
+        need = np.where(alive, interpolate(layer, before, edges[1]) - track, 0.0)
+        track += np.minimum(need, kinetic)
+        alive &= (layer < layers) & (kinetic > need)
+        kinetic = np.where(alive, kinetic - need, 0.0)
+        if generation == 0:
+            kinetic += np.where(alive, parameters.hadronic.rest_energy, 0.0)
+        vertex = np.where(alive, layer, layers), before
+        injection, kinetic = _vertex(table, owners, vertex, kinetic, numbers, generation, parameters)
+        injections.append(injection)
+    tempo = np.exp(parameters.electromagnetic.growth_spread * numbers.normal[0])
+    cascade = Cascade(table, owners, tempo, parameters)
+    cascade.softness = energies**-parameters.hadronic.pool_slope
+    return cascade.run(injections, numbers.layers, numbers.hadron_layers) + track_deposits(track, edges[1])
+
+
+def _straggled(table: Slabs, owners: IntArray, numbers: Numbers, parameters: FastParameters) -> FloatArray:
+    """Cumulative ionisation loss with straggling, [layers + 1, events].
+
+    The relative width does not depend on the thickness (Landau). The random numbers are those of the electromagnetic
+    shower in the layer, which is not there while the pion is alone.
+    """
+    width = parameters.hadronic.straggling
+    factor = np.exp(width * numbers.layers - 0.5 * width * width)
+    losses = table.loss[:, owners] * factor[: table.loss.shape[0]]
+    return np.concatenate([np.zeros((1, len(owners))), np.cumsum(losses, axis=0)])
+
+
+def _vertex(
+    table: Slabs,
+    owners: IntArray,
+    place: tuple[IntArray, FloatArray],
+    kinetic: FloatArray,
+    numbers: Numbers,
+    generation: int,
+    parameters: FastParameters,
+) -> tuple[Injection, FloatArray]:
+    """Share the energy of a hadronic interaction: neutral pions, leading hadron (returned), the rest."""
+    constants, normal = parameters.hadronic, numbers.normal[1 + 4 * generation :]
+    slab = table.pick(np.minimum(place[0], table.radiation.shape[0] - 1), owners)
+    neutral = kinetic * _neutral_share(kinetic, numbers.uniform[3 * generation + 1], constants)
+    charged = kinetic - neutral
+    leading = np.zeros(len(owners))
+    if generation < GENERATIONS - 1:
+        carried = constants.leading_shape_a * (kinetic + _TINY) ** constants.leading_slope
+        leading = charged * kumaraswamy(numbers.uniform[3 * generation + 2], carried, constants.leading_shape_b)
+    odds = slab.visible / (1.0 - slab.visible) * (kinetic + _TINY) ** constants.visible_slope
+    mean_visible = odds / (1.0 + odds)
+    variance = constants.visible_spread**2 * np.ones(len(owners))
+    visible = (charged - leading) * fluctuate(mean_visible, variance, normal[0])
+    start = parameters.electromagnetic.pion_start * np.exp(parameters.electromagnetic.pion_spread * normal[1])
+    local = slab.local / (slab.local + (1.0 - slab.local) * (kinetic + _TINY) ** constants.local_slope)
+    soft = visible * (1.0 - local)
+    injection = Injection(*place, neutral, start / (neutral + _TINY), normal[2], normal[3], visible * local, soft)
+    return injection, leading
+
+
+def _neutral_share(kinetic: FloatArray, uniform: FloatArray, constants: Hadronic) -> FloatArray:
+    """Share of neutral pions at a vertex: many small ones, and charge exchange with nearly all of the energy."""
+    exchange = constants.exchange
+    shape_a = constants.fraction_shape_a * (kinetic + _TINY) ** constants.fraction_slope
+    shape_b = np.where(uniform < exchange, constants.exchange_shape_b, constants.fraction_shape_b)
+    rescaled = np.where(uniform < exchange, uniform / exchange, (uniform - exchange) / (1.0 - exchange))
+    return kumaraswamy(rescaled, shape_a, shape_b)

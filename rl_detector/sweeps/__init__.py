@@ -1,0 +1,1 @@
+"""Trainings with the settings that a sweep file names."""
