@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -54,78 +55,139 @@ def inside(*modules: str) -> tuple[str, ...]:
 
 
 LAYERS = [
-    ("errors",),
-    ("parameters", "space", "construction"),
-    ("problem", "agent", "box"),
-    ("env", "evaluate", "ledger", "judge", "futures", "threads", "building", "builder"),
-    ("registry",),
-    ("study", "validation"),
-    ("in_flight", "asynchronous"),
-    ("launch", "report"),
-    ("display",),
-    ("cli",),
+    {"errors", "safety", "reproducible", "claims", "conf"},
+    {"parameters", "settings", "registry"},
+    {"space"},
+    {"encodings", "agent", "terms", "physics"},
+    {"measure"},
+    {"problem"},
+    {"simulators", "agents", "reconstruct"},
+    {"reach", "execution", "records", "episodes"},
+    {"envs", "study", "checks", "sweeps"},
+    {"assembly"},
+    {"report"},
+    {"running"},
+    {"comparison"},
+    {"cli"},
+    {"__main__", "__init__"},
 ]
-"""Lowest first: a module imports only from its own layer and those below."""
+"""Rooms, lowest layer first: a module imports from its own room and from layers below."""
+
+LARGEST_FOLDER = 12
+"""Most modules side by side."""
 
 
-@pytest.mark.parametrize("level", range(len(LAYERS)))
-def test_modules_import_downwards_only(level: int) -> None:
-    above = [module for layer in LAYERS[level + 1 :] for module in layer]
-    assert offenders(LAYERS[level], *inside(*above)) == []
+def room(module: str) -> str:
+    """`space` of rl_detector.space, `envs` of rl_detector.envs.calorimeter.layout."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
 
 
-@pytest.mark.parametrize(
-    ("importers", "forbidden"),
-    [
-        (("physics",), ("simulators", "reach", "reconstruct", "envs", "agents", "problem", "env", "study", "cli")),
-        (("simulators",), ("reach", "reconstruct", "envs", "agents", "agent", "env", "study", "cli")),
-        (("reach", "reconstruct"), ("simulators", "envs", "agents", "agent", "env", "study", "cli")),
-        (("envs",), ("agents", "agent", "env", "registry", "study", "launch", "cli")),
-        (
-            ("agents",),
-            (
-                "envs",
-                "env",
-                "builder",
-                "building",
-                "problem",
-                "simulators",
-                "reach",
-                "reconstruct",
-                "physics",
-                "study",
-                "cli",
-            ),
-        ),
-        (
-            ("space", "problem", "env", "agent", "study", "ledger", "evaluate"),
-            ("envs", "agents", "simulators", "reach"),
-        ),
-    ],
-)
-def test_packages_import_only_what_they_build_on(importers: tuple[str, ...], forbidden: tuple[str, ...]) -> None:
-    assert offenders(importers, *inside(*forbidden)) == []
+def layer(name: str) -> int:
+    (found,) = (level for level, rooms in enumerate(LAYERS) if name in rooms)
+    return found
+
+
+def own_imports(module: str) -> set[str]:
+    """Modules of the package that a module imports; `from room import module` is an import of that module alone."""
+    found = set()
+    for node in ast.walk(ast.parse(SOURCES[module].read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            full = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {whole if whole in SOURCES else node.module for whole in full.values()}
+    return {name for name in found if name in SOURCES} - {module}
+
+
+def upward(modules: Iterable[str]) -> list[str]:
+    """`module imports module` where the imported one is in another room and not below."""
+    pairs = [(module, imported) for module in modules for imported in own_imports(module)]
+    return [
+        f"{module} imports {imported}"
+        for module, imported in pairs
+        if room(module) != room(imported) and layer(room(imported)) >= layer(room(module))
+    ]
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_every_module_is_in_one_layer_and_imports_only_from_below(module: str) -> None:
+    assert sum(room(module) in rooms for rooms in LAYERS) == 1, "name its room in LAYERS"
+    assert upward([module]) == []
+
+
+def test_every_named_room_is_there() -> None:
+    assert set().union(*LAYERS) == {room(module) for module in SOURCES} | {"__main__"}
+
+
+def detector(module: str) -> str:
+    """`calorimeter` of rl_detector.envs.calorimeter.layout; empty outside envs."""
+    parts = module.split(".")
+    return parts[2] if parts[1:2] == ["envs"] and len(parts) > 2 else ""
+
+
+def test_no_detector_imports_another() -> None:
+    strangers = [
+        f"{module} imports {imported}"
+        for module in SOURCES
+        for imported in own_imports(module)
+        if detector(module) and detector(imported) not in ("", detector(module))
+    ]
+    assert strangers == []
+
+
+def test_envs_and_agents_never_see_each_other() -> None:
+    assert offenders(("envs",), "rl_detector.agents", "rl_detector.agent") == []
+    assert offenders(("agents",), *inside("envs", "problem", "simulators", "reach", "reconstruct", "physics")) == []
+
+
+def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Modules that import each other, directly or through others (strongly connected parts of more than one)."""
+    reach = {module: reachable(module, graph) for module in graph}
+    return sorted({tuple(sorted(m for m in reach[a] if a in reach.get(m, ()))) for a in graph if a in reach[a]})
+
+
+def reachable(start: str, graph: Mapping[str, set[str]]) -> set[str]:
+    found: set[str] = set()
+    waiting = list(graph[start])
+    while waiting:
+        module = waiting.pop()
+        if module not in found:
+            found.add(module)
+            waiting += graph.get(module, ())
+    return found
+
+
+def test_no_circles() -> None:
+    assert circles({module: own_imports(module) for module in SOURCES}) == []
+
+
+def test_folders_are_small() -> None:
+    folders = Counter(str(path.parent) for path in SOURCES.values() if path.name != "__init__.py")
+    top = folders.pop(str(PACKAGE)) - 1  # without __main__
+    assert top <= 14
+    assert max(folders.values()) <= LARGEST_FOLDER
 
 
 @pytest.mark.parametrize(
     ("library", "homes"),
     [
         ("hydra", ("cli",)),
-        ("wandb", ("tracking",)),
+        ("wandb", ("running.wandb_tracker",)),
         ("geant4_pybind", ("simulators.geant4",)),
-        ("stable_baselines3", ("wrappers", "agents.stable_baselines", "agents.ppo", "agents.sac")),
-        ("sb3_contrib", ("builder_wrappers",)),
-        ("botorch", ("agents.gaussian_process", "agents.bayesian", "agents.turbo")),
-        ("gpytorch", ("agents.gaussian_process",)),
-        ("optuna", ("agents.tpe", "sweep_search")),
-        ("pymoo", ("agents.nsga2",)),
-        ("dask", ("dask_evaluator",)),
-        ("dask_jobqueue", ("dask_evaluator",)),
-        ("distributed", ("dask_evaluator",)),
+        ("stable_baselines3", ("episodes.wrappers", "agents.peers")),
+        ("sb3_contrib", ("episodes.builder_wrappers",)),
+        ("botorch", ("agents.surrogates",)),
+        ("gpytorch", ("agents.surrogates.gaussian_process",)),
+        ("optuna", ("agents.peers.tpe", "sweeps.search")),
+        ("pymoo", ("agents.peers.nsga2",)),
+        ("dask", ("execution.cluster",)),
+        ("dask_jobqueue", ("execution.cluster",)),
+        ("distributed", ("execution.cluster",)),
         ("cma", ("agents",)),
-        ("uproot", ("simulators.command_readers",)),
-        ("pyarrow", ("simulators.command_readers",)),
-        ("sqlite3", ("ledger", "ledger_file", "ledger_rows", "salvage")),
+        ("uproot", ("simulators.command",)),
+        ("pyarrow", ("simulators.command",)),
+        ("sqlite3", ("records",)),
     ],
 )
 def test_libraries_are_imported_in_one_place(library: str, homes: tuple[str, ...]) -> None:
@@ -135,7 +197,7 @@ def test_libraries_are_imported_in_one_place(library: str, homes: tuple[str, ...
 
 
 def test_physics_needs_no_learning() -> None:
-    packages = ("physics", "simulators", "reach", "reconstruct", "envs", "space", "problem", "env")
+    packages = ("physics", "simulators", "reach", "reconstruct", "envs", "space", "problem", "episodes.env")
     found = offenders(packages, "torch", "stable_baselines3")
     assert [each for each in found if not each.startswith("rl_detector.reconstruct.neural imports torch")] == []
     users = offenders(packages, "rl_detector.reconstruct.neural")
@@ -154,15 +216,16 @@ def test_no_assert_and_no_print(module: str) -> None:
 def test_reading_imports_finds_every_form() -> None:
     tree = ast.parse("import a.b\nfrom c import d\ndef f():\n    from e.f import g\nif True:\n    import h as i")
     assert set(names(tree)) == {"a.b", "c", "c.d", "e.f", "e.f.g", "h"}
-    assert under("rl_detector.episodes.env", "rl_detector.episodes.env")
-    assert not under("rl_detector.envs", "rl_detector.episodes.env")
+    assert under("rl_detector.env", "rl_detector.env")
+    assert not under("rl_detector.envs", "rl_detector.env")
 
 
 def test_the_tests_of_architecture_can_fail() -> None:
-    assert "rl_detector.envs.calorimeter.problem imports rl_detector.problem" in offenders(
-        ("envs",), "rl_detector.problem"
-    )
     assert "rl_detector.cli imports hydra" in offenders(("cli",), "hydra")
+    assert "rl_detector.problem" in own_imports("rl_detector.envs.calorimeter.problem")
+    assert layer("errors") < layer("space") < layer("cli")
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [("a", "b", "c")]
+    assert detector("rl_detector.envs.muon_map.layout") == "muon_map" and detector("rl_detector.reach.few_events") == ""
 
 
 def test_few_public_names() -> None:
@@ -181,7 +244,7 @@ HEAVY = ("torch", "stable_baselines3", "wandb", "hydra", "scipy", "matplotlib", 
         ("from rl_detector.cli import main; main(['list'])", ("torch", "stable_baselines3", "wandb", "matplotlib")),
         ("from rl_detector.cli import main; main(['--help'])", ("torch", "stable_baselines3", "wandb", "matplotlib")),
         ("import rl_detector.registry, rl_detector.episodes.env", ("torch", "stable_baselines3", "wandb", "hydra")),
-        ("import rl_detector.envs.calorimeter.problem", ("torch", "stable_baselines3", "geant4_pybind")),
+        ("import rl_detector.envs.calorimeter", ("torch", "stable_baselines3", "geant4_pybind")),
     ],
 )
 def test_start_up_loads_nothing_heavy(code: str, forbidden: tuple[str, ...]) -> None:

@@ -314,10 +314,10 @@ def checked_version(connection: sqlite3.Connection, path: Path) -> int:
         internal = sql is None and str(name).startswith("sqlite_autoindex_")
         if not internal and sql not in _SCHEMA.get(name, ()):
             raise sqlite3.DatabaseError(f"{str(name)[:40]!r} in it is nothing that a ledger has")
-    version = SCHEMA_VERSION - _SCHEMA["trials"].index(found["trials"])
-    if version == SCHEMA_VERSION and found.get("readouts", _SCHEMA["readouts"][0]) != _SCHEMA["readouts"][0]:
+    newest = SCHEMA_VERSION - _SCHEMA["trials"].index(found["trials"])
+    if newest == SCHEMA_VERSION and found.get("readouts", _SCHEMA["readouts"][0]) != _SCHEMA["readouts"][0]:
         raise sqlite3.DatabaseError("its trials have checksums and its readouts have none, which no ledger has")
-    return version
+    return newest
 
 
 def corrupt(reason: str) -> sqlite3.DatabaseError:

@@ -1,1 +1,1 @@
-"""What strangers cannot do: files of bounded size and depth, imports off the current folder, processes that end with us."""
+"""Protection from strangers: bounded files, imports off the current folder, child processes that end with us."""

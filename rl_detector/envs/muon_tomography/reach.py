@@ -133,7 +133,7 @@ def _logarithmic_error(line: Line, muons: int, value: float) -> float:
     covariance of the pulls. The prior of the slope, N(`ASSUMED_SLOPE`, `SLOPE_PRIOR`), only matters for few vertices.
     """
     pulls = np.stack([line.slope_pulls, line.bend_pulls, line.variance_pulls / line.variance]).reshape(3, -1)
-    seen = np.count_nonzero(line.slope_pulls)
+    seen = int(np.count_nonzero(line.slope_pulls))
     known = pulls @ pulls.T / pulls.shape[1] ** 2 * (seen / max(seen - 2, 1) if seen else 1.0)
     known[2, 2] += float(polygamma(1, seen / 2 + JEFFREYS)) - 2 / (seen + 1)
     trust = SLOPE_PRIOR**2 / (SLOPE_PRIOR**2 + known[0, 0]) if seen else 0.0
