@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ DEEPEST = 30
 
 
 LARGEST_YAML = 200_000
-"""Bytes of a YAML file; reading one takes about a second per 100 kB."""
+"""Bytes of a YAML file."""
+
+
+MOST_PARTS = 10_000
+"""Names and values of a YAML file; OmegaConf takes up to a millisecond for each."""
 
 
 LARGEST_NUMBER = 2**128
@@ -59,8 +64,19 @@ def check_yaml(text: str, deepest: int = DEEPEST) -> None:
 
     if len(text) > LARGEST_YAML:
         raise ValueError(f"it has more than {LARGEST_YAML} bytes, the most that is read")
+    try:
+        _check_events(yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)), deepest)
+    except yaml.YAMLError as error:
+        if "nesting depth" not in str(error):
+            raise
+        raise ValueError(f"it is nested more than {deepest} deep") from error  # the parser has looked ahead
+
+
+def _check_events(events: Iterable[Any], deepest: int) -> None:
     depth = 0
-    for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    for number, event in enumerate(events):
+        if number > MOST_PARTS:
+            raise ValueError(f"it has more than {MOST_PARTS} names and values, the most that are read")
         kind = type(event).__name__
         if kind == "AliasEvent":
             raise ValueError("it has aliases (*name), which are not allowed")
