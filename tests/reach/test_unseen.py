@@ -10,8 +10,7 @@ import pytest
 from rl_detector.envs.muon_tomography.furnace import FILL_HEIGHTS
 from rl_detector.envs.muon_tomography.reach import VARIANCE, FillHeightReach
 from rl_detector.envs.slab_calorimeter.reach import resolution
-from rl_detector.envs.spectrometer.problem import mean_logarithm
-from rl_detector.envs.spectrometer.reach import UNKNOWN
+from rl_detector.envs.spectrometer.reach import UNKNOWN, mean_logarithm
 from rl_detector.reach.unseen import carrying, weighted_rate, width_logarithm
 from rl_detector.terms import Readout
 

@@ -27,13 +27,12 @@ from rl_detector.envs.spectrometer.layout import (
     space,
     stations_of,
 )
-from rl_detector.envs.spectrometer.reach import UNKNOWN, MomentumReach
+from rl_detector.envs.spectrometer.reach import MomentumReach
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.physics.tracks import Dipole
 from rl_detector.problem import DesignProblem
-from rl_detector.reach.unseen import JEFFREYS, Logarithm, Rate
 from rl_detector.simulators.trackers import tracker_of
-from rl_detector.space import Design, FloatArray
+from rl_detector.space import Design
 from rl_detector.terms import Constraint, Cost, Readout
 
 GASES: Mapping[str, float] = {"vacuum": math.inf, "helium": 5671.0, "air": 303.9}
@@ -80,20 +79,6 @@ class SpectrometerSimulator:
     def describe(self) -> Mapping[str, str]:
         """Facts of magnet and beam."""
         return self.spectrometer.describe()
-
-
-def mean_logarithm(losses: FloatArray) -> Logarithm:
-    """ln of the mean loss, [tracks], where the share of losses of `UNKNOWN` has Jeffreys' prior.
-
-    Half a lost track is added to the distribution; from a hundred tracks with some lost on this is the plain mean.
-    """
-    tracks, lost = len(losses), losses >= UNKNOWN
-    measured = np.where(lost, 0.0, losses)
-    share = (np.count_nonzero(lost) + JEFFREYS) / (tracks + 2 * JEFFREYS)
-    shape = share * (tracks + 2) / (1 - share)  # a Gamma distribution with mean and variance of the binomial share
-    found = Rate(shape, share * UNKNOWN / shape, 0.0).logarithm(float(measured.mean()))
-    inside = float(measured[~lost].var(ddof=1)) * np.count_nonzero(~lost) if np.count_nonzero(~lost) > 1 else 0.0
-    return Logarithm(found.value, math.hypot(found.error, inside**0.5 / tracks / math.exp(found.value)))
 
 
 def spectrometer(

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rl_detector.envs.spectrometer.fast import MINIMUM_HITS
-from rl_detector.envs.spectrometer.problem import mean_logarithm
-from rl_detector.reach.unseen import carrying
+from rl_detector.reach.unseen import JEFFREYS, Logarithm, Rate, carrying
 from rl_detector.space import FloatArray
 from rl_detector.terms import Measurement, Readout
 
@@ -61,3 +60,17 @@ def _of_measured(losses: FloatArray, residuals: FloatArray, errors: FloatArray) 
     if not len(losses):
         return {}
     return {"resolution": float(losses.mean()), "pull": float(np.sqrt(np.mean((residuals / errors) ** 2)))}
+
+
+def mean_logarithm(losses: FloatArray) -> Logarithm:
+    """ln of the mean loss, [tracks], where the share of losses of `UNKNOWN` has Jeffreys' prior.
+
+    Half a lost track is added to the distribution; from a hundred tracks with some lost on this is the plain mean.
+    """
+    tracks, lost = len(losses), losses >= UNKNOWN
+    measured = np.where(lost, 0.0, losses)
+    share = (np.count_nonzero(lost) + JEFFREYS) / (tracks + 2 * JEFFREYS)
+    shape = share * (tracks + 2) / (1 - share)  # a Gamma distribution with mean and variance of the binomial share
+    found = Rate(shape, share * UNKNOWN / shape, 0.0).logarithm(float(measured.mean()))
+    inside = float(measured[~lost].var(ddof=1)) * np.count_nonzero(~lost) if np.count_nonzero(~lost) > 1 else 0.0
+    return Logarithm(found.value, math.hypot(found.error, inside**0.5 / tracks / math.exp(found.value)))
