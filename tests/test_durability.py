@@ -23,7 +23,7 @@ from rl_detector.agents.peers.reinforce import Reinforce
 from rl_detector.errors import RunFolderError
 from rl_detector.execution.evaluator import SerialEvaluator
 from rl_detector.problem import DesignProblem
-from rl_detector.records import checkpoint
+from rl_detector.records import files
 from rl_detector.records.checkpoint import load_checkpoint, save_checkpoint
 from rl_detector.records.files import write_atomically
 from rl_detector.records.ledger import SCHEMA_VERSION, Ledger
@@ -264,7 +264,7 @@ def test_a_checkpoint_is_flushed_before_its_name_and_its_name_at_last(
         order.append("rename")
         return replace(path, target)
 
-    monkeypatch.setattr(checkpoint.os, "fsync", fsync)
+    monkeypatch.setattr(files.os, "fsync", fsync)
     monkeypatch.setattr(Path, "replace", rename)
     write_atomically(tmp_path / "state", b"1")
     assert order == ["file", "rename", "folder"]
