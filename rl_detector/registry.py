@@ -118,7 +118,10 @@ def _register_with_gymnasium(registration: Registration) -> None:
             raise ConfigError(f"the Gymnasium id {wanted} is taken by another environment; choose another name")
         if taken_by is None:
             new.append(wanted)
-    whole = {"entry_point": f"{NAMESPACE}.episodes:make_env", "vector_entry_point": f"{NAMESPACE}.episodes:make_vector_env"}
+    whole = {
+        "entry_point": f"{NAMESPACE}.episodes:make_env",
+        "vector_entry_point": f"{NAMESPACE}.episodes:make_vector_env",
+    }
     pieces = {"entry_point": f"{NAMESPACE}.episodes:make_builder_env"}
     for wanted in new:
         points: dict[str, Any] = whole if wanted == registration.id else pieces
