@@ -14,13 +14,20 @@ from rl_detector.space import Design, DesignSpace, FloatArray, Repeated
 from rl_detector.terms import Component
 
 ABSORBERS = ("Pb", "Fe")
+"""Names in `rl_detector.physics.materials`; another one needs a price below."""
 
 
 SCINTILLATORS = ("PbWO4", "polystyrene")
+"""Names in `rl_detector.physics.materials`; another one needs a price and a light yield below."""
 
 
 PRICE_PER_CM: Mapping[str, float] = {"Pb": 25.0, "Fe": 4.166, "PbWO4": 2500.0, "polystyrene": 0.01}
 """EUR per cm of thickness (AIDO, full calorimeter example)."""
+
+
+PHOTOELECTRONS_PER_GEV: Mapping[str, float] = {"PbWO4": 4500.0, "polystyrene": 10_000.0}
+"""Light yield. PbWO4: 4.5 photoelectrons per MeV with avalanche photodiodes (CMS, JINST 3 (2008) S08004, section 4.1).
+Polystyrene: 10 per MeV, our choice, the order of tiles read out by wavelength-shifting fibres."""
 
 
 LENGTH_LIMIT = 200.0
