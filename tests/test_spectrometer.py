@@ -36,7 +36,7 @@ from rl_detector.envs.spectrometer.layout import (
     stations_of,
 )
 from rl_detector.envs.spectrometer.problem import GASES, REFERENCE_EVENTS, REFERENCE_SAMPLES, spectrometer
-from rl_detector.envs.spectrometer.reach import UNKNOWN, MomentumReach
+from rl_detector.envs.spectrometer.reach import UNMEASURED_ERROR, MomentumReach
 from rl_detector.errors import ConfigError
 from rl_detector.physics.scattering import MUON_MASS, highland_angle, velocity
 from rl_detector.physics.tracks import CURVATURE, Dipole, basis, scattering_covariance, weighted_fit
@@ -231,7 +231,7 @@ def test_lost_tracks_have_no_momentum_and_the_largest_loss() -> None:
     measured = MomentumReach(1.0).measure(readout)
     assert measured.losses is not None
     assert (measured.losses[lost] == measured.losses.max()).all()
-    assert measured.losses.max() == pytest.approx(UNKNOWN, rel=0.05)
+    assert measured.losses.max() == pytest.approx(UNMEASURED_ERROR, rel=0.05)
     share = measured.diagnostics["measured"]
     assert share == pytest.approx(1 / 8, abs=4 * math.sqrt(7 / 64 / EVENTS))
 
@@ -256,9 +256,9 @@ def test_a_spectrometer_that_measures_nothing() -> None:
     """Its error bar is that of one track more."""
     nothing = Readout({"kappa": np.full(50, 0.1)}, np.zeros((50, 3)))
     measured = MomentumReach(0.01).measure(nothing)
-    assert measured.metric == pytest.approx(UNKNOWN)
+    assert measured.metric == pytest.approx(UNMEASURED_ERROR)
     assert measured.reach == pytest.approx(math.log(0.03))
-    assert measured.metric_error == pytest.approx(UNKNOWN / 50)
+    assert measured.metric_error == pytest.approx(UNMEASURED_ERROR / 50)
     assert measured.diagnostics == {"measured": 0.0}
 
 

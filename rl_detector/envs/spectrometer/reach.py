@@ -12,7 +12,7 @@ from rl_detector.reach.unseen import JEFFREYS, Logarithm, Rate, carrying
 from rl_detector.space import FloatArray
 from rl_detector.terms import Measurement, Readout
 
-UNKNOWN = 1 / 3
+UNMEASURED_ERROR = 1 / 3
 """Relative error of a track that is not measured, and the largest of one that is: beyond it not even the sign of the
 charge is known to three standard deviations."""
 
@@ -21,9 +21,9 @@ charge is known to three standard deviations."""
 class MomentumReach:
     """reach = ln(reference / metric), metric = mean relative momentum error over all tracks of the spectrum.
 
-    The loss of a track is sqrt(pi / 2) |kappa_fit - kappa| / |kappa|, at most `UNKNOWN`, where kappa = q / p: for
+    The loss of a track is sqrt(pi / 2) |kappa_fit - kappa| / |kappa|, at most `UNMEASURED_ERROR`, where kappa = q / p: for
     normal errors the mean of |error| is sqrt(2 / pi) sigma, so the metric is sigma_p / p averaged over the spectrum. A
-    track outside the acceptance or with fewer than three hits has the loss `UNKNOWN`: no design gains by losing a
+    track outside the acceptance or with fewer than three hits has the loss `UNMEASURED_ERROR`: no design gains by losing a
     track, and the expected metric is a smooth function of the positions. One lost track can outweigh all others, so a
     few tracks that are all measured do not show that none is lost: see `mean_logarithm` for value and error.
 
@@ -38,7 +38,9 @@ class MomentumReach:
         kappa, (fitted, error, hits) = readout.truth["kappa"], readout.signals.T
         known = hits >= MINIMUM_HITS
         relative = (fitted - kappa) / kappa
-        losses = np.where(known, np.minimum(math.sqrt(math.pi / 2) * np.abs(relative), UNKNOWN), UNKNOWN)
+        losses = np.where(
+            known, np.minimum(math.sqrt(math.pi / 2) * np.abs(relative), UNMEASURED_ERROR), UNMEASURED_ERROR
+        )
         logarithm = mean_logarithm(losses)
         metric = math.exp(logarithm.value)
         spread = logarithm.error * metric
@@ -63,14 +65,14 @@ def _of_measured(losses: FloatArray, residuals: FloatArray, errors: FloatArray) 
 
 
 def mean_logarithm(losses: FloatArray) -> Logarithm:
-    """ln of the mean loss, [tracks], where the share of losses of `UNKNOWN` has Jeffreys' prior.
+    """ln of the mean loss, [tracks], where the share of losses of `UNMEASURED_ERROR` has Jeffreys' prior.
 
     Half a lost track is added to the distribution; from a hundred tracks with some lost on this is the plain mean.
     """
-    tracks, lost = len(losses), losses >= UNKNOWN
+    tracks, lost = len(losses), losses >= UNMEASURED_ERROR
     measured = np.where(lost, 0.0, losses)
     share = (np.count_nonzero(lost) + JEFFREYS) / (tracks + 2 * JEFFREYS)
     shape = share * (tracks + 2) / (1 - share)  # a Gamma distribution with mean and variance of the binomial share
-    found = Rate(shape, share * UNKNOWN / shape, 0.0).logarithm(float(measured.mean()))
+    found = Rate(shape, share * UNMEASURED_ERROR / shape, 0.0).logarithm(float(measured.mean()))
     inside = float(measured[~lost].var(ddof=1)) * np.count_nonzero(~lost) if np.count_nonzero(~lost) > 1 else 0.0
     return Logarithm(found.value, math.hypot(found.error, inside**0.5 / tracks / math.exp(found.value)))
