@@ -14,8 +14,17 @@ from functools import lru_cache
 from typing import Any
 
 from rl_detector.envs.muon_shield.fast import ShieldSimulator
-from rl_detector.envs.muon_shield.geant4 import THRESHOLD, TrackedShieldSimulator
-from rl_detector.envs.muon_shield.layout import CLOSING, absorber, length, magnets, mass, money, published, space
+from rl_detector.envs.muon_shield.geant4 import ENERGY_THRESHOLD, TrackedShieldSimulator
+from rl_detector.envs.muon_shield.layout import (
+    CLOSING_HALF_LENGTH,
+    absorber,
+    length,
+    magnets,
+    mass,
+    money,
+    published,
+    space,
+)
 from rl_detector.envs.muon_shield.reach import ShieldReach
 from rl_detector.envs.muon_shield.source import ExponentialSource, MuonSource, PythiaSource
 from rl_detector.errors import ConfigError
@@ -54,7 +63,7 @@ def components(layout: Design) -> list[Component]:
     """The magnets where they stand."""
     parts, z = [], 0.0
     for index, magnet in enumerate((*absorber(), *magnets(layout)), start=1):
-        name = "closing magnet" if magnet.half_length == CLOSING else f"{magnet.field:+g} T magnet {index}"
+        name = "closing magnet" if magnet.half_length == CLOSING_HALF_LENGTH else f"{magnet.field:+g} T magnet {index}"
         parts.append(Component(name, "Fe", z, 2 * magnet.half_length))
         z += 2 * magnet.half_length
     return parts
@@ -122,7 +131,7 @@ def muon_shield(  # noqa: PLR0913 - the settings of the environment
     reach = ShieldReach(1.0, blur, math.inf if knee is None else knee)
     unit, reference, amount = COSTS[cost]
     fast = ShieldSimulator(muon_source(source, part), 100 * distance)
-    tracker = tracker_of("the muon shield", simulator, threshold=THRESHOLD)
+    tracker = tracker_of("the muon shield", simulator, threshold=ENERGY_THRESHOLD)
     problem = DesignProblem(
         name="muon_shield",
         space=space(),

@@ -19,18 +19,18 @@ import numpy as np
 
 from rl_detector.envs.muon_tomography.furnace import (
     FILL_HEIGHTS,
-    PASSIVE_BOTTOM,
-    PASSIVE_TOP,
-    TOP,
-    WIDTH,
+    FURNACE_BOTTOM,
+    FURNACE_TOP,
+    FURNACE_WIDTH,
+    TOP_HEIGHT,
     sample_muons,
     scatter,
 )
-from rl_detector.envs.muon_tomography.geant4 import STEP, THRESHOLD, scattered
+from rl_detector.envs.muon_tomography.geant4 import ENERGY_THRESHOLD, LONGEST_STEP, scattered
 from rl_detector.envs.muon_tomography.layout import (
-    BUDGET,
-    PANELS,
-    SIDES,
+    ABOVE_AND_BELOW,
+    BUDGET_UNITS,
+    PANELS_PER_SIDE,
     baselines,
     built,
     components,
@@ -49,19 +49,19 @@ from rl_detector.simulators.trackers import tracker_of
 from rl_detector.space import Design, FloatArray, IntArray
 from rl_detector.terms import Constraint, Cost, Readout
 
-EDGE = 0.1
+EDGE_SHARE = 0.1
 """Vertices closer than about so much of the half width to a wall's outside count less (TomOpt; the value is ours)."""
 
 
-BLOCK = 4096
+MUONS_PER_BLOCK = 4096
 """Muons that are simulated together, a multiple of the number of fill heights; another one gives other events."""
 
 
-POSITIVE = 0.56
+POSITIVE_SHARE = 0.56
 """Share of positive muons at sea level (PDG 2024, "Cosmic rays": charge ratio 1.25 to 1.30)."""
 
 
-NOTHING = np.array([0.0, 1.0, 0.0])
+NO_VERTEX = np.array([0.0, 1.0, 0.0])
 """Signals of a muon without a vertex in the furnace: height and its error in m, acceptance."""
 
 
@@ -82,7 +82,7 @@ class TomographySimulator:
         tracker: follows the muons through the furnace; None: fast scattering without loss of energy.
     """
 
-    budget: float | None = BUDGET
+    budget: float | None = BUDGET_UNITS
     smoothness: float = 0.0
     tracker: Tracker | None = None
 
@@ -110,9 +110,9 @@ class TomographySimulator:
 
     def _readouts(self, layouts: Sequence[Design], events: int, seed: int) -> list[Readout]:
         signals = np.empty((len(layouts), events, 3))
-        for first in range(0, events, BLOCK):
-            last = min(first + BLOCK, events)
-            draws = _Draws.of(seed, first // BLOCK, last - first, self.tracker)
+        for first in range(0, events, MUONS_PER_BLOCK):
+            last = min(first + MUONS_PER_BLOCK, events)
+            draws = _Draws.of(seed, first // MUONS_PER_BLOCK, last - first, self.tracker)
             for row, layout in zip(signals, layouts, strict=True):
                 row[first:last] = self._vertices(layout, draws)
         truth = np.resize(FILL_HEIGHTS, events)
@@ -120,13 +120,13 @@ class TomographySimulator:
 
     def _vertices(self, layout: Design, draws: _Draws) -> FloatArray:
         """z, its error and acceptance of every muon, [muons, 3]; below, only muons that were seen above are traced."""
-        upper, lower = (panels(layout, side) for side in SIDES)
-        above, good = measured_tracks(upper, draws.muons.rays, TOP, *draws.noise(0), self.smoothness)
+        upper, lower = (panels(layout, side) for side in ABOVE_AND_BELOW)
+        above, good = measured_tracks(upper, draws.muons.rays, TOP_HEIGHT, *draws.noise(0), self.smoothness)
         kept = np.flatnonzero(good & draws.down)
         errors, luck = (each[..., kept] for each in draws.noise(1))
         rays = draws.scattered.take(kept)
-        below, good = measured_tracks(lower, rays, PASSIVE_BOTTOM, errors, luck, self.smoothness)
-        result = np.tile(NOTHING, (len(draws.down), 1))
+        below, good = measured_tracks(lower, rays, FURNACE_BOTTOM, errors, luck, self.smoothness)
+        result = np.tile(NO_VERTEX, (len(draws.down), 1))
         both = np.flatnonzero(good)
         result[kept[both]] = _reconstruct(above.take(kept[both]), below.take(both))
         return result
@@ -140,15 +140,15 @@ class TomographySimulator:
 
 
 def _reconstruct(above: Tracks, below: Tracks) -> FloatArray:
-    """z of the vertex in m, its error in m, and acceptance, [tracks, 3]; `NOTHING` where there is no vertex inside."""
-    plane = (PASSIVE_TOP + PASSIVE_BOTTOM) / 2
+    """Height of the vertex and its error in m, and acceptance, [tracks, 3]; `NO_VERTEX` without a vertex inside."""
+    plane = (FURNACE_TOP + FURNACE_BOTTOM) / 2
     level = np.full(above.good.shape, plane)
     vertex = closest_approach(above.at(level), above.slope, below.at(level), below.slope, plane)
-    away = np.abs(np.stack([vertex.x, vertex.y]) - WIDTH / 2) / (WIDTH / 2)
-    inside = vertex.good & (vertex.z > PASSIVE_BOTTOM) & (vertex.z < PASSIVE_TOP) & (away < 1).all(axis=0)
+    away = np.abs(np.stack([vertex.x, vertex.y]) - FURNACE_WIDTH / 2) / (FURNACE_WIDTH / 2)
+    inside = vertex.good & (vertex.z > FURNACE_BOTTOM) & (vertex.z < FURNACE_TOP) & (away < 1).all(axis=0)
     error = vertex_height_error(above, below, vertex.z)
-    acceptance = np.tanh((1 - away) / (2 * EDGE)).prod(axis=0)
-    return np.where(inside[:, None], np.stack([vertex.z, error, acceptance], axis=-1), NOTHING)
+    acceptance = np.tanh((1 - away) / (2 * EDGE_SHARE)).prod(axis=0)
+    return np.where(inside[:, None], np.stack([vertex.z, error, acceptance], axis=-1), NO_VERTEX)
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,8 @@ class _Draws:
         fills = np.resize(np.arange(len(FILL_HEIGHTS)), muons)
         normals = rng.standard_normal((2, 2, muons))
         outgoing, down = _outgoing(tracker, incoming, fills, normals, (seed, block))
-        errors = rng.standard_normal((len(SIDES), 2, PANELS, muons))
-        return _Draws(incoming, outgoing, down, errors, rng.random((len(SIDES), PANELS, muons)))
+        errors = rng.standard_normal((len(ABOVE_AND_BELOW), 2, PANELS_PER_SIDE, muons))
+        return _Draws(incoming, outgoing, down, errors, rng.random((len(ABOVE_AND_BELOW), PANELS_PER_SIDE, muons)))
 
     def noise(self, side: int) -> tuple[FloatArray, FloatArray]:
         """Errors and luck of the hits above (0) or below (1)."""
@@ -189,12 +189,12 @@ def _outgoing(
     if tracker is None:
         return scatter(muons, fills, normals)
     rng = np.random.default_rng(np.random.SeedSequence(place[0], spawn_key=(place[1], 1)))
-    charge = np.where(rng.random(len(fills)) < POSITIVE, 1.0, -1.0)
+    charge = np.where(rng.random(len(fills)) < POSITIVE_SHARE, 1.0, -1.0)
     return scattered(tracker, muons, fills, charge, int(rng.integers(2**32)))
 
 
 def muon_tomography(
-    budget: float = BUDGET,
+    budget: float = BUDGET_UNITS,
     fixed_budget: bool = True,
     technologies: bool = False,
     muons_per_volume: int = 1000,
@@ -223,7 +223,7 @@ def muon_tomography(
     spent = budget if fixed_budget else None
     layouts = baselines(technologies)
     fast = TomographySimulator(spent, smoothness)
-    tracker = tracker_of("muon_tomography", simulator, step=STEP, threshold=THRESHOLD)
+    tracker = tracker_of("muon_tomography", simulator, step=LONGEST_STEP, threshold=ENERGY_THRESHOLD)
 
     def amount(layout: Design) -> float:
         return price(built(layout, spent))
@@ -233,7 +233,7 @@ def muon_tomography(
         space=space(technologies),
         simulator=replace(fast, tracker=tracker),
         reach=FillHeightReach(_reference(fast, muons_per_volume), muons_per_volume),
-        costs=(Cost("panels", "units", BUDGET, amount),),
+        costs=(Cost("panels", "units", BUDGET_UNITS, amount),),
         constraints=(Constraint("budget", "units", budget, amount),),
         baselines=layouts,
         cost_weight=cost_weight,
@@ -245,16 +245,17 @@ def muon_tomography(
     )
 
 
-MOST_MUONS = 10_000_000
+MOST_MUONS_PER_VOLUME = 10_000_000
 """Muons of a volume that still fit in the memory of one computer."""
 
 
 def _check(budget: float, muons_per_volume: int, smoothness: float) -> None:
     if not 0 < budget < np.inf:
         raise ConfigError(f"the budget of muon_tomography must be positive and finite, got {budget}")
-    if not 1 <= muons_per_volume <= MOST_MUONS:
+    if not 1 <= muons_per_volume <= MOST_MUONS_PER_VOLUME:
         raise ConfigError(
-            f"muon_tomography needs at least 1 muon per volume, got {muons_per_volume}; the most are {MOST_MUONS}"
+            f"muon_tomography needs at least 1 muon per volume, got {muons_per_volume}; "
+            f"the most are {MOST_MUONS_PER_VOLUME}"
         )
     if not 0 <= smoothness < np.inf:
         raise ConfigError(f"smoothness of the panels' edges must be finite and >= 0, got {smoothness}")

@@ -7,25 +7,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rl_detector.envs.slab_calorimeter.library import SLAB
+from rl_detector.envs.slab_calorimeter.library import SLAB_LENGTH_CM
 from rl_detector.parameters import Categorical, Continuous
 from rl_detector.physics.materials import Material, material
 from rl_detector.space import Design, DesignSpace, FloatArray, Repeated
 from rl_detector.terms import Component
 
-LENGTH = 10 * SLAB
+SLAB_LENGTH_MM = 10 * SLAB_LENGTH_CM
 """Length of the slab in mm."""
 
 
-GAP_LOW, GAP_HIGH = 0.5, 120.0
+SMALLEST_GAP, LARGEST_GAP = 0.5, 120.0
 """Bounds of the steel in front of a sensor in mm; our choice."""
 
 
-FEWEST = 10
+FEWEST_SENSORS = 10
 """Fewest sensors of a design; our choice."""
 
 
-AREA = 150.0**2
+SENSOR_AREA = 150.0**2
 """Area of a sensor in cm2, that of the slab (CaloOptimization)."""
 
 
@@ -39,7 +39,7 @@ class Sensor(NamedTuple):
     price: float
 
 
-TYPES: Mapping[str, Sensor] = {
+SENSOR_TYPES: Mapping[str, Sensor] = {
     "0.06 mm": Sensor(0.06, 3.6),
     "0.12 mm": Sensor(0.12, 4.2),
     "0.2 mm": Sensor(0.2, 5.0),
@@ -51,8 +51,10 @@ sensor and readout, and 10 EUR/cm2 per mm of silicon."""
 
 def space(sensors: int = 60) -> DesignSpace:
     """A row of 10 to N sensors in the order of the beam, each with the steel in front of it and its type."""
-    sensor = DesignSpace((Continuous("gap", GAP_LOW, GAP_HIGH, "mm", log=True), Categorical("type", tuple(TYPES))))
-    return DesignSpace((Repeated("sensor", sensor, FEWEST, sensors),))
+    sensor = DesignSpace(
+        (Continuous("gap", SMALLEST_GAP, LARGEST_GAP, "mm", log=True), Categorical("type", tuple(SENSOR_TYPES)))
+    )
+    return DesignSpace((Repeated("sensor", sensor, FEWEST_SENSORS, sensors),))
 
 
 def design(*sensors: tuple[float, str]) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def baselines() -> dict[str, Design]:
     front, gets the smallest gap.
     """
     behind_first = in_steel("Pb", 2.1, "radiation") + 0.6 + in_steel("Cu", 0.1, "radiation")
-    alpha = (GAP_LOW, in_steel("Cu", 6.0, "radiation"), behind_first, in_steel("Cu", 6.0, "interaction"))
+    alpha = (SMALLEST_GAP, in_steel("Cu", 6.0, "radiation"), behind_first, in_steel("Cu", 6.0, "interaction"))
     return {
         "beta": _reference(1.0, 6.0, 2.8, 6.0),
         "alpha": _reference(*alpha),
@@ -115,13 +117,13 @@ class Row(NamedTuple):
 def row(layout: Design) -> Row:
     """Where the sensors are. What lies beyond the end of the slab sees nothing."""
     gap = np.array([sensor["gap"] for sensor in layout["sensor"]], dtype=np.float64)
-    thickness = np.array([TYPES[sensor["type"]].thickness for sensor in layout["sensor"]])
+    thickness = np.array([SENSOR_TYPES[sensor["type"]].thickness for sensor in layout["sensor"]])
     return Row(gap, np.cumsum(gap) + np.cumsum(thickness) - thickness, thickness)
 
 
 def price(layout: Design) -> float:
     """Price in kEUR: area times price of the type, summed over all sensors, those beyond the slab too."""
-    return AREA * sum(TYPES[sensor["type"]].price for sensor in layout["sensor"]) / 1000
+    return SENSOR_AREA * sum(SENSOR_TYPES[sensor["type"]].price for sensor in layout["sensor"]) / 1000
 
 
 def length(layout: Design) -> float:

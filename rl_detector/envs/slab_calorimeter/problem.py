@@ -15,8 +15,8 @@ from functools import lru_cache
 import numpy as np
 
 from rl_detector.envs.slab_calorimeter.layout import (
-    LENGTH,
     SILICON,
+    SLAB_LENGTH_MM,
     Row,
     baselines,
     components,
@@ -25,7 +25,14 @@ from rl_detector.envs.slab_calorimeter.layout import (
     row,
     space,
 )
-from rl_detector.envs.slab_calorimeter.library import FITTED, SLAB, Book, FastLibrary, Library, SinglePrecision
+from rl_detector.envs.slab_calorimeter.library import (
+    FITTED_SHOWERS,
+    SLAB_LENGTH_CM,
+    Book,
+    FastLibrary,
+    Library,
+    SinglePrecision,
+)
 from rl_detector.envs.slab_calorimeter.reach import MINIMUM_EVENTS, SlabReach
 from rl_detector.envs.slab_calorimeter.stored import StoredLibrary
 from rl_detector.errors import ConfigError
@@ -45,11 +52,11 @@ silicon, and the power of the thickness with which it changes: fitted to Geant4,
 def sensor_variance(thickness: FloatArray) -> FloatArray:
     """Relative variance per particle that sensors of these thicknesses in mm add to that of the crossings."""
     whole = FLUCTUATION * (thickness / 0.2) ** FLUCTUATION_POWER
-    added: FloatArray = np.maximum(whole - FITTED.clumping, 0.0)
+    added: FloatArray = np.maximum(whole - FITTED_SHOWERS.clumping, 0.0)
     return added
 
 
-BOOK = 2000
+EVENTS_PER_BOOK = 2000
 """Events of one book; more events are several books. A multiple of the number of samples."""
 
 
@@ -82,9 +89,11 @@ class SlabSimulator:
         """Readouts of many designs; equal seeds share stored events and random numbers."""
         rows = [row(layout) for layout in designs]
         parts: list[list[Readout]] = [[] for _ in designs]
-        for start in range(0, events, BOOK):
+        for start in range(0, events, EVENTS_PER_BOOK):
             for built, seed, collected in zip(rows, seeds, parts, strict=True):
-                collected.append(self._cut_out(built, min(BOOK, events - start), seed, start // BOOK))
+                collected.append(
+                    self._cut_out(built, min(EVENTS_PER_BOOK, events - start), seed, start // EVENTS_PER_BOOK)
+                )
         return [_joined(collected) for collected in parts]
 
     def describe(self) -> Mapping[str, str]:
@@ -101,7 +110,7 @@ def cut_out(built: Row, book: Book, normal: SinglePrecision) -> Readout:
     """Readout of sensors in stored events; `normal` [sensors, events] are the standard normal numbers of straggling."""
     centre = (built.front + built.thickness / 2) / 10
     particles = book.crossings[book.planes(centre)]
-    particles[centre >= SLAB] = 0
+    particles[centre >= SLAB_LENGTH_CM] = 0
     variance = sensor_variance(built.thickness)
     if book.thickness is not None:
         variance = np.maximum(variance - sensor_variance(np.array(book.thickness)), 0.0)
@@ -174,7 +183,7 @@ def slab_calorimeter(
         costs=(Cost("price", "kEUR", price(start), price),),
         constraints=(
             Constraint("price", "kEUR", price(start), price),
-            Constraint("length", "mm", LENGTH, length),
+            Constraint("length", "mm", SLAB_LENGTH_MM, length),
         ),
         baselines=layouts,
         cost_weight=cost_weight,

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from rl_detector.envs.spectrometer.fast import MINIMUM_HITS, Spectrometer, TrackBeam
-from rl_detector.envs.spectrometer.geant4 import STEP, THRESHOLD, TrackedSpectrometer
+from rl_detector.envs.spectrometer.geant4 import ENERGY_THRESHOLD, LONGEST_STEP, TrackedSpectrometer
 from rl_detector.envs.spectrometer.layout import (
     MAGNET_LENGTH,
     MAGNET_START,
-    WIDTH,
+    STATION_WIDTH,
     baselines,
     channels,
     components,
@@ -120,8 +120,8 @@ def spectrometer(
     magnet = Dipole(field, MAGNET_START / 100, MAGNET_LENGTH / 100)
     beam = TrackBeam(momentum_low, momentum_high, pion_fraction)
     layouts = baselines(stations)
-    fast = Spectrometer(magnet, GASES[gas], WIDTH / 100, beam)
-    tracker = tracker_of("the spectrometer", simulator, step=STEP, threshold=THRESHOLD)
+    fast = Spectrometer(magnet, GASES[gas], STATION_WIDTH / 100, beam)
+    tracker = tracker_of("the spectrometer", simulator, step=LONGEST_STEP, threshold=ENERGY_THRESHOLD)
     start = layouts["equidistant"]
     problem = DesignProblem(
         name="spectrometer",
