@@ -171,7 +171,7 @@ def card(name: str) -> str:
 
     Examples:
         >>> card("calorimeter").splitlines()[0]
-        'Sampling calorimeter of absorbers and scintillators, judged by its energy resolution.'
+        'Sampling calorimeter: materials and thicknesses of its layers, for the best energy resolution.'
     """
     factory = find(name).factory
     load_factory(factory)

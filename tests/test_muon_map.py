@@ -209,7 +209,9 @@ def test_a_homogeneous_volume_is_found_back_without_bias() -> None:
     truth = np.append(np.full(VOXEL_COUNT, 100 / 8.897), 0.0)
     signals = perfect(sample_muons(np.random.default_rng(7), 20_000), truth)
     seen, start = Seen.of(signals), np.append(np.full(VOXEL_COUNT, WATER), 0.0)
-    found = likelihood_map(kinks_of(seen), paths_of(seen), start, Prior(WATER, 0.1), 60)[:-1].reshape(volume.VOLUME_VOXELS)
+    found = likelihood_map(kinks_of(seen), paths_of(seen), start, Prior(WATER, 0.1), 60)[:-1].reshape(
+        volume.VOLUME_VOXELS
+    )
     tracks = paths_of(seen).tracks().reshape(volume.VOLUME_VOXELS)
     assert np.average(found, weights=tracks) == pytest.approx(truth[0], rel=0.04)
     np.testing.assert_allclose((found * tracks).sum((0, 1)) / tracks.sum((0, 1)), truth[0], rtol=0.08)
