@@ -14,14 +14,15 @@ from rl_detector.space import Design, DesignSpace, Repeated
 from rl_detector.terms import Component
 
 ABOVE_AND_BELOW = ("upper", "lower")
+"""The two rows of panels, above and below the volume."""
 
 
 FEWEST_PANELS, MOST_PANELS = 2, 4
-"""Panels above, and below."""
+"""Bounds of the number of panels above, and of that below."""
 
 
 BUDGET_KEUR = 30.0
-"""kEUR for panels; our choice."""
+"""Budget of the panels in kEUR; our choice."""
 
 
 SMALLEST_SPAN, LARGEST_SPAN = 0.3, 2.5
@@ -68,7 +69,7 @@ def design(distances: Sequence[float], technology: str, budget: float = BUDGET_K
 
 
 def baselines(budget: float = BUDGET_KEUR) -> dict[str, Design]:
-    """By hand: each technology spread over the height, RPCs first, and a compact telescope of drift tubes."""
+    """Layouts by hand, RPCs first: each technology spread over the height, and a compact telescope of drift tubes."""
     return {
         "rpc": design((0.02, 0.245, 0.47), "RPC", budget),
         "drift_tubes": design((0.02, 0.245, 0.47), "drift tubes", budget),
@@ -79,14 +80,14 @@ def baselines(budget: float = BUDGET_KEUR) -> dict[str, Design]:
 
 
 def asked(layout: Design) -> float:
-    """Price in kEUR of the panels as they are written: area times price of the technology."""
+    """Price in kEUR of the panels before they are cut to the budget: area times price of the technology."""
     prices = [TECHNOLOGIES[panel["technology"]].price for side in ABOVE_AND_BELOW for panel in layout[side]]
     areas = [panel["span_x"] * panel["span_y"] for side in ABOVE_AND_BELOW for panel in layout[side]]
     return float(np.dot(prices, areas))
 
 
 def built(layout: Design, budget: float = BUDGET_KEUR) -> dict[str, Any]:
-    """What is built: the design itself, or, if it is dearer than the budget, with all sides cut by one factor."""
+    """The design that is built: all sides are cut by one factor if the design costs more than the budget."""
     factor = min(1.0, (budget / asked(layout)) ** 0.5)
     cut = ("span_x", "span_y")
     return {

@@ -1,13 +1,4 @@
-"""Muon tomography of a block of lead in light material: panels above and below, and a map of radiation lengths.
-
-A block of lead of 0.5 x 0.1 x 0.1 m3 lies somewhere in 0.6 x 1 x 1 m3 of light material (x, y, z); where, changes from
-scan to scan. Two to four panels above and below, each with position, size and technology, see the muons go in and come
-out; the map of X0 in 600 voxels of 10 cm is judged. Physics as in TomOpt (G. C. Strong et al.,
-github.com/GilesStrong/tomopt): cosmic muons at sea level with known momenta, multiple scattering, no energy loss.
-
-An event is one muon that crosses the volume. A scan is so many events in a row; the events of a seed are the same
-muons, scattered alike, for all designs.
-"""
+"""The map of radiation lengths as a design problem, and its simulator; the card is in the package's docstring."""
 
 from __future__ import annotations
 
@@ -39,7 +30,7 @@ from rl_detector.space import Design, FloatArray
 from rl_detector.terms import Constraint, Cost, Readout
 
 REFERENCE_SCANS, REFERENCE_SEED = 40, 20_251_017
-"""Scans from which the zero of the reach is taken, to about 8 %, and their seed; any fixed number does."""
+"""Scans that give the zero of the reach, to about 8 %, and their seed; any fixed seed does."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +85,7 @@ def _see(layout: Design, draws: _Draws, signals: FloatArray) -> None:
 
 @dataclass(frozen=True)
 class _Draws:
-    """What does not depend on the design: place of the block, muons, scattering, random numbers of the panels.
+    """Draws that do not depend on the design: place of the block, muons, scattering, random numbers of the panels.
 
     Attributes:
         place: of the block.
@@ -132,17 +123,7 @@ def muon_map(
     cost_weight: float = 0.1,
     penalty_weight: float = 5.0,
 ) -> DesignProblem:
-    """The panels around light material with a block of lead as a design problem.
-
-    The zero of the reach is the metric of the first baseline, RPCs, with the same settings. Whole scans are sensible:
-    eight give an error of the reach of about 0.2, half of it common to designs with the same muons.
-
-    Args:
-        budget: kEUR; a dearer design is built smaller, see `built`.
-        light: the light material, one of `rl_detector.physics.materials`.
-        muons_per_scan: muons that cross the volume in one scan; 10,000 are about a minute.
-        cost_weight: reach that spending the whole budget must buy.
-        penalty_weight: reach per relative excess over the budget, which `built` does not allow.
+    """The panels as a design problem; `rl-detector list muon_map` explains the arguments.
 
     Raises:
         ConfigError: an impossible setting.
@@ -171,7 +152,7 @@ def muon_map(
 
 
 MOST_MUONS_PER_SCAN = 10_000_000
-"""Muons of a scan that still fit in the memory of one computer."""
+"""Most muons of a scan that fit in the memory of one computer."""
 
 
 def _check(budget: float, light: str, muons: int) -> None:

@@ -27,21 +27,21 @@ SIGNAL_CHANNELS = (
     *("seen", "momentum", "x_in", "y_in", "slope_x_in", "slope_y_in", "x_out", "y_out", "slope_x_out", "slope_y_out"),
     *("angle_variance", "covariance", "offset_variance"),
 )
-"""What is known of a muon, 0 where it is not seen above and below: momentum in GeV; x, y in m and slopes per depth of
-the upper track at the ceiling and of the lower one at the floor; covariance of the differences of slope and of position
-at the floor, from the resolution of hits."""
+"""Signals of a muon, 0 where it is not seen above and below: momentum in GeV; x, y in m and slopes per depth of the
+upper track at the ceiling and of the lower one at the floor. The last three are the covariance of the differences of
+slope and of position at the floor, from the resolution of hits."""
 
 
 MINIMUM_EVENTS = 100
-"""Fewest events that are judged, as a short scan; whole scans are sensible."""
+"""Fewest events that are measured, as a short scan; whole scans are sensible."""
 
 
 PATH_PARTS = 20
-"""Equal parts of the height in which a way through the voxels is looked up."""
+"""Equal parts of the height in which the voxels along a muon are looked up."""
 
 
 PRIOR_TRACK_LENGTH = 1.0
-"""m of track in light material that every voxel is assumed to have shown before the scan; our choice."""
+"""Track length in m in light material that every voxel is assumed to have shown before the scan; our choice."""
 
 
 LIKELIHOOD_ITERATIONS = 12
@@ -49,12 +49,12 @@ LIKELIHOOD_ITERATIONS = 12
 
 
 TYPICAL_SCATTER, TYPICAL_SCANS = 0.5, 1.0
-"""Relative standard deviation of the losses of scans that is assumed before they are seen, and how many scans that
-counts as, so that the error of a reach from one or two scans is sensible."""
+"""Assumed relative standard deviation of the losses of scans, and the number of scans that the assumption counts as.
+They make the error of a reach from one or two scans sensible."""
 
 
 FEWEST_PAIRED_SCANS = 10
-"""Scans from which the scatter of differences between designs can be trusted: fewer give no `losses`."""
+"""Fewest scans whose scatter tells that of differences between designs: fewer give no `losses`."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def kinks_of(seen: Seen) -> Kinks:
 
 
 def paths_of(seen: Seen) -> Paths:
-    """Straight ways of the muons as they go in, as in the simulation: scattering leaves them by little."""
+    """Straight paths of the incoming muons, as in the simulation: scattered muons stay close to them."""
     stretch = np.sqrt(1 + (seen.slope**2).sum(axis=0))
     return Paths(
         voxels_along(seen.position, seen.slope, PATH_PARTS),
@@ -154,12 +154,13 @@ def map_errors(density: FloatArray, truth: FloatArray, light: float) -> tuple[fl
 class MapReach:
     """reach = ln(reference / metric), metric = rms error of ln X0 in the map of one scan.
 
-    A scan of M muons gives the map of maximum likelihood (`density_map`). Its error is the square root of the mean
-    squared error of ln X0, half of it from the voxels of the block and half from the light ones, our choice: otherwise
-    a detector that sees nothing, whose map is light everywhere, would be a good one. 0.69 is a factor of two in X0; a
-    design that sees nothing has ln(X0 light / X0 block) / sqrt 2, 2.94 for lead in water. The metric is the mean over
-    the scans of a readout, each with the block at another place. `losses` are those of the scans if there are ten at
-    least; the error is that of their mean, with a typical scatter mixed in while there are few.
+    A scan of M muons gives the map of maximum likelihood (`density_map`).
+    Its error is the square root of the mean squared error of ln X0; block and light voxels count half each, our choice.
+    Otherwise a detector that sees nothing, whose map is light everywhere, would be a good one.
+    0.69 is a factor of two in X0. A design that sees nothing has ln(X0 light / X0 block) / sqrt 2, 2.94 for lead in
+    water. The metric is the mean over the scans of a readout, each with the block at another place.
+    `losses` are those of the scans if there are ten at least. The error is that of their mean, with a typical scatter
+    mixed in while there are few.
 
     Attributes:
         reference: metric of the baseline, so that its reach is 0.

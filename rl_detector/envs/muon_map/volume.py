@@ -1,7 +1,7 @@
 """Light material with a block of lead in it, in cosmic muons: voxels, the muons that cross it, their scattering.
 
-Lengths in m, x and y horizontal, z up; slopes are horizontal distance per depth. No energy is lost and the material is
-that along the unscattered line. Panels scatter nothing.
+Lengths in m, x and y horizontal, z up; slopes are horizontal distance per depth.
+No energy is lost, the material is that along the unscattered line, and panels scatter nothing.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from rl_detector.physics.materials import material
 from rl_detector.space import FloatArray, IntArray
 
 VOLUME_SIZE = np.array([0.6, 1.0, 1.0])
-"""Of the volume in x, y and z, in m."""
+"""Sides of the volume in x, y and z, in m."""
 
 
 BLOCK_SIZE = np.array([0.5, 0.1, 0.1])
-"""Of the block in x, y and z, in m."""
+"""Sides of the block in x, y and z, in m."""
 
 
 VOXEL_SIDE = 0.1
@@ -38,7 +38,7 @@ VOXEL_COUNT = int(VOLUME_VOXELS.prod())
 
 
 BLOCK_PLACES = VOLUME_VOXELS - BLOCK_VOXELS + 1
-"""Places of the block along x, y and z: it fills whole voxels."""
+"""Number of places of the block along x, y and z: it fills whole voxels."""
 
 
 ZONE_HEIGHT = 0.5
@@ -50,11 +50,11 @@ FLOOR_HEIGHT, CEILING_HEIGHT, TOP_HEIGHT = ZONE_HEIGHT, ZONE_HEIGHT + VOLUME_SIZ
 
 
 MUON_MARGIN = VOLUME_SIZE[2] / 2 * math.tan(math.pi / 3)
-"""Muons pass the middle height of the volume up to so many m beside it: all that cross it up to 60 degrees."""
+"""Distance in m beside the volume at its middle height within which muons pass: covers zenith angles to 60 degrees."""
 
 
 SCATTERING_PARTS = 40
-"""Equal parts of its height in which the material on a way is looked up."""
+"""Equal parts of the height in which the material along a muon is looked up."""
 
 
 def densities(place: int, light: str, block: str = "Pb") -> FloatArray:

@@ -21,11 +21,11 @@ MAGNET_STEPS = (12, 12, 12, 12, 12, 12, 1)
 
 
 MUONS_PER_DRAW = 2048
-"""Muons that are drawn at once."""
+"""Muons that share one stream of random numbers; another number gives other events."""
 
 
 MUONS_MOVED_AT_ONCE = 8192
-"""Muons of all designs that are moved at once; what one core holds in its cache."""
+"""Muons of all designs that are moved at once: as many as the cache of one core holds."""
 
 
 @dataclass(frozen=True)

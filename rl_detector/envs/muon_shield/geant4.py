@@ -16,7 +16,10 @@ from rl_detector.space import Design, FloatArray
 from rl_detector.terms import Readout
 
 HALL_HALF_WIDTH = 1200.0
-"""Of the hall in cm. A muon outside goes straight on, away from the plane's 5 m, which a blur of 1 m makes 10 m."""
+"""Half width of the hall in cm.
+
+A muon outside goes straight on, away from the 5 m of the plane, which a blur of 1 m makes 10 m.
+"""
 
 
 ENERGY_THRESHOLD = 0.85

@@ -16,7 +16,7 @@ from rl_detector.physics.magnets import Block, Magnet, Section, row_blocks
 from rl_detector.space import Design, DesignSpace
 
 FREE_MAGNETS = 6
-"""Magnets whose shape is free."""
+"""Number of magnets whose shape is free."""
 
 
 SHAPE_PARAMETERS = ("dX_in", "dX_out", "dY_in", "dY_out", "gap_in", "gap_out")
@@ -26,12 +26,12 @@ SHAPE_PARAMETERS = ("dX_in", "dX_out", "dY_in", "dY_out", "gap_in", "gap_out")
 BOUNDS = {"Z": (175.0, 305.0), "dX": (3.0, 100.0), "dY": (20.0, 241.0), "gap": (2.0, 70.0)}
 """Bounds in cm: half-length, iron, half height of the window, width of the window.
 
-Those of the published search, 10-100 cm for dX and 20-200 cm for dY, do not hold the published design; ours just do.
+Those of the published search, 10-100 cm for dX and 20-200 cm for dY, leave out the published design.
 """
 
 
 IRON_FIELD, ABSORBER_FIELD = 1.7, 1.6
-"""T."""
+"""Fields of the magnets and of the hadron absorber in T."""
 
 
 POLARITY = (1, 1, 1, -1, -1, -1)
@@ -46,11 +46,11 @@ CLOSING_HALF_LENGTH = 10.0
 
 
 ABSORBER_MASS = 257.4e3
-"""kg, fixed. The mass that the published codes count for the absorber, not that of the blocks above."""
+"""Mass in kg that the published codes count for the absorber; the blocks above have 576 t."""
 
 
 MODEL_IRON_DENSITY = 7.87
-"""Iron in the published mass model, g/cm3."""
+"""Density of iron in the published mass model in g/cm3."""
 
 
 PUBLISHED_LENGTHS = (208, 207, 281, 248, 305, 242)
@@ -68,7 +68,7 @@ PUBLISHED_SHAPES = (
 
 
 def space() -> DesignSpace:
-    """The 42 parameters: six half-lengths Z3 to Z8, then six numbers for each of the magnets 3 to 8."""
+    """The 42 parameters: half-lengths Z3 to Z8, then the six of `SHAPE_PARAMETERS` for each of the magnets 3 to 8."""
     lengths = [Continuous(f"Z{n}", *BOUNDS["Z"], "cm") for n in MAGNET_NUMBERS]
     shapes = [
         Continuous(name, *BOUNDS[kind.split("_")[0]], "cm")
@@ -79,7 +79,7 @@ def space() -> DesignSpace:
 
 
 MAGNET_NUMBERS = range(3, 3 + FREE_MAGNETS)
-"""The magnets are counted from the two blocks of the absorber on."""
+"""Numbers of the free magnets: the two blocks of the absorber are 1 and 2."""
 
 
 def _names(number: int) -> list[str]:
@@ -144,27 +144,27 @@ def length(layout: Design) -> float:
 
 
 IRON_PRICE = 8.0
-"""CHF per kg: 2 for material, 6 for manufacturing."""
+"""Price of iron in CHF per kg: 2 for material, 6 for manufacturing."""
 
 
 COPPER_PRICE = 270.0
-"""CHF per kg: 20 for material, 250 for manufacturing."""
+"""Price of copper in CHF per kg: 20 for material, 250 for manufacturing."""
 
 
 COPPER_DENSITY, COPPER_RESISTIVITY = 8960.0, 1.77e-8
-"""kg/m3, Ohm m."""
+"""Density in kg/m3 and resistivity in Ohm m."""
 
 
 ELECTRICITY_PRICE = 5.0
-"""CHF per W."""
+"""Price of electricity in CHF per W."""
 
 
 FIELD_STRENGTH = 5000.0
-"""A/m in the iron at 1.7 T, of the order of pure iron; our choice."""
+"""Field strength in A/m in the iron at 1.7 T, of the order of pure iron; our choice."""
 
 
 CHEAPEST_CURRENT_DENSITY = math.sqrt(COPPER_PRICE * COPPER_DENSITY / (ELECTRICITY_PRICE * COPPER_RESISTIVITY))
-"""A/m2 at which copper and electricity cost the same, the cheapest: 5.2 A/mm2."""
+"""Current density in A/m2 at which copper and electricity cost equally much, the cheapest: 5.2 A/mm2."""
 
 
 def money(layout: Design) -> float:

@@ -1,4 +1,4 @@
-"""What a shield is worth: the published objective, from muons at the sensitive plane and the mass of the iron.
+"""Reach of the shield: the published objective, from muons at the sensitive plane and the mass of the iron.
 
 FCN = (1 + exp(10 (W - W*) / W*)) (1 + sum of w) for W <= 3000 t, else 1e8 (olantwin/disney_common.py), where w is
 summed over the muons of `PROTONS` protons.
@@ -18,7 +18,7 @@ from rl_detector.space import FloatArray
 from rl_detector.terms import Measurement, Readout
 
 MASS_SCALE = 1_915_820.0
-"""W* in kg."""
+"""W* of the objective in kg."""
 
 
 LARGEST_MASS = 3e6
@@ -33,7 +33,7 @@ PLANE_LEFT, PLANE_RIGHT, PLANE_TOP = -3.0, 2.6, 5.0
 
 
 LEAST_MOMENTUM = 1.0
-"""GeV that a muon that counts has more of."""
+"""Momentum in GeV above which a muon counts."""
 
 
 def hit_weight(x: FloatArray, y: FloatArray, momentum: FloatArray, charge: FloatArray) -> FloatArray:
@@ -57,7 +57,7 @@ def blurred_weight(
 ) -> FloatArray:
     """`hit_weight` smeared by a normal distribution in x and y; [muons].
 
-    It sees muons that pass near the plane, too, and so has a far smaller variance: something to train with. The
+    It also counts muons that pass near the plane, so its variance is far smaller: agents train with it. The
     standard deviation is `blur` in m up to the momentum `knee` in GeV and falls like 1 / p above, as scattering does.
     """
     width = blur * np.minimum(1.0, knee / np.maximum(momentum, LEAST_MOMENTUM))
@@ -90,8 +90,8 @@ def objective(mass: float, hits: FloatArray) -> FloatArray:
 def continuous_loss(x: FloatArray, momentum: FloatArray, charge: FloatArray) -> FloatArray:
     """sqrt(1 + (x - 2.1) / 4.2) with the sign of x such that deflected muons have less; 0 without a muon; [muons].
 
-    The newer studies' smooth loss, a diagnostic: it also counts muons that miss the plane. x beyond +-2.1 m counts as
-    2.1 m.
+    The smooth loss of the newer studies is a diagnostic: it also counts muons that miss the plane.
+    x beyond +-2.1 m counts as 2.1 m.
     """
     signed = np.clip(charge * x, -2.1, 2.1)
     loss: FloatArray = np.where(momentum > LEAST_MOMENTUM, np.sqrt(1 + (signed - 2.1) / 4.2), 0.0)
@@ -102,11 +102,11 @@ def continuous_loss(x: FloatArray, momentum: FloatArray, charge: FloatArray) -> 
 class ShieldReach:
     """reach = ln(reference / metric); the metric is FCN = factor(W) (1 + S) with the sum S of blurred hit weights.
 
-    S is known from few hits at best. Its distribution is that of `rl_detector.reach.unseen.weighted_rate`, where a hit
-    that was not seen has the average weight of the muons that arrive. The reach is the mean of ln(reference / FCN) over
-    it and its standard deviation the error; the metric is exp of the mean. From twenty effective hits on that is the
-    plain mean of FCN within 1 to 2 %, and a tenth of the error. The diagnostic `objective` is the plain mean, without
-    blur; average that over samples.
+    S is known from few hits at best; its distribution is that of `rl_detector.reach.unseen.weighted_rate`.
+    A hit that was not seen has the average weight of the muons that arrive.
+    The reach is the mean of ln(reference / FCN) over the distribution, its standard deviation the error.
+    The metric is exp of the mean. From twenty effective hits on that is the plain mean of FCN within 1 to 2 %, and a
+    tenth of the error. The diagnostic `objective` is the plain mean without blur: average that over samples.
 
     Attributes:
         reference: metric of the published design, so that its reach is 0.

@@ -23,7 +23,7 @@ TABLE_FILE = Path(__file__).parent / "source.npz"
 
 
 PROTONS_ON_TARGET = 1e10
-"""Protons on target to which weights are scaled, so that the published design has a few dozen hits; our choice."""
+"""Protons on target that weights are scaled to: the published design then has a few dozen hits; our choice."""
 
 
 SPOT_WIDTH = 0.5
@@ -39,7 +39,7 @@ MOMENTUM_SMEAR = 0.08
 
 
 LOWEST_MOMENTUM = 5.0
-"""GeV. Muons below do not get through the absorber (5.4 m of iron take more than 6 GeV) and are left out."""
+"""Momentum in GeV below which muons are left out: 5.4 m of iron in the absorber take more than 6 GeV."""
 
 
 class Primaries(NamedTuple):
@@ -60,7 +60,7 @@ class Primaries(NamedTuple):
 
 
 def importance(momentum: FloatArray) -> FloatArray:
-    """How much rather a muon of this momentum in GeV is drawn, [muons].
+    """Factor by which a muon of this momentum in GeV is drawn more often, [muons].
 
     Rises steeply to 13 GeV, below which hardly any muon crosses the iron, then in proportion to p: close to the root
     mean square contribution of a muon to the blurred objective of shields like the published one.
@@ -71,18 +71,18 @@ def importance(momentum: FloatArray) -> FloatArray:
 
 
 IMPORTANCE_KNEE = 13.0
-"""GeV, of `importance`."""
+"""Momentum in GeV below which hardly any muon crosses the iron."""
 
 
 class MuonSource(Protocol):
     """Where muons come from."""
 
     def sample(self, events: int, rng: np.random.Generator) -> Primaries:
-        """So many muons."""
+        """Draw muons."""
         ...
 
     def describe(self) -> str:
-        """What results must state."""
+        """Facts that results must state."""
         ...
 
 
@@ -115,7 +115,7 @@ class PythiaSource:
     """Muons of the table, drawn more often where they can become hits, with weights that undo it.
 
     Attributes:
-        part: "all" of the table, or its "first" or "second" half, from which nothing is shared.
+        part: "all" of the table, or its "first" or "second" half, which share no row.
         importance: whether rows are drawn with probability in proportion to weight times `importance`, else to weight.
     """
 
@@ -123,7 +123,7 @@ class PythiaSource:
     importance: bool = True
 
     def sample(self, events: int, rng: np.random.Generator) -> Primaries:
-        """So many muons, systematically over the rows (one uniform number for all)."""
+        """Draw muons, systematically over the rows (one uniform number for all)."""
         rows = table(self.part)
         favour = importance(rows.momentum) if self.importance else np.ones(len(rows.momentum))
         drawn = np.cumsum(rows.weight * favour)
@@ -142,7 +142,7 @@ class PythiaSource:
 
 @dataclass(frozen=True)
 class ExponentialSource:
-    """Normal p_x and p_y, exponential p_z, both charges alike (comments of public SHiP codes); no importance.
+    """Normal p_x and p_y, exponential p_z, equal charges (comments of public SHiP codes); no importance.
 
     Attributes:
         width: standard deviation of p_x and p_y in GeV.
@@ -155,7 +155,7 @@ class ExponentialSource:
     rate: float = 2e-3
 
     def sample(self, events: int, rng: np.random.Generator) -> Primaries:
-        """So many muons."""
+        """Draw muons."""
         p_z = LOWEST_MOMENTUM + self.mean * rng.standard_exponential(events)
         p_t = self.width * np.sqrt(2 * rng.standard_exponential(events))
         charge = np.where(rng.random(events) < 0.5, -1.0, 1.0)

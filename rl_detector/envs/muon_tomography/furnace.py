@@ -1,7 +1,7 @@
 """A ladle furnace in cosmic muons: its materials, the muons that cross it, and how they scatter in it.
 
-Lengths in m, momenta and energies in GeV, slopes are horizontal distance per depth (muons go down). No energy is lost
-and the material is that along the unscattered line, as scattered tracks leave it by little. Panels scatter nothing.
+Lengths in m, momenta and energies in GeV, slopes are horizontal distance per depth (muons go down).
+No energy is lost, the material is that along the unscattered line, and panels scatter nothing.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RADIATION_LENGTHS: Mapping[str, float] = {"steel": 0.01782, "liquid steel": 0.01
 
 
 MUON_MARGIN = math.tan(math.pi / 12) * TOP_HEIGHT
-"""Muons start at the top up to so many m beside the volume (TomOpt)."""
+"""Distance in m beside the volume within which muons start at the top (TomOpt)."""
 
 
 _CORNER = np.zeros(2)
@@ -93,7 +93,7 @@ def _moments(rays: Rays, fills: IntArray) -> FloatArray:
 
 
 def scatter(muons: Muons, fills: IntArray, normals: FloatArray) -> tuple[Rays, BoolArray]:
-    """What comes out below: `rl_detector.physics.cosmic_muons.scatter` in the furnace.
+    """Muons below the furnace: `rl_detector.physics.cosmic_muons.scatter` with its material.
 
     Args:
         muons: at the top.

@@ -26,12 +26,14 @@ LONGEST_STEP, ENERGY_THRESHOLD = 2.0, 0.01
 
 
 STAND_IN_ELEMENTS = {"steel": "Fe", "liquid steel": "Fe", "slag": "Al"}
-"""What stands for a material, with the density that gives the same radiation length; a slag is mostly of light oxides,
-of about the atomic number of aluminium."""
+"""Element that stands in for a material, with the density that gives its radiation length.
+
+A slag is mostly light oxides with about the atomic number of aluminium.
+"""
 
 
 HALL_HALF_WIDTH = 1000.0
-"""Of the hall in cm."""
+"""Half width of the hall in cm."""
 
 
 def matter(name: str) -> Matter:
@@ -66,7 +68,7 @@ def _box(z_in: float, z_out: float, x: tuple[float, float], y: tuple[float, floa
 
 
 def scattered(tracker: Tracker, muons: Muons, fills: IntArray, charge: FloatArray, seed: int) -> tuple[Rays, BoolArray]:
-    """What comes out below, see `muon_tomography_furnace.scatter`; muons that stop do not go down.
+    """Muons below the furnace, as `furnace.scatter` gives them; muons that stop do not go down.
 
     Args:
         tracker: follows the muons.

@@ -19,14 +19,15 @@ from rl_detector.space import Design, DesignSpace, Repeated
 from rl_detector.terms import Component
 
 ABOVE_AND_BELOW = ("upper", "lower")
+"""The two rows of panels, above and below the furnace."""
 
 
 PANELS_PER_SIDE = 4
-"""Panels above, and below."""
+"""Number of panels above, and of those below."""
 
 
 BUDGET_UNITS = 6.0
-"""Units; 1 m2 of a standard panel costs 1 (TomOpt, ladle furnace benchmark)."""
+"""Budget; 1 m2 of a standard panel costs 1 unit (TomOpt, ladle furnace benchmark)."""
 
 
 SMALLEST_SPAN, LARGEST_SPAN = 0.3, 1.5
@@ -86,7 +87,7 @@ def _technology(panel: Mapping[str, Any]) -> Technology:
 
 
 def built(layout: Design, budget: float | None) -> dict[str, Any]:
-    """What is built: the design itself, or all sides times one factor that spends a budget exactly."""
+    """The design that is built: with a budget, all sides are multiplied by the factor that spends it exactly."""
     factor = 1.0 if budget is None else (budget / price(layout)) ** 0.5
     return {side: [{**panel, "span": panel["span"] * factor} for panel in layout[side]] for side in ABOVE_AND_BELOW}
 

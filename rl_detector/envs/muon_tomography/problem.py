@@ -1,12 +1,4 @@
-"""Muon tomography of a ladle furnace: eight detector panels that tell how high the liquid steel stands.
-
-The benchmark of TomOpt (G. C. Strong et al., github.com/GilesStrong/tomopt, ladle furnace): four panels above and four
-below the furnace, a budget of 6 m2, fill heights of 0.6 to 1.3 m, 1000 muons per volume; the published start, all
-panels close together above one corner, and two layouts by hand.
-
-An event is one muon through one volume; the fill heights of the events take turns. The events of a seed are the same
-muons, scattered alike, for all designs.
-"""
+"""The ladle furnace as a design problem, and its simulator; the card is in the docstring of the package."""
 
 from __future__ import annotations
 
@@ -50,11 +42,11 @@ from rl_detector.space import Design, FloatArray, IntArray
 from rl_detector.terms import Constraint, Cost, Readout
 
 EDGE_SHARE = 0.1
-"""Vertices closer than about so much of the half width to a wall's outside count less (TomOpt; the value is ours)."""
+"""Share of the half width within which vertices near a wall's outside count less (TomOpt; the value is our choice)."""
 
 
 MUONS_PER_BLOCK = 4096
-"""Muons that are simulated together, a multiple of the number of fill heights; another one gives other events."""
+"""Muons that are simulated together, a multiple of the number of fill heights; another number gives other events."""
 
 
 POSITIVE_SHARE = 0.56
@@ -69,7 +61,7 @@ REFERENCE_EVENTS = 1_000_000
 
 
 REFERENCE_SEED = 20_240_613
-"""Events from which the zero of the reach is taken, and their seed; any fixed number does."""
+"""Events that give the zero of the reach, and their seed; any fixed seed does."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +145,7 @@ def _reconstruct(above: Tracks, below: Tracks) -> FloatArray:
 
 @dataclass(frozen=True)
 class _Draws:
-    """What does not depend on the design: muons, their scattering, and the panels' random numbers.
+    """Draws that do not depend on the design: muons, their scattering, and the panels' random numbers.
 
     Attributes:
         muons: incoming, [muons].
@@ -185,7 +177,7 @@ class _Draws:
 def _outgoing(
     tracker: Tracker | None, muons: Muons, fills: IntArray, normals: FloatArray, place: tuple[int, int]
 ) -> tuple[Rays, BoolArray]:
-    """What comes out of the furnace; for a tracker, from random numbers of its own for (seed, block)."""
+    """Muons below the furnace; a tracker has random numbers of its own for (seed, block)."""
     if tracker is None:
         return scatter(muons, fills, normals)
     rng = np.random.default_rng(np.random.SeedSequence(place[0], spawn_key=(place[1], 1)))
@@ -203,21 +195,10 @@ def muon_tomography(
     penalty_weight: float = 5.0,
     simulator: str | Mapping[str, Any] = "fast",
 ) -> DesignProblem:
-    """The panels around a ladle furnace as a design problem.
+    """The panels around a ladle furnace as a design problem; `rl-detector list muon_tomography` explains the arguments.
 
-    The zero of the reach is the metric of the published start with the same settings, in the fast simulator. Thousands
-    of events per design are sensible: 4000 give an error of the reach of about 0.1.
-
-    Args:
-        budget: units, 1 m2 of standard panels costs 1.
-        fixed_budget: whether all spans are multiplied by the factor that spends the budget exactly, so that all designs
-            cost the same; else spans are as they are, area costs, and more than the budget is punished.
-        technologies: whether each panel has a choice of technology (`TECHNOLOGIES`), else all are standard.
-        muons_per_volume: with which a fill height is measured; events per design only decide how well that is known.
-        smoothness: of the edges of panels; 0: sharp, 1 to 0.1: the training model of TomOpt.
-        cost_weight: reach that spending the whole budget must buy.
-        penalty_weight: reach per relative excess over the budget.
-        simulator: "fast", or "geant4" for muons in Geant4, with their loss of energy, or one of them with settings.
+    Raises:
+        ConfigError: an impossible setting.
     """
     _check(budget, muons_per_volume, smoothness)
     spent = budget if fixed_budget else None
@@ -246,7 +227,7 @@ def muon_tomography(
 
 
 MOST_MUONS_PER_VOLUME = 10_000_000
-"""Muons of a volume that still fit in the memory of one computer."""
+"""Most muons of a volume that fit in the memory of one computer."""
 
 
 def _check(budget: float, muons_per_volume: int, smoothness: float) -> None:

@@ -15,11 +15,11 @@ from rl_detector.space import FloatArray
 from rl_detector.terms import Measurement, Readout
 
 MINIMUM_EVENTS = 10 * len(FILL_HEIGHTS)
-"""Fewest events that are judged: ten muons per fill height. Their reach is crude; thousands of events are sensible."""
+"""Fewest events that are measured: ten muons per fill height. Their reach is crude; thousands are sensible."""
 
 
 FEWEST_VERTICES = 4
-"""Fewest vertices of all fill heights together that tell how they follow the fill height, else that is assumed."""
+"""Fewest vertices of all fill heights together that show how they follow the fill height; with fewer it is assumed."""
 
 
 ASSUMED_SLOPE, ASSUMED_SPREAD = 0.1, 0.3
@@ -49,7 +49,7 @@ _SLOPE = _LEVER / (len(_LEVER) * HEIGHT_VARIANCE)
 
 
 _BEND = (_LEVER**2 - HEIGHT_VARIANCE) / float(np.mean((_LEVER**2 - HEIGHT_VARIANCE) ** 2)) ** 0.5 / len(_LEVER)
-"""What values per fill height are multiplied with for the slope of a line and the rms of a parabola (least squares)."""
+"""Weights of values per fill height that give the slope of a line and the rms of a parabola (least squares)."""
 
 
 _POINTS, _SHARES = np.polynomial.hermite_e.hermegauss(9)
@@ -102,11 +102,11 @@ class FillHeightReach:
             error = _logarithmic_error(line, self.muons, float(np.log(HEIGHT_VARIANCE)))
             return self._measurement(HEIGHT_VARIANCE, error, nothing, {**used, "slope": 0.0})
         if found.sum() < FEWEST_VERTICES:
-            return self._judged(assumed(vertices), used)
+            return self._of_line(assumed(vertices), used)
         line = separate(vertices) if found.min() >= ENOUGH_VERTICES else pooled(vertices)
-        return self._judged(line if line.variance > 0 else assumed(vertices), used)
+        return self._of_line(line if line.variance > 0 else assumed(vertices), used)
 
-    def _judged(self, line: Line, used: dict[str, float]) -> Measurement:
+    def _of_line(self, line: Line, used: dict[str, float]) -> Measurement:
         """Expected squared error and its influence functions."""
         squared, by_slope = _unbiased_square(line.slope, line.slope_pulls)
         bent, by_bend = _unbiased_square(line.bend, line.bend_pulls)
@@ -136,9 +136,9 @@ def _logarithmic_error(line: Line, muons: int, value: float) -> float:
     seen = int(np.count_nonzero(line.slope_pulls))
     known = pulls @ pulls.T / pulls.shape[1] ** 2 * (seen / max(seen - 2, 1) if seen else 1.0)
     known[2, 2] += float(polygamma(1, seen / 2 + JEFFREYS)) - 2 / (seen + 1)
-    trust = SLOPE_PRIOR**2 / (SLOPE_PRIOR**2 + known[0, 0]) if seen else 0.0
-    slope = ASSUMED_SLOPE + trust * (line.slope - ASSUMED_SLOPE)
-    known[0], known[:, 0] = known[0] * trust**0.5, known[:, 0] * trust**0.5
+    weight = SLOPE_PRIOR**2 / (SLOPE_PRIOR**2 + known[0, 0]) if seen else 0.0
+    slope = ASSUMED_SLOPE + weight * (line.slope - ASSUMED_SLOPE)
+    known[0], known[:, 0] = known[0] * weight**0.5, known[:, 0] * weight**0.5
     known[0, 0] = known[0, 0] if seen else SLOPE_PRIOR**2
     size, turned = np.linalg.eigh(known)
     slopes, bends, logs = (turned * np.sqrt(np.maximum(size, 0))) @ _NODES

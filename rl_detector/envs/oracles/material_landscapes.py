@@ -89,7 +89,7 @@ class ToyCalorimeter(Landscape):
     """Six absorbers of iron or lead, 0.2-5.2 cm each, in a closed form of sampling, leakage and cost.
 
     Showers follow the gamma distribution of Longo and Sestili (1975): a share gammainc(a, d / 2) of the energy before
-    the depth d, with a = 1 + t_max / 2. All constants are ours; the terms trade off as they do in a real one.
+    the depth d, with a = 1 + t_max / 2. All constants are our choice; the terms trade off as in a real calorimeter.
     """
 
     names: ClassVar[tuple[str, str]] = ("Fe", "Pb")

@@ -1,8 +1,4 @@
-"""Oracles: design problems in closed form, whose best design is known, to measure how many events an agent needs.
-
-The reach is the gain (f(design) - f(start)) / (f(best design) - f(start)): 0 at the start, 1 at the best design. One
-event is one normal draw around it. The start is the centre of the box with the first of all choices.
-"""
+"""Oracles as design problems, and their simulator; the card is in the docstring of the package."""
 
 from __future__ import annotations
 
@@ -131,13 +127,7 @@ MOST_DIMENSIONS = 2000
 def oracle(
     kind: str = "quadratic", dimensions: int | None = None, noise: float | None = None, instance: int = 0
 ) -> DesignProblem:
-    """A problem with a known best design; its simulator has `truth(design)`, the gain without noise.
-
-    Args:
-        kind: a name of `KINDS`: quadratic, valley, multimodal, heteroscedastic, mixed, binary or layers.
-        dimensions: continuous parameters and choices together; None: usual for the kind.
-        noise: standard deviation of one event in units of the gain; None: usual for the kind.
-        instance: which rotation, best design and couplings; every number gives others of the same kind.
+    """A problem with a known best design; `rl-detector list oracle` explains the arguments.
 
     Raises:
         ConfigError: unknown kind, or dimensions, noise or instance that it does not have.

@@ -63,7 +63,7 @@ def design(*sensors: tuple[float, str]) -> dict[str, Any]:
 
 
 def in_steel(name: str, thickness: float, length: str) -> float:
-    """Thickness of steel with as many radiation or interaction lengths as so much of another material."""
+    """Thickness of steel with as many radiation or interaction lengths as this thickness of another material."""
 
     def of(substance: Material) -> float:
         return float(getattr(substance, f"{length}_length"))
@@ -75,10 +75,10 @@ def baselines() -> dict[str, Design]:
     """The three reference designs of CaloOptimization, beta first: it is the zero of the reach.
 
     beta: 1 mm of steel, then 14 x [Si 0.2 mm | 6 | Si 0.2 | 2.8], 12 x [35 | Si 0.2 | 6], 16 x [68 | Si 0.2 | 6], all
-    steel. gamma: beta with one sensor of 0.06 mm per pair of the first part, where the second one is left out. alpha:
-    the same with 6 mm Cu, 2.1 mm Pb + 0.6 mm steel + 0.1 mm Cu, 6 mm Cu; in a slab of steel these are as much steel as
-    has the same radiation lengths (first part) or interaction lengths (behind). Its first sensor, which has nothing in
-    front, gets the smallest gap.
+    steel. gamma: beta with one sensor of 0.06 mm per pair of the first part; the second one is left out.
+    alpha: 6 mm Cu, 2.1 mm Pb + 0.6 mm steel + 0.1 mm Cu, 6 mm Cu instead of the gaps of 6, 2.8 and 6 mm.
+    Here they are steel of equal radiation lengths (first part) or interaction lengths (behind).
+    Its first sensor has nothing in front and gets the smallest gap.
     """
     behind_first = in_steel("Pb", 2.1, "radiation") + 0.6 + in_steel("Cu", 0.1, "radiation")
     alpha = (SMALLEST_GAP, in_steel("Cu", 6.0, "radiation"), behind_first, in_steel("Cu", 6.0, "interaction"))
@@ -115,7 +115,7 @@ class Row(NamedTuple):
 
 
 def row(layout: Design) -> Row:
-    """Where the sensors are. What lies beyond the end of the slab sees nothing."""
+    """Places of the sensors. A sensor beyond the end of the slab sees nothing."""
     gap = np.array([sensor["gap"] for sensor in layout["sensor"]], dtype=np.float64)
     thickness = np.array([SENSOR_TYPES[sensor["type"]].thickness for sensor in layout["sensor"]])
     return Row(gap, np.cumsum(gap) + np.cumsum(thickness) - thickness, thickness)
@@ -133,7 +133,7 @@ def length(layout: Design) -> float:
 
 
 def components(layout: Design) -> list[Component]:
-    """The sensors where they stand, in steel; positions in cm."""
+    """The sensors and the steel in front of them, at their places along the beam in cm."""
     built, parts = row(layout), []
     for index, (gap, front, thickness) in enumerate(zip(*built, strict=True)):
         parts.append(Component(f"steel {index + 1}", "steel", (front - gap) / 10, gap / 10))

@@ -2,7 +2,7 @@
 
 A book of the library holds for each event how many fast particles cross each of many planes. Every seed has a book of
 its own, made by the fast parametrisation: designs that share a seed share their events, and another seed has events
-that no other one has, so that nothing can be learned by heart.
+of its own, so that nothing can be learned by heart.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CALIBRATION_LOW, CALIBRATION_HIGH = 9.0, 200.0
 
 
 SAMPLES: tuple[tuple[str, float], ...] = (("gamma", 50.0), ("pi+", 50.0), ("gamma", 100.0), ("pi+", 100.0))
-"""Particles and energies in GeV at which the resolution is judged (CaloOptimization)."""
+"""Particles and energies in GeV at which the resolution is measured (CaloOptimization)."""
 
 
 CALIBRATION_SAMPLE = float(len(SAMPLES))
@@ -77,7 +77,7 @@ class Events:
 
     @property
     def truth(self) -> dict[str, FloatArray]:
-        """What a readout tells of the primaries."""
+        """The truth of a readout."""
         return {"sample": self.sample, "energy": self.energy, "pion": self.pion.astype(np.float64)}
 
 
@@ -91,7 +91,7 @@ class Book:
         pitch: distance of the planes in cm.
         first: depth of the first one in cm.
         thickness: of the silicon in mm whose fluctuations are in `crossings` already, None for none.
-        alone: whether a plane serves one sensor only, and the next ones the planes behind.
+        alone: whether a plane serves one sensor only; the next sensors then get the planes behind.
     """
 
     events: Events
@@ -114,7 +114,7 @@ class Library(Protocol):
     """Gives the book of a seed: equal arguments, equal books."""
 
     def book(self, seed: int, events: int) -> Book:
-        """So many stored events."""
+        """Stored events of this seed."""
         ...
 
     def describe(self) -> Mapping[str, str]:
@@ -128,7 +128,7 @@ class Showers:
 
     Attributes:
         clumping: fluctuations of the number of crossing particles of a photon's shower, variance over mean.
-        hadron_clumping: the same where the rest of a pion's energy is deposited.
+        hadron_clumping: variance over mean where the rest of a pion's energy is deposited.
         hadron_response: mean signal of that rest over that of a photon of equal energy, h / e.
         hadron_spread: relative width of that rest.
         neutral_spread: width of the share of neutral pions.
@@ -176,7 +176,7 @@ class FastLibrary:
     showers: Showers = FITTED_SHOWERS
 
     def book(self, seed: int, events: int) -> Book:
-        """So many events of this seed."""
+        """Events of this seed."""
         return _fast_book(self.showers, seed, events)
 
     def describe(self) -> Mapping[str, str]:
@@ -251,10 +251,11 @@ def _pions(
 
 
 PION_VERTICES = 3
-"""Places at which a pion's energy is shared out."""
+"""Number of places at which a pion deposits its energy."""
 
 
 SMALLEST_MEAN = np.float32(1e-20)
+"""Smallest divisor of a mean number of particles."""
 
 
 def _vertices(showers: Showers, growth: FloatArray, rng: np.random.Generator) -> FloatArray:
@@ -302,4 +303,4 @@ def _counted(mean: SinglePrecision, clumping: Any, rng: np.random.Generator) -> 
 
 
 NEGLIGIBLE_MEAN = 1e-4
-"""Mean numbers of particles below this are taken for none."""
+"""Mean number of particles below which there is none."""

@@ -1,10 +1,4 @@
-"""The sequential calorimeter: thin silicon sensors one after the other in a 2 m steel slab, judged by their resolution.
-
-The first case of reinforcement-learning design by Qasim, Owen and Serra (arXiv:2412.10237), after the public simulation
-github.com/shahrukhqasim/CaloOptimization: showers in a solid slab are stored once, a design is scored by cutting its
-sensors out of them. Slab, samples, layer weights and the three baselines are those of that simulation; prices and the
-types of sensors that may be bought are our choices.
-"""
+"""The slab as a design problem, and its simulator; the card is in the docstring of the package."""
 
 from __future__ import annotations
 
@@ -57,7 +51,7 @@ def sensor_variance(thickness: FloatArray) -> FloatArray:
 
 
 EVENTS_PER_BOOK = 2000
-"""Events of one book; more events are several books. A multiple of the number of samples."""
+"""Events of one book, a multiple of the number of samples; more events are several books."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +74,7 @@ class SlabSimulator:
     def simulate(self, design: Design, events: int, seed: int) -> Readout:
         """Readout of one design.
 
-        Truth [events]: `sample` (see slab_calorimeter_library.SAMPLES), `energy` in GeV, `pion`. Signals [events,
+        Truth [events]: `sample` (see library.SAMPLES), `energy` in GeV, `pion`. Signals [events,
         sensors]: deposit in GeV times the published layer weight gap / thickness.
         """
         return self.simulate_batch([design], events, [seed])[0]
@@ -120,7 +114,7 @@ def cut_out(built: Row, book: Book, normal: SinglePrecision) -> Readout:
 
 
 def straggled(particles: SinglePrecision, variance: SinglePrecision, normal: SinglePrecision) -> SinglePrecision:
-    """Signals of so many particles in units of the mean signal of one, same shape."""
+    """Signals of numbers of particles in units of the mean signal of one, in the shape of `particles`."""
     ratio = variance / (9 * np.maximum(particles, np.float32(1e-3)))
     root = 1 - ratio + np.sqrt(ratio) * normal
     np.maximum(root, 0, out=root)
@@ -153,16 +147,7 @@ def slab_calorimeter(
     cost_weight: float = 0.05,
     penalty_weight: float = 5.0,
 ) -> DesignProblem:
-    """The slab as a design problem: at most the price of the baseline beta, at most 2 m.
-
-    Args:
-        library: "fast", or the file of a stored library (see slab_calorimeter_stored): for the validation of designs,
-            the zero of the reach stays that of the fast one.
-        sensors: largest number of sensors, at least the 56 of the baselines.
-        electromagnetic_weight: weight of the photons' resolution in the reach, the pions have the rest.
-        calibration: "global", one number for all layers with the published weights, or "layers", fitted weights.
-        cost_weight: reach that the baseline's price must buy.
-        penalty_weight: reach per relative violation of a limit.
+    """The slab as a design problem; `rl-detector list slab_calorimeter` explains the arguments.
 
     Raises:
         ConfigError: an impossible setting.

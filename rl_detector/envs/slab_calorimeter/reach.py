@@ -1,4 +1,4 @@
-"""What a row of sensors in a steel slab is worth: relative resolution for photons and pions of 50 and 100 GeV."""
+"""Reach of a row of sensors in a steel slab: relative resolution for photons and pions of 50 and 100 GeV."""
 
 from __future__ import annotations
 
@@ -84,16 +84,17 @@ def layer_weights(signals: FloatArray, energies: FloatArray) -> FloatArray:
 class SlabReach:
     """reach = ln(metric of beta / metric), metric = product of (sigma / mean)^weight over the four samples.
 
-    So the reach is the weighted mean of ln improvements: 50 and 100 GeV count alike, photons with the weight
-    `electromagnetic`, pions with the rest. E_rec = a sum of the signals, which carry the published layer weights gap /
-    thickness; a from least squares on the calibration sample, photons and pions together. Sigma / mean does not depend
-    on a; the diagnostics `linearity` do: mean E_rec / E of each sample. The losses are metric (1 + influence of the
-    event), so that their mean is the metric, and their scatter gives its standard error and that of paired differences
-    (delta method).
+    The reach is the weighted mean of ln improvements: 50 and 100 GeV count alike, photons with the weight
+    `electromagnetic`, pions with the rest.
+    E_rec = a times the sum of the signals, which carry the published layer weights gap / thickness.
+    The factor a is fitted by least squares to the calibration sample, photons and pions together.
+    Sigma / mean does not depend on a; the diagnostics `linearity` do: mean E_rec / E of each sample.
+    The losses are metric (1 + influence of the event): their mean is the metric, and their scatter gives its standard
+    error and that of paired differences (delta method).
 
-    With `calibration` "layers" every layer has a weight of its own, `layer_weights` of the calibration sample. What
-    this adds to the error comes from leaving out every tenth of the calibration events in turn; there are no losses
-    then.
+    With `calibration` "layers" every layer has a weight of its own, `layer_weights` of the calibration sample.
+    The error that this adds comes from leaving out every tenth of the calibration events in turn.
+    There are no losses then.
 
     Attributes:
         electromagnetic: weight of the photons, between 0 and 1.

@@ -1,7 +1,7 @@
 """A finite library of showers from a file, for example of Geant4: experiments/slab_calorimeter/generate.py writes one.
 
-For the validation of designs that were found with the fast library. A search on a few hundred stored events would learn
-them by heart, and fresh seeds would not show it: they draw from the same events.
+It validates designs that were found with the fast library. A search on a few hundred stored events would learn them by
+heart. Fresh seeds would not show it: they draw from the events of the file again.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class StoredLibrary:
     path: str
 
     def book(self, seed: int, events: int) -> Book:
-        """So many of the stored events.
+        """Some of the stored events.
 
         Raises:
             ConfigError: the file does not hold as many.
@@ -88,7 +88,7 @@ class StoredLibrary:
 
 
 def whole_book(path: str) -> Book:
-    """All stored events once, those at other energies than the judged ones for the calibration."""
+    """All stored events once; those that are not of `SAMPLES` are for the calibration."""
     deposits = stored(path).deposits
     numbers = {key: float(SAMPLES.index(key)) if key in SAMPLES else CALIBRATION_SAMPLE for key in deposits}
     counts = [len(each) for each in deposits.values()]

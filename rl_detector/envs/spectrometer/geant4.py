@@ -72,7 +72,7 @@ class TrackedSpectrometer:
     def _readout(self, layout: Stations, draws: Draws, found: Crossings) -> Readout:
         """The fit is linear in the parameters of a track, so it gets the hits of a linear track with the same noise.
 
-        What the circle differs from a parabola is taken off, as an iterated fit would do.
+        The difference between circle and parabola is subtracted, as an iterated fit would do.
         """
         x, y = np.moveaxis(found.position, (2, 1), (0, 1)) / 100
         linear = x - curvature(layout.position[:, None], draws.tracks, self.spectrometer.magnet)

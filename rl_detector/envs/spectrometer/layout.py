@@ -78,9 +78,9 @@ def design(positions: Sequence[float], pitch: str = "0.25 mm", sensor: str = "Si
 
 
 def outside_in(positions: Sequence[float]) -> list[float]:
-    """The same positions, first the ends, then always the one that is farthest from those before.
+    """Order positions: first the ends, then always the one that is farthest from those before.
 
-    A search that leaves out the last stations of a list then leaves out those that matter least.
+    A search that leaves out the last stations of a list leaves out those that matter least.
     """
     left = sorted(positions)
     chosen = [left.pop(0), left.pop()]
@@ -93,9 +93,10 @@ def outside_in(positions: Sequence[float]) -> list[float]:
 def baselines(stations: int = 8) -> dict[str, Design]:
     """Hand-made designs to compare with, all of silicon over the whole length.
 
-    equidistant: N stations of equal pitch. ends_and_middle: the same stations, a quarter at each end and the others in
-    the middle, the best places for a sagitta without scattering (Gluckstern 1963). three_fine: three stations at the
-    ends and in the middle, of the finest pitch that the channels of the first baseline allow.
+    equidistant: N stations at equal distances.
+    ends_and_middle: a quarter of them at each end, the others in the middle, the best places for a sagitta without
+    scattering (Gluckstern 1963).
+    three_fine: three stations at the ends and in the middle, of the finest pitch within the channels of the first one.
     """
     ends = max(stations // 4, 1)
     inner = stations - 2 * ends
@@ -114,8 +115,9 @@ def baselines(stations: int = 8) -> dict[str, Design]:
 def row(layout: Design) -> list[tuple[float, Mapping[str, Any]]]:
     """Position in cm and parameters of every station in the order of the beam.
 
-    A station nearer than `SMALLEST_GAP` to the one before is moved behind it. Stations that are then beyond the limit of
-    the length move back to it, with those before. So every design of the space can be built within the length.
+    A station nearer than `SMALLEST_GAP` to the one before is moved behind it.
+    Stations that are then beyond the limit of the length move back to it, with those before.
+    So every design of the space can be built within the length.
     """
     stations = sorted(layout["station"], key=lambda each: float(each["position"]))
     places = np.array([station["position"] for station in stations], dtype=np.float64)
@@ -165,7 +167,7 @@ def stations_of(layout: Design) -> Stations:
 
 
 def components(layout: Design) -> list[Component]:
-    """The stations where they stand; their lengths are those of the smallest gap, the sensors are thinner."""
+    """The stations at their places; they are drawn as long as the smallest gap, though the sensors are thinner."""
     return [
         Component(
             f"{10 * pitch(station):g} mm station {index}",

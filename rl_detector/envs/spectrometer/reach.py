@@ -20,8 +20,8 @@ charge is known to three standard deviations."""
 class MomentumReach:
     """reach = ln(reference / metric), metric = mean relative momentum error over all tracks of the spectrum.
 
-    The loss of a track is sqrt(pi / 2) |kappa_fit - kappa| / |kappa|, at most `UNMEASURED_ERROR`, where kappa = q / p.
-    For normal errors the mean of |error| is sqrt(2 / pi) sigma, so the metric is sigma_p / p averaged over the spectrum.
+    With kappa = q / p the loss of a track is sqrt(pi / 2) |kappa_fit - kappa| / |kappa|, at most `UNMEASURED_ERROR`.
+    For normal errors the mean of |error| is sqrt(2 / pi) sigma: the metric is sigma_p / p averaged over the spectrum.
     A track outside the acceptance or with fewer than three hits has the loss `UNMEASURED_ERROR`: no design gains by
     losing a track, and the expected metric is a smooth function of the positions.
     The standard error is that of a mean; where no track is measured, that of one track more.
@@ -37,9 +37,8 @@ class MomentumReach:
         kappa, (fitted, error, hits) = readout.truth["kappa"], readout.signals.T
         known = hits >= MINIMUM_HITS
         relative = (fitted - kappa) / kappa
-        losses = np.where(
-            known, np.minimum(math.sqrt(math.pi / 2) * np.abs(relative), UNMEASURED_ERROR), UNMEASURED_ERROR
-        )
+        scaled = np.minimum(math.sqrt(math.pi / 2) * np.abs(relative), UNMEASURED_ERROR)
+        losses = np.where(known, scaled, UNMEASURED_ERROR)
         metric, events = float(losses.mean()), len(losses)
         varied = float(losses.std(ddof=1)) / math.sqrt(events)
         spread = varied if np.ptp(losses) > 0 else UNMEASURED_ERROR / events
