@@ -98,14 +98,8 @@ def built(layout: Design, budget: float = BUDGET_KEUR) -> dict[str, Any]:
 def panels(layout: Design, side: str) -> Panels:
     """The panels of one side as arrays."""
     parts = layout[side]
-    kinds = [TECHNOLOGIES[part["technology"]] for part in parts]
-    return Panels(
-        np.array([[part[name] for part in parts] for name in ("x", "y")]),
-        np.array([part["z"] for part in parts]),
-        np.array([[part[name] for part in parts] for name in ("span_x", "span_y")]),
-        np.array([kind.resolution for kind in kinds]),
-        np.array([kind.efficiency for kind in kinds]),
-    )
+    spans = np.array([[part[name] for part in parts] for name in ("span_x", "span_y")])
+    return Panels.of(parts, [TECHNOLOGIES[part["technology"]] for part in parts], spans)
 
 
 def components(layout: Design, light: str = "water") -> list[Component]:

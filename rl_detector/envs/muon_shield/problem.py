@@ -99,14 +99,7 @@ def muon_shield(  # noqa: PLR0913 - the settings of the environment
     Raises:
         ConfigError: an impossible setting.
     """
-    if cost not in COSTS:
-        raise ConfigError(f"unknown cost {cost!r} of the muon shield: known are {', '.join(COSTS)}")
-    if not 0 < distance < math.inf:
-        raise ConfigError(f"the sensitive plane needs a distance > 0 m from the shield, got {distance}")
-    if not 0 <= blur < math.inf:
-        raise ConfigError(f"the blur of hits must be >= 0 m, got {blur}")
-    if knee is not None and not 0 < knee < math.inf:
-        raise ConfigError(f"the knee of the blur must be > 0 GeV or null, got {knee}")
+    _check(cost, distance, blur, knee)
     reach = ShieldReach(1.0, blur, math.inf if knee is None else knee)
     unit, reference, amount = COSTS[cost]
     fast = ShieldSimulator(muon_source(source, part), 100 * distance)
@@ -140,6 +133,17 @@ def muon_source(source: str, part: str = "all") -> MuonSource:
     if source != "pythia":
         raise ConfigError(f"unknown source {source!r} of the muon shield: known are pythia, exponential")
     return PythiaSource(part)
+
+
+def _check(cost: str, distance: float, blur: float, knee: float | None) -> None:
+    if cost not in COSTS:
+        raise ConfigError(f"unknown cost {cost!r} of the muon shield: known are {', '.join(COSTS)}")
+    if not 0 < distance < math.inf:
+        raise ConfigError(f"the sensitive plane needs a distance > 0 m from the shield, got {distance}")
+    if not 0 <= blur < math.inf:
+        raise ConfigError(f"the blur of hits must be >= 0 m, got {blur}")
+    if knee is not None and not 0 < knee < math.inf:
+        raise ConfigError(f"the knee of the blur must be > 0 GeV or null, got {knee}")
 
 
 def _constraints(mass_limit: float | None, length_limit: float | None, cavern: bool) -> tuple[Constraint, ...]:

@@ -95,15 +95,8 @@ def built(layout: Design, budget: float | None) -> dict[str, Any]:
 def panels(layout: Design, side: str) -> Panels:
     """The panels of one side as arrays."""
     parts = layout[side]
-    kinds = [_technology(part) for part in parts]
-    column = {name: np.array([part[name] for part in parts]) for name in ("x", "y", "z", "span")}
-    return Panels(
-        np.stack([column["x"], column["y"]]),
-        column["z"],
-        column["span"],
-        np.array([kind.resolution for kind in kinds]),
-        np.array([kind.efficiency for kind in kinds]),
-    )
+    spans = np.array([part["span"] for part in parts])
+    return Panels.of(parts, [_technology(part) for part in parts], spans)
 
 
 def components(layout: Design) -> list[Component]:

@@ -135,28 +135,32 @@ def oracle(
     if kind not in KINDS:
         raise ConfigError(f"unknown kind of oracle {kind!r}: known are {', '.join(KINDS)}")
     family, usual_dimensions, usual_noise = KINDS[kind]
-    if instance < 0:
-        raise ConfigError(f"instance of an oracle must be >= 0, got {instance}")
     spread = usual_noise if noise is None else noise
-    if not 0 < spread < np.inf:
-        raise ConfigError(f"noise of an oracle must be positive and finite, got {spread}")
     size = usual_dimensions if dimensions is None else dimensions
-    if size > MOST_DIMENSIONS:
-        raise ConfigError(f"an oracle has at most {MOST_DIMENSIONS} dimensions, got {size}")
+    _check(instance, spread, size)
     landscape = family(size, instance)
-    space = DesignSpace(
-        (
-            *(Continuous(f"x{i}", 0.0, 1.0) for i in range(landscape.continuous)),
-            *(Categorical(f"m{i}", landscape.names) for i in range(landscape.discrete)),
-        )
-    )
     start = {f"x{i}": 0.5 for i in range(landscape.continuous)}
     choices = {f"m{i}": landscape.names[0] for i in range(landscape.discrete)}
     return DesignProblem(
         name=f"{kind}_{size}",
-        space=space,
+        space=_space(landscape),
         simulator=OracleSimulator(landscape, spread, f"oracle {kind}, {size} dimensions, instance {instance}"),
         reach=GainReach(),
         baselines={"start": {**start, **choices}},
         metric="gain",
     )
+
+
+def _check(instance: int, noise: float, dimensions: int) -> None:
+    if instance < 0:
+        raise ConfigError(f"instance of an oracle must be >= 0, got {instance}")
+    if not 0 < noise < np.inf:
+        raise ConfigError(f"noise of an oracle must be positive and finite, got {noise}")
+    if dimensions > MOST_DIMENSIONS:
+        raise ConfigError(f"an oracle has at most {MOST_DIMENSIONS} dimensions, got {dimensions}")
+
+
+def _space(landscape: Landscape) -> DesignSpace:
+    """Coordinates x0, x1, ... in [0, 1] and choices m0, m1, ... between two materials."""
+    coordinates = [Continuous(f"x{i}", 0.0, 1.0) for i in range(landscape.continuous)]
+    return DesignSpace((*coordinates, *(Categorical(f"m{i}", landscape.names) for i in range(landscape.discrete))))

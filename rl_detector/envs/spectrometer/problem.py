@@ -93,14 +93,7 @@ def spectrometer(
     Raises:
         ConfigError: an impossible setting.
     """
-    if not MINIMUM_HITS < stations <= MOST_STATIONS:
-        raise ConfigError(
-            f"a spectrometer needs more than {MINIMUM_HITS} stations, got {stations}; the most are {MOST_STATIONS}"
-        )
-    if gas not in GASES:
-        raise ConfigError(f"unknown gas {gas!r} of the spectrometer: known are {', '.join(GASES)}")
-    if not 0 < field < math.inf:
-        raise ConfigError(f"a spectrometer needs a field > 0 T, got {field}")
+    _check(stations, gas, field)
     magnet = Dipole(field, MAGNET_START / 100, MAGNET_LENGTH / 100)
     beam = TrackBeam(momentum_low, momentum_high, pion_fraction)
     layouts = baselines(stations)
@@ -132,6 +125,17 @@ def spectrometer(
 
 MINIMUM_EVENTS = 10
 """Fewest tracks per design that give a mean error and its own error."""
+
+
+def _check(stations: int, gas: str, field: float) -> None:
+    if not MINIMUM_HITS < stations <= MOST_STATIONS:
+        raise ConfigError(
+            f"a spectrometer needs more than {MINIMUM_HITS} stations, got {stations}; the most are {MOST_STATIONS}"
+        )
+    if gas not in GASES:
+        raise ConfigError(f"unknown gas {gas!r} of the spectrometer: known are {', '.join(GASES)}")
+    if not 0 < field < math.inf:
+        raise ConfigError(f"a spectrometer needs a field > 0 T, got {field}")
 
 
 @lru_cache
