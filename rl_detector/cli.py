@@ -31,7 +31,7 @@ _COMMANDS = """commands:
   report RUN               make report.html and the figures again
   sweep FILE               trainings with settings that a sweep file of Weights & Biases names; no server needed
   compare FILE             agents on problems from several seeds: who needs how many events
-  list                     environments, agents and simulators
+  list [ENV]               environments, agents and simulators; or the card of one environment
 
 RUN is a run folder, its name, or `latest`."""
 _COMPARE = """Run all agents of a file on all its problems from several seeds, as long as they have no result, and make
@@ -99,8 +99,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_sweep(sweep)
     for command in (resume, validate, comparison, sweep):
         command.add_argument("--trust", action="store_true", help=_TRUST)
-    listing = commands.add_parser("list", description="List environments, agents and simulators.")
+    listing = commands.add_parser(
+        "list",
+        description="List environments, agents and simulators. With the name of an environment, print its card: "
+        "parameters, limits, reach, baselines, simulators, and what a reviewer should know.",
+    )
     listing.set_defaults(function=_list)
+    listing.add_argument("env", nargs="?", default=None, metavar="ENV", help="an environment, for example calorimeter")
     return parser
 
 
@@ -294,9 +299,12 @@ def _sweep(options: argparse.Namespace) -> None:
 
 
 def _list(options: argparse.Namespace) -> None:
-    from rl_detector.running.display import print_list
+    from rl_detector.running.display import print_card, print_list
 
-    print_list()
+    if options.env is None:
+        print_list()
+    else:
+        print_card(options.env)
 
 
 def _find(options: argparse.Namespace) -> RunFolder:

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
@@ -149,7 +151,7 @@ def find(name: str) -> Registration:
     """A registration by its short name.
 
     Raises:
-        ConfigError: unknown; the message lists the known ones.
+        ConfigError: unknown; the message names the nearest names, and all others.
 
     Examples:
         >>> find("calorimeter").id
@@ -157,8 +159,29 @@ def find(name: str) -> Registration:
     """
     known = registered()
     if name not in known:
-        raise ConfigError(f"unknown environment {name!r}: known are {', '.join(known)}")
+        near = get_close_matches(name.lower(), known, cutoff=0.5)
+        meant = f"did you mean {' or '.join(near)}? Known" if near else "known"
+        raise ConfigError(f"unknown environment {name!r}: {meant} are {', '.join(known)}")
     return known[name]
+
+
+def card(name: str) -> str:
+    """The card of an environment in Markdown: the docstring of the module or package that holds its factory.
+
+    Raises:
+        ConfigError: the environment is unknown, cannot be imported, or has no card.
+
+    Examples:
+        >>> card("calorimeter").splitlines()[0]
+        'Sampling calorimeter: materials and thicknesses of its layers, for the best energy resolution.'
+    """
+    factory = find(name).factory
+    load_factory(factory)
+    module = factory.partition(":")[0]
+    text = inspect.cleandoc(sys.modules[module].__doc__ or "")
+    if not text:
+        raise ConfigError(f"environment {name} has no card: begin {module} with a docstring that describes it")
+    return text
 
 
 def load_entry_points() -> None:

@@ -14,8 +14,8 @@ from omegaconf import OmegaConf
 
 from rl_detector.envs.muon_map import volume as volume
 from rl_detector.envs.muon_map.layout import (
-    BUDGET,
-    SIDES,
+    ABOVE_AND_BELOW,
+    BUDGET_KEUR,
     TECHNOLOGIES,
     asked,
     baselines,
@@ -27,8 +27,8 @@ from rl_detector.envs.muon_map.layout import (
 )
 from rl_detector.envs.muon_map.problem import MapSimulator, muon_map
 from rl_detector.envs.muon_map.reach import (
-    CHANNELS,
     MINIMUM_EVENTS,
+    SIGNAL_CHANNELS,
     MapReach,
     Seen,
     density_map,
@@ -39,7 +39,17 @@ from rl_detector.envs.muon_map.reach import (
     signals_of,
     vertices_of,
 )
-from rl_detector.envs.muon_map.volume import BOTTOM, CEILING, COUNT, PLACES, SIZE, TOP, densities, sample_muons, scatter
+from rl_detector.envs.muon_map.volume import (
+    BLOCK_PLACES,
+    CEILING_HEIGHT,
+    FLOOR_HEIGHT,
+    TOP_HEIGHT,
+    VOLUME_SIZE,
+    VOXEL_COUNT,
+    densities,
+    sample_muons,
+    scatter,
+)
 from rl_detector.errors import ConfigError, DesignError
 from rl_detector.physics.cosmic_muons import Muons, Rays
 from rl_detector.physics.materials import material
@@ -64,7 +74,7 @@ def perfect(muons: Muons, density: FloatArray, seed: int = 0) -> FloatArray:
     """Signals of muons through a volume, seen with errors of 1 um and 1 urad."""
     count = len(muons.momentum)
     rays, down = scatter(muons, density, np.random.default_rng(seed).standard_normal((2, 2, count)))
-    entry = muons.rays.position + (TOP - CEILING) * muons.rays.slope
+    entry = muons.rays.position + (TOP_HEIGHT - CEILING_HEIGHT) * muons.rays.slope
     noise = np.array([[1e-12], [0.0], [1e-12]]) * np.ones(count)
     rows = [np.ones(count), muons.momentum, *entry, *muons.rays.slope, *rays.position, *rays.slope, *noise]
     return np.stack(rows, axis=-1)[down]
@@ -72,10 +82,10 @@ def perfect(muons: Muons, density: FloatArray, seed: int = 0) -> FloatArray:
 
 def test_baselines_spend_the_budget_and_are_what_is_built() -> None:
     for name, layout in baselines().items():
-        assert asked(layout) == pytest.approx(BUDGET), name
-        assert asked(built(layout)) == pytest.approx(BUDGET), name
+        assert asked(layout) == pytest.approx(BUDGET_KEUR), name
+        assert asked(built(layout)) == pytest.approx(BUDGET_KEUR), name
         ratio = layout["upper"][0]["span_y"] / layout["upper"][0]["span_x"]
-        assert ratio == pytest.approx(SIZE[1] / SIZE[0]), name
+        assert ratio == pytest.approx(VOLUME_SIZE[1] / VOLUME_SIZE[0]), name
 
 
 def test_dear_designs_are_cut_to_the_budget_and_cheap_ones_are_not() -> None:
@@ -90,8 +100,8 @@ def test_dear_designs_are_cut_to_the_budget_and_cheap_ones_are_not() -> None:
 
 
 def test_every_place_of_the_block_is_five_voxels_of_lead_in_water() -> None:
-    seen = np.zeros(COUNT)
-    for place in range(int(PLACES.prod())):
+    seen = np.zeros(VOXEL_COUNT)
+    for place in range(int(BLOCK_PLACES.prod())):
         density = densities(place, "water")
         block = density[:-1] > 10
         assert block.sum() == 5
@@ -106,10 +116,10 @@ def test_voxels_on_a_way_are_those_of_its_points() -> None:
     position, slope = rng.uniform(-0.2, 1.2, (2, 200)), rng.normal(0, 0.5, (2, 200))
     index = volume.voxels_along(position, slope, 20)
     for k, height in enumerate(volume.heights(20)):
-        points = np.stack([*(position + (SIZE[2] - height) * slope), np.full(200, height)])
+        points = np.stack([*(position + (VOLUME_SIZE[2] - height) * slope), np.full(200, height)])
         np.testing.assert_array_equal(index[k], volume.voxels_at(points))
     cells = np.array([[0.05, 0.55], [0.15, 0.95], [0.25, 1.05]])
-    np.testing.assert_array_equal(volume.voxels_at(cells), [0 * 100 + 1 * 10 + 2, COUNT])
+    np.testing.assert_array_equal(volume.voxels_at(cells), [0 * 100 + 1 * 10 + 2, VOXEL_COUNT])
 
 
 def test_muons_cross_the_volume() -> None:
@@ -119,18 +129,18 @@ def test_muons_cross_the_volume() -> None:
     assert volume.crosses(muons.rays).all()
     rng = np.random.default_rng(3)
     rays = Rays(rng.uniform(-1, 2, (2, 2000)), rng.normal(0, 0.5, (2, 2000)))
-    depths = np.linspace(TOP - CEILING, TOP - BOTTOM, 2001)[:, None]
+    depths = np.linspace(TOP_HEIGHT - CEILING_HEIGHT, TOP_HEIGHT - FLOOR_HEIGHT, 2001)[:, None]
     inside = np.ones((2001, 2000), dtype=bool)
     for axis in range(2):
         at = rays.position[axis] + depths * rays.slope[axis]
-        inside &= (at > 0) & (at < SIZE[axis])
+        inside &= (at > 0) & (at < VOLUME_SIZE[axis])
     assert (volume.crosses(rays) != inside.any(axis=0)).mean() < 0.002
 
 
 @pytest.mark.parametrize(("y", "lead"), [(0.55, 0.1), (0.25, 0.0)])
 def test_vertical_muons_scatter_with_highlands_width(y: float, lead: float) -> None:
     """Through 1 m of water, or 0.9 m of it and 0.1 m of lead at z 0.4-0.5: angle, and offset below."""
-    place = int(np.ravel_multi_index((0, 5, 4), PLACES))
+    place = int(np.ravel_multi_index((0, 5, 4), BLOCK_PLACES))
     rays, down = scatter(vertical(20_000, y=y), densities(place, "water"), normals(20_000))
     water = (1 - lead) / 0.3608
     thickness = water + lead / 0.005612
@@ -152,9 +162,9 @@ def test_without_matter_kinks_have_the_noise_that_is_stated(name: str) -> None:
     layout, count, rng = baselines()[name], 4000, np.random.default_rng(5)
     slope = rng.normal(0, 0.15, (2, count))
     rays = Rays(np.full((2, count), 0.4) - 0.5 * slope, slope)
-    below = Rays(rays.position + slope * (TOP - BOTTOM), slope)
+    below = Rays(rays.position + slope * (TOP_HEIGHT - FLOOR_HEIGHT), slope)
     found = []
-    for side, at, start in (("upper", rays, TOP), ("lower", below, BOTTOM)):
+    for side, at, start in (("upper", rays, TOP_HEIGHT), ("lower", below, FLOOR_HEIGHT)):
         planes = panels(layout, side)
         shape = (len(planes.heights), count)
         found.append(measured_tracks(planes, at, start, rng.standard_normal((2, *shape)), rng.random(shape), 0.0))
@@ -172,8 +182,8 @@ def test_kinks_of_inclined_muons_have_the_width_of_the_longer_way() -> None:
     """In both planes, over 13.6 MeV / (beta p): variance x F, x = stretch / X0, for 30 degrees in water."""
     count, tilt = 20_000, math.tan(math.radians(30))
     slope = np.stack([np.zeros(count), np.full(count, -tilt)])
-    start = np.array([[0.3], [0.9]]) - (TOP - CEILING) * slope
-    water = np.append(np.full(COUNT, WATER), 0.0)
+    start = np.array([[0.3], [0.9]]) - (TOP_HEIGHT - CEILING_HEIGHT) * slope
+    water = np.append(np.full(VOXEL_COUNT, WATER), 0.0)
     seen = Seen.of(perfect(Muons(Rays(start, slope), np.full(count, 5.0)), water))
     kinks, stretch = kinks_of(seen), math.hypot(1, tilt)
     thickness = stretch * WATER
@@ -187,27 +197,29 @@ def test_a_thin_scatterer_is_where_the_tracks_come_closest() -> None:
     """Kinks at one height, seen perfectly: all vertices in the voxel there."""
     rng, count, height = np.random.default_rng(6), 500, 0.35
     slope = rng.normal(0, 0.1, (2, count))
-    entry = np.array([[0.25], [0.55]]) + rng.uniform(-0.03, 0.03, (2, count)) - (SIZE[2] - height) * slope
+    entry = np.array([[0.25], [0.55]]) + rng.uniform(-0.03, 0.03, (2, count)) - (VOLUME_SIZE[2] - height) * slope
     after = slope + rng.normal(0, 0.02, (2, count))
-    exit_point = entry + (SIZE[2] - height) * slope + height * after
+    exit_point = entry + (VOLUME_SIZE[2] - height) * slope + height * after
     vertices = vertices_of(Seen(np.full(count, 3.0), entry, slope, exit_point, after, np.zeros((3, count))))
     assert (vertices == volume.voxels_at(np.array([[0.25], [0.55], [0.35]]))).all()
 
 
 def test_a_homogeneous_volume_is_found_back_without_bias() -> None:
     """1 m of aluminium, faint prior of water: mean within 4 %, layers within 8 %; 20,000 muons know it to 1 and 3 %."""
-    truth = np.append(np.full(COUNT, 100 / 8.897), 0.0)
+    truth = np.append(np.full(VOXEL_COUNT, 100 / 8.897), 0.0)
     signals = perfect(sample_muons(np.random.default_rng(7), 20_000), truth)
-    seen, start = Seen.of(signals), np.append(np.full(COUNT, WATER), 0.0)
-    found = likelihood_map(kinks_of(seen), paths_of(seen), start, Prior(WATER, 0.1), 60)[:-1].reshape(volume.VOXELS)
-    tracks = paths_of(seen).tracks().reshape(volume.VOXELS)
+    seen, start = Seen.of(signals), np.append(np.full(VOXEL_COUNT, WATER), 0.0)
+    found = likelihood_map(kinks_of(seen), paths_of(seen), start, Prior(WATER, 0.1), 60)[:-1].reshape(
+        volume.VOLUME_VOXELS
+    )
+    tracks = paths_of(seen).tracks().reshape(volume.VOLUME_VOXELS)
     assert np.average(found, weights=tracks) == pytest.approx(truth[0], rel=0.04)
     np.testing.assert_allclose((found * tracks).sum((0, 1)) / tracks.sum((0, 1)), truth[0], rtol=0.08)
 
 
 def test_maximum_likelihood_is_flat_where_closest_approach_is_not() -> None:
     """Water alone: vertices of muons that scatter all the way heap up in the middle."""
-    truth = np.append(np.full(COUNT, WATER), 0.0)
+    truth = np.append(np.full(VOXEL_COUNT, WATER), 0.0)
     signals = perfect(sample_muons(np.random.default_rng(9), 20_000), truth)
     rough, likely = rough_map(signals, WATER), density_map(signals, WATER)
     rms = [float(np.sqrt(np.mean(np.log(each[:-1] / WATER) ** 2))) for each in (rough, likely)]
@@ -216,14 +228,14 @@ def test_maximum_likelihood_is_flat_where_closest_approach_is_not() -> None:
 
 def test_an_empty_volume_shows_nothing() -> None:
     """Air has 1 / X0 = 0.003 / m: voxels seen by tens of metres of track fall far below the prior."""
-    signals = perfect(sample_muons(np.random.default_rng(8), 10_000), np.append(np.full(COUNT, 0.003), 0.0))
+    signals = perfect(sample_muons(np.random.default_rng(8), 10_000), np.append(np.full(VOXEL_COUNT, 0.003), 0.0))
     found, tracks = density_map(signals, WATER), paths_of(Seen.of(signals)).tracks()
     assert (found[:-1][tracks > 30] < 0.1 * WATER).all()
 
 
 def test_perfect_tracks_show_the_block_and_more_muons_show_it_better() -> None:
     """rms error of ln X0 in the block below 0.4 with 40,000 perfect muons."""
-    place = int(np.ravel_multi_index((1, 4, 6), PLACES))
+    place = int(np.ravel_multi_index((1, 4, 6), BLOCK_PLACES))
     truth = densities(place, "water")
     errors = {}
     for count in (2000, 40_000):
@@ -234,7 +246,7 @@ def test_perfect_tracks_show_the_block_and_more_muons_show_it_better() -> None:
 
 def test_nothing_seen_is_the_worst_metric() -> None:
     """ln(36.08 / 0.5612) / sqrt 2 = 2.94."""
-    readout = Readout({"place": np.zeros(2000)}, np.zeros((2000, len(CHANNELS))))
+    readout = Readout({"place": np.zeros(2000)}, np.zeros((2000, len(SIGNAL_CHANNELS))))
     found = MapReach(1.0, 1000, "water").measure(readout)
     assert found.metric == pytest.approx(math.log(36.08 / 0.5612) / math.sqrt(2))
     assert found.error > 0
@@ -246,7 +258,7 @@ def test_better_hits_at_equal_size_make_a_better_map() -> None:
     designs = []
     for technology in ("Micromegas", "scintillator strips"):
         layout = baselines()["rpc"]
-        designs.append({s: [{**panel, "technology": technology} for panel in layout[s]] for s in SIDES})
+        designs.append({s: [{**panel, "technology": technology} for panel in layout[s]] for s in ABOVE_AND_BELOW})
     fine, coarse = problem.evaluate_batch(designs, 50_000, [1, 1])
     assert fine.measurement is not None
     assert coarse.measurement is not None
@@ -287,8 +299,8 @@ def test_designs_share_muons_whatever_their_number_of_panels() -> None:
 def test_mirrored_layouts_are_as_good_as_each_other() -> None:
     """x -> 0.6 - x: equal within 4 errors, of other events."""
     layout = baselines()["rpc"]
-    shifted = {s: [{**panel, "x": 0.1} for panel in layout[s]] for s in SIDES}
-    mirrored = {s: [{**panel, "x": 0.5} for panel in layout[s]] for s in SIDES}
+    shifted = {s: [{**panel, "x": 0.1} for panel in layout[s]] for s in ABOVE_AND_BELOW}
+    mirrored = {s: [{**panel, "x": 0.5} for panel in layout[s]] for s in ABOVE_AND_BELOW}
     reach, simulator = MapReach(1.0, 5000, "water"), MapSimulator(muons=5000)
     one, two = (reach.measure(simulator.simulate(each, 50_000, s)) for s, each in enumerate((shifted, mirrored)))
     assert abs(one.reach - two.reach) < 4 * math.hypot(one.error, two.error)

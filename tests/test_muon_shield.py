@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from rl_detector.checks.problems import check_problem, check_simulator
-from rl_detector.envs.muon_shield.fast import CHUNK
+from rl_detector.envs.muon_shield.fast import MUONS_PER_DRAW
 from rl_detector.envs.muon_shield.layout import design, length, mass, published
 from rl_detector.envs.muon_shield.problem import COSTS, cavern_use, components, muon_shield
 from rl_detector.envs.muon_shield.reach import (
-    FORBIDDEN,
+    FORBIDDEN_OBJECTIVE,
     MASS_SCALE,
     ShieldReach,
     blurred_weight,
@@ -22,7 +22,13 @@ from rl_detector.envs.muon_shield.reach import (
     hit_weight,
     mass_factor,
 )
-from rl_detector.envs.muon_shield.source import LOWEST, PROTONS, ExponentialSource, PythiaSource, table
+from rl_detector.envs.muon_shield.source import (
+    LOWEST_MOMENTUM,
+    PROTONS_ON_TARGET,
+    ExponentialSource,
+    PythiaSource,
+    table,
+)
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.terms import Readout
 
@@ -90,7 +96,7 @@ def test_objective_of_no_hit_has_an_error() -> None:
 
 def test_heavy_shields_are_forbidden() -> None:
     assert mass_factor(MASS_SCALE) == 2.0
-    assert ShieldReach(1.0).measure(readout(0, 0, 10, -1, mass=3.1e6)).metric == FORBIDDEN
+    assert ShieldReach(1.0).measure(readout(0, 0, 10, -1, mass=3.1e6)).metric == FORBIDDEN_OBJECTIVE
 
 
 def test_a_mass_that_is_no_number() -> None:
@@ -116,21 +122,21 @@ def test_muons_of_a_source(source: Any) -> None:
 
 
 def test_weights_undo_the_importance() -> None:
-    """Muons above a momentum, per PROTONS protons: of the table, and of samples with and without importance."""
+    """Muons above a momentum per PROTONS_ON_TARGET: of the table, and of samples with and without importance."""
     rows = table()
     for importance in (False, True):
         muons = PythiaSource(importance=importance).sample(60_000, np.random.default_rng(2))
         p = np.sqrt((muons.momentum**2).sum(axis=0))
         for threshold in (10.0, 30.0):
             terms = muons.weight * (p > threshold)
-            smeared = rows.weight[rows.momentum > threshold].sum() * PROTONS
+            smeared = rows.weight[rows.momentum > threshold].sum() * PROTONS_ON_TARGET
             assert terms.mean() == pytest.approx(smeared, rel=0.05)
 
 
 def test_rows_of_the_table() -> None:
     rows = table()
     assert len(rows.momentum) > 10_000
-    assert rows.momentum.min() >= LOWEST and rows.momentum.max() < 400
+    assert rows.momentum.min() >= LOWEST_MOMENTUM and rows.momentum.max() < 400
     assert np.all(rows.transverse < rows.momentum)
     halves = [table(part) for part in ("first", "second")]
     assert sum(len(half.momentum) for half in halves) == len(rows.momentum)
@@ -139,7 +145,7 @@ def test_rows_of_the_table() -> None:
 
 def test_halves_of_the_table_agree() -> None:
     """Muons per proton above momenta, within 4 standard errors of the rows."""
-    for threshold in (LOWEST, 20.0, 60.0):
+    for threshold in (LOWEST_MOMENTUM, 20.0, 60.0):
         first, second = (half.weight * (half.momentum > threshold) for half in (table("first"), table("second")))
         error = math.sqrt((first**2).sum() + (second**2).sum())
         assert abs(first.sum() - second.sum()) < 4 * error
@@ -181,7 +187,7 @@ def test_steps_do_not_matter(monkeypatch: pytest.MonkeyPatch, events: int) -> No
 def test_designs_of_a_batch_share_muons_and_chunks_do_not_matter() -> None:
     problem = muon_shield()
     check_simulator(problem.simulator, [published(), LIGHT], events=30)
-    check_problem(problem, events=CHUNK + 50, designs=1)
+    check_problem(problem, events=MUONS_PER_DRAW + 50, designs=1)
 
 
 @pytest.mark.parametrize("settings", [{}, {"source": "exponential"}, {"cost": "money", "cavern": True}])

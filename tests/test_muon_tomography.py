@@ -15,8 +15,8 @@ from rl_detector.checks.problems import check_problem, check_simulator
 from rl_detector.envs.muon_tomography import furnace as furnace
 from rl_detector.envs.muon_tomography.furnace import FILL_HEIGHTS, densities, sample_muons, scatter
 from rl_detector.envs.muon_tomography.layout import (
-    BUDGET,
-    SIDES,
+    ABOVE_AND_BELOW,
+    BUDGET_UNITS,
     TECHNOLOGIES,
     baselines,
     built,
@@ -26,8 +26,8 @@ from rl_detector.envs.muon_tomography.layout import (
     price,
     space,
 )
-from rl_detector.envs.muon_tomography.problem import BLOCK, NOTHING, TomographySimulator, muon_tomography
-from rl_detector.envs.muon_tomography.reach import MINIMUM_EVENTS, VARIANCE, FillHeightReach, vertex_weights
+from rl_detector.envs.muon_tomography.problem import MUONS_PER_BLOCK, NO_VERTEX, TomographySimulator, muon_tomography
+from rl_detector.envs.muon_tomography.reach import HEIGHT_VARIANCE, MINIMUM_EVENTS, FillHeightReach, vertex_weights
 from rl_detector.errors import ConfigError
 from rl_detector.physics.cosmic_muons import Muons, Rays, flux
 from rl_detector.physics.scattering import highland_angle, velocity
@@ -36,10 +36,10 @@ from rl_detector.simulators.panels import Panels, measured_tracks, nearness
 from rl_detector.space import Design
 from rl_detector.terms import Measurement, Readout
 
-REACH = FillHeightReach(VARIANCE, 1000)
+REACH = FillHeightReach(HEIGHT_VARIANCE, 1000)
 
 
-def measure(layout: Design, events: int = 200_000, seed: int = 1, budget: float | None = BUDGET) -> Measurement:
+def measure(layout: Design, events: int = 200_000, seed: int = 1, budget: float | None = BUDGET_UNITS) -> Measurement:
     return REACH.measure(TomographySimulator(budget).simulate(layout, events, seed))
 
 
@@ -72,7 +72,11 @@ def test_a_fixed_budget_is_spent_exactly_whatever_the_design() -> None:
         evaluation = problem.evaluate(layout, 200, 0)
         assert evaluation.costs["panels"] == pytest.approx(4.0)
         assert evaluation.violations["budget"] == 0
-        ratios = [a["span"] / b["span"] for s in SIDES for a, b in zip(built(layout, 4.0)[s], layout[s], strict=True)]
+        ratios = [
+            a["span"] / b["span"]
+            for s in ABOVE_AND_BELOW
+            for a, b in zip(built(layout, 4.0)[s], layout[s], strict=True)
+        ]
         np.testing.assert_allclose(ratios, ratios[0])
 
 
@@ -234,22 +238,22 @@ def test_events_take_turns_in_fill_height_and_most_have_no_vertex() -> None:
     readout = TomographySimulator().simulate(baselines()["even"], 1001, 3)
     np.testing.assert_array_equal(readout.truth["height"], np.resize(FILL_HEIGHTS, 1001))
     missed = readout.signals[:, 2] == 0
-    assert (readout.signals[missed] == NOTHING).all()
+    assert (readout.signals[missed] == NO_VERTEX).all()
     assert 0.8 < missed.mean() < 0.95
     assert ((readout.signals[~missed, 0] > 0.4) & (readout.signals[~missed, 0] < 1.4)).all()
 
 
 def test_a_longer_sample_begins_with_the_same_blocks() -> None:
     simulator, layout = TomographySimulator(), baselines()["even"]
-    short, long = simulator.simulate(layout, BLOCK, 5), simulator.simulate(layout, BLOCK + 100, 5)
-    np.testing.assert_array_equal(short.signals, long.signals[:BLOCK])
+    short, long = simulator.simulate(layout, MUONS_PER_BLOCK, 5), simulator.simulate(layout, MUONS_PER_BLOCK + 100, 5)
+    np.testing.assert_array_equal(short.signals, long.signals[:MUONS_PER_BLOCK])
 
 
 def test_mirrored_layouts_are_as_good_as_each_other() -> None:
     """x -> 1 - x and x <-> y; equal within 4 errors, of other events."""
     layout = baselines()["published_start"]
-    mirrored = {s: [{**p, "x": 1 - p["x"]} for p in layout[s]] for s in SIDES}
-    turned = {s: [{**p, "x": p["y"], "y": 1 - p["x"]} for p in layout[s]] for s in SIDES}
+    mirrored = {s: [{**p, "x": 1 - p["x"]} for p in layout[s]] for s in ABOVE_AND_BELOW}
+    turned = {s: [{**p, "x": p["y"], "y": 1 - p["x"]} for p in layout[s]] for s in ABOVE_AND_BELOW}
     found = [measure(each, seed=seed) for seed, each in enumerate((layout, mirrored, turned))]
     for other in found[1:]:
         assert abs(other.metric - found[0].metric) < 4 * math.hypot(other.metric_error, found[0].metric_error)
@@ -313,22 +317,24 @@ def test_squared_error_in_closed_form() -> None:
     """V q / (V b^2 + q), q = spread^2 / M: a Gaussian prior of variance V and a measurement of variance q / b^2."""
     heights = np.resize(FILL_HEIGHTS, 80_000)
     q = 0.3**2 / 1000
-    assert pytest.approx(0.0525) == VARIANCE
+    assert pytest.approx(0.0525) == HEIGHT_VARIANCE
     found = REACH.measure(vertices(heights, 0.5, 0.3))
-    assert found.metric == pytest.approx(VARIANCE * q / (VARIANCE * 0.25 + q), rel=0.03)
+    assert found.metric == pytest.approx(HEIGHT_VARIANCE * q / (HEIGHT_VARIANCE * 0.25 + q), rel=0.03)
     q, bent = 0.03**2 / 1000, REACH.measure(vertices(heights, 0.5, 0.03, 0.5))
     squares = float(np.var((FILL_HEIGHTS - 0.95) ** 2)) * 0.25
-    assert bent.metric == pytest.approx(VARIANCE * (q + squares) / (VARIANCE * 0.25 + q + squares), rel=0.03)
+    assert bent.metric == pytest.approx(
+        HEIGHT_VARIANCE * (q + squares) / (HEIGHT_VARIANCE * 0.25 + q + squares), rel=0.03
+    )
 
 
 def test_no_information_leaves_the_variance_of_the_heights() -> None:
     heights = np.resize(FILL_HEIGHTS, 800)
-    nothing = Readout({"height": heights}, np.tile(NOTHING, (800, 1)))
+    nothing = Readout({"height": heights}, np.tile(NO_VERTEX, (800, 1)))
     found = REACH.measure(nothing)
-    assert found.metric == pytest.approx(VARIANCE)
+    assert found.metric == pytest.approx(HEIGHT_VARIANCE)
     assert found.reach == pytest.approx(0)
     assert found.error > 0
-    assert REACH.measure(vertices(np.resize(FILL_HEIGHTS, 80_000), 0.0, 0.3)).metric > 0.9 * VARIANCE
+    assert REACH.measure(vertices(np.resize(FILL_HEIGHTS, 80_000), 0.0, 0.3)).metric > 0.9 * HEIGHT_VARIANCE
 
 
 @pytest.mark.parametrize("spread", [0.1, 0.3])
@@ -339,15 +345,15 @@ def test_few_vertices_are_judged_by_one_line(spread: float) -> None:
     for seed in range(200):
         readout = vertices(heights, 0.5, spread, seed=seed)
         missed = np.random.default_rng(seed + 1000).random(80) > 1 / 3
-        readout.signals[missed] = NOTHING
-        found.append(FillHeightReach(VARIANCE, 10).measure(readout).metric)
+        readout.signals[missed] = NO_VERTEX
+        found.append(FillHeightReach(HEIGHT_VARIANCE, 10).measure(readout).metric)
     q = spread**2 / 10 * 3
-    assert np.median(found) == pytest.approx(VARIANCE * q / (VARIANCE * 0.25 + q), rel=0.4)
+    assert np.median(found) == pytest.approx(HEIGHT_VARIANCE * q / (HEIGHT_VARIANCE * 0.25 + q), rel=0.4)
 
 
 def test_more_muons_per_volume_measure_better() -> None:
     readout = TomographySimulator().simulate(baselines()["even"], 100_000, 0)
-    few, many = (FillHeightReach(VARIANCE, muons).measure(readout).metric for muons in (1000, 4000))
+    few, many = (FillHeightReach(HEIGHT_VARIANCE, muons).measure(readout).metric for muons in (1000, 4000))
     assert few / many == pytest.approx(4, rel=0.15)
 
 

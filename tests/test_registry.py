@@ -83,7 +83,7 @@ def test_factories_without_a_name_are_refused() -> None:
 
 
 def test_unknown_names_list_the_known() -> None:
-    with pytest.raises(ConfigError, match=r"unknown environment 'calorimetre': known are calorimeter"):
+    with pytest.raises(ConfigError, match=r"unknown environment 'calorimetre': did you mean calorimeter"):
         find("calorimetre")
 
 

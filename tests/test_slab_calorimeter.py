@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from rl_detector.envs.slab_calorimeter.layout import (
-    AREA,
-    FEWEST,
-    GAP_LOW,
-    LENGTH,
-    TYPES,
+    FEWEST_SENSORS,
+    SENSOR_AREA,
+    SENSOR_TYPES,
+    SLAB_LENGTH_MM,
+    SMALLEST_GAP,
     baselines,
     components,
     design,
@@ -30,10 +30,10 @@ from rl_detector.envs.slab_calorimeter.layout import (
     space,
 )
 from rl_detector.envs.slab_calorimeter.library import (
-    CALIBRATION,
-    FITTED,
-    PION_LENGTH,
-    PITCH,
+    CALIBRATION_SAMPLE,
+    FITTED_SHOWERS,
+    PION_INTERACTION_LENGTH,
+    PLANE_PITCH,
     SAMPLES,
     STEEL,
     Events,
@@ -41,8 +41,20 @@ from rl_detector.envs.slab_calorimeter.library import (
     _counted,
     mean_photons,
 )
-from rl_detector.envs.slab_calorimeter.problem import BOOK, SlabSimulator, sensor_variance, slab_calorimeter, straggled
-from rl_detector.envs.slab_calorimeter.reach import BETA, WORST, SlabReach, layer_weights, resolution
+from rl_detector.envs.slab_calorimeter.problem import (
+    EVENTS_PER_BOOK,
+    SlabSimulator,
+    sensor_variance,
+    slab_calorimeter,
+    straggled,
+)
+from rl_detector.envs.slab_calorimeter.reach import (
+    BETA_RESOLUTIONS,
+    WORST_RESOLUTION,
+    SlabReach,
+    layer_weights,
+    resolution,
+)
 from rl_detector.errors import ConfigError, DesignError
 from rl_detector.problem import DesignProblem
 from rl_detector.reach.unseen import width_logarithm
@@ -73,9 +85,9 @@ def test_the_baselines_have_their_sensors_and_prices() -> None:
     """56, 56 and 42 sensors; 5 EUR/cm2 each, but 3.6 for the 14 thin ones of gamma."""
     layouts = baselines()
     assert {name: len(layout["sensor"]) for name, layout in layouts.items()} == {"beta": 56, "alpha": 56, "gamma": 42}
-    assert price(layouts["beta"]) == price(layouts["alpha"]) == pytest.approx(56 * 5.0 * AREA / 1000)
-    assert price(layouts["gamma"]) == pytest.approx((14 * 3.6 + 28 * 5.0) * AREA / 1000)
-    assert all(length(layout) < LENGTH for layout in layouts.values())
+    assert price(layouts["beta"]) == price(layouts["alpha"]) == pytest.approx(56 * 5.0 * SENSOR_AREA / 1000)
+    assert price(layouts["gamma"]) == pytest.approx((14 * 3.6 + 28 * 5.0) * SENSOR_AREA / 1000)
+    assert all(length(layout) < SLAB_LENGTH_MM for layout in layouts.values())
 
 
 def test_the_absorbers_of_beta() -> None:
@@ -92,7 +104,7 @@ def test_alpha_in_steel() -> None:
     gaps = row(baselines()["alpha"]).gap
     first = 14 * 6 / 14.36 + 13 * (2.1 / 5.612 + 0.6 / 17.424 + 0.1 / 14.36)
     assert gaps[1:28].sum() == pytest.approx(first * 17.424, rel=1e-3)
-    assert gaps[0] == GAP_LOW
+    assert gaps[0] == SMALLEST_GAP
     assert gaps[30] == pytest.approx(35 + 6 * 165.88 / 153.2, rel=1e-3)
     assert in_steel("steel", 5.0, "radiation") == pytest.approx(5.0)
 
@@ -122,10 +134,13 @@ def test_beyond_the_slab_nothing_is_seen_but_paid_for() -> None:
     assert (other[:, 19:] == 0).all()
     assert price(beyond) == pytest.approx(price(inside) * 25 / 19)
     violations = slab_calorimeter().evaluate(beyond, 100, 1).violations
-    assert violations["length"] == pytest.approx(25 * 100.2 - LENGTH)
+    assert violations["length"] == pytest.approx(25 * 100.2 - SLAB_LENGTH_MM)
 
 
-@given(gaps=st.lists(st.floats(GAP_LOW, 120.0), min_size=FEWEST, max_size=60), kind=st.sampled_from(sorted(TYPES)))
+@given(
+    gaps=st.lists(st.floats(SMALLEST_GAP, 120.0), min_size=FEWEST_SENSORS, max_size=60),
+    kind=st.sampled_from(sorted(SENSOR_TYPES)),
+)
 def test_every_design_of_the_space_can_be_measured(gaps: list[float], kind: str) -> None:
     evaluation = slab_calorimeter().evaluate(design(*((gap, kind) for gap in gaps)), 50, 1)
     assert not evaluation.failed
@@ -137,19 +152,21 @@ def test_every_design_of_the_space_can_be_measured(gaps: list[float], kind: str)
 
 
 def test_photons_leave_all_their_energy_in_the_slab() -> None:
-    depth = (np.arange(1000, dtype=np.float32)[:, None] + 0.5) * np.float32(PITCH)
+    depth = (np.arange(1000, dtype=np.float32)[:, None] + 0.5) * np.float32(PLANE_PITCH)
     energy = np.array([20.0, 50.0, 200.0])
-    seen = mean_photons(FITTED, energy, depth, np.random.default_rng(0)).sum(axis=0) * STEEL.mip_loss * PITCH
+    seen = (
+        mean_photons(FITTED_SHOWERS, energy, depth, np.random.default_rng(0)).sum(axis=0) * STEEL.mip_loss * PLANE_PITCH
+    )
     np.testing.assert_allclose(seen, energy, rtol=5e-3)
 
 
 def test_photons_convert_after_nine_sevenths_of_a_radiation_length() -> None:
     """The first plane with anything of 20,000 photons, within four errors and half a plane."""
-    depth = (np.arange(1000, dtype=np.float32)[:, None] + 0.5) * np.float32(PITCH)
-    seen = mean_photons(FITTED, np.full(20_000, 50.0), depth, np.random.default_rng(0)) > 0
+    depth = (np.arange(1000, dtype=np.float32)[:, None] + 0.5) * np.float32(PLANE_PITCH)
+    seen = mean_photons(FITTED_SHOWERS, np.full(20_000, 50.0), depth, np.random.default_rng(0)) > 0
     expected = 9 / 7 * STEEL.radiation_length
     assert depth[seen.argmax(axis=0), 0].mean() == pytest.approx(
-        expected + PITCH / 2, abs=4 * expected / 141 + PITCH / 4
+        expected + PLANE_PITCH / 2, abs=4 * expected / 141 + PLANE_PITCH / 4
     )
 
 
@@ -158,8 +175,8 @@ def test_pions_are_alone_until_their_first_vertex() -> None:
     book = FastLibrary().book(3, 4_000)
     pions = book.crossings[:, book.events.pion]
     for depth in (5.0, 20.0, 60.0):
-        alone = (pions[: round(depth / PITCH)] == 1).all(axis=0).mean()
-        expected = math.exp(-(depth - PITCH / 2) / PION_LENGTH)
+        alone = (pions[: round(depth / PLANE_PITCH)] == 1).all(axis=0).mean()
+        expected = math.exp(-(depth - PLANE_PITCH / 2) / PION_INTERACTION_LENGTH)
         assert alone == pytest.approx(expected, abs=4 * math.sqrt(expected * (1 - expected) / pions.shape[1]) + 1e-3)
 
 
@@ -192,7 +209,7 @@ def test_samples_take_turns() -> None:
         chosen = events.sample == number
         assert (events.energy[chosen] == energy).all()
         assert (events.pion[chosen] == (particle == "pi+")).all()
-    calibration = events.sample == CALIBRATION
+    calibration = events.sample == CALIBRATION_SAMPLE
     assert events.pion[calibration].mean() == 0.5
     assert 9 <= events.energy[calibration].min() < 20 < 180 < events.energy[calibration].max() <= 200
 
@@ -205,7 +222,9 @@ def test_sensors_cut_out_of_the_library_see_what_a_direct_simulation_of_them_see
     built = row(EVENLY)
     depth = ((built.front + built.thickness / 2) / 10).astype(np.float32)[:, None]
     rng = np.random.default_rng(5)
-    direct = _counted(mean_photons(FITTED, np.full(4000, 50.0), depth, rng), np.float32(FITTED.clumping), rng)
+    direct = _counted(
+        mean_photons(FITTED_SHOWERS, np.full(4000, 50.0), depth, rng), np.float32(FITTED_SHOWERS.clumping), rng
+    )
     variance = sensor_variance(built.thickness).astype(np.float32)[:, None]
     direct = straggled(direct, variance, rng.standard_normal(direct.shape, dtype=np.float32))
     readout = SlabSimulator().simulate(EVENLY, 10_000, 6)
@@ -220,8 +239,8 @@ def test_every_plane_together_sees_all_of_the_energy() -> None:
     """The limit of dense sampling: sum of the planes times their distance is the energy, up to counting."""
     book = FastLibrary().book(1, 2000)
     photons = book.events.sample == 2
-    energy = book.crossings[:, photons].sum(axis=0) * STEEL.mip_loss * PITCH
-    width = math.sqrt(FITTED.clumping * STEEL.mip_loss * PITCH / 100)
+    energy = book.crossings[:, photons].sum(axis=0) * STEEL.mip_loss * PLANE_PITCH
+    width = math.sqrt(FITTED_SHOWERS.clumping * STEEL.mip_loss * PLANE_PITCH / 100)
     assert energy.mean() == pytest.approx(100, abs=4 * 100 * width / 20)
     assert energy.std() / energy.mean() == pytest.approx(width, rel=4 / math.sqrt(800))
 
@@ -231,22 +250,22 @@ def test_seeds_have_events_of_their_own() -> None:
     seeds = [trial_seed(0, trial) for trial in range(20)] + [held_out_seed(0)]
     simulator = SlabSimulator()
     truths = [simulator.simulate(EVENLY, 100, seed).truth for seed in seeds]
-    energies = np.concatenate([truth["energy"][truth["sample"] == CALIBRATION] for truth in truths])
+    energies = np.concatenate([truth["energy"][truth["sample"] == CALIBRATION_SAMPLE] for truth in truths])
     assert len(np.unique(energies)) == len(energies) == 21 * 20
 
 
 def test_equal_seeds_share_their_events_whatever_the_design() -> None:
     simulator = SlabSimulator()
-    readouts = [simulator.simulate(layout, 2 * BOOK + 50, 5) for layout in baselines().values()]
+    readouts = [simulator.simulate(layout, 2 * EVENTS_PER_BOOK + 50, 5) for layout in baselines().values()]
     for other in readouts[1:]:
         np.testing.assert_array_equal(readouts[0].truth["energy"], other.truth["energy"])
-    again = simulator.simulate(baselines()["beta"], 2 * BOOK + 50, 5)
+    again = simulator.simulate(baselines()["beta"], 2 * EVENTS_PER_BOOK + 50, 5)
     np.testing.assert_array_equal(again.signals, readouts[0].signals)
 
 
 def test_books_of_one_seed_differ() -> None:
-    truth = SlabSimulator().simulate(EVENLY, 2 * BOOK, 5).truth
-    chosen = truth["energy"][truth["sample"] == CALIBRATION]
+    truth = SlabSimulator().simulate(EVENLY, 2 * EVENTS_PER_BOOK, 5).truth
+    chosen = truth["energy"][truth["sample"] == CALIBRATION_SAMPLE]
     assert len(np.unique(chosen)) == len(chosen)
 
 
@@ -276,13 +295,13 @@ def test_resolution_of_normal_numbers() -> None:
     assert found.value == pytest.approx(unbiased / numbers.mean(), rel=1e-9)
     assert found.influence.mean() == pytest.approx(0, abs=1e-9)
     assert found.influence.std() == pytest.approx(math.sqrt(0.5 + 0.01), rel=0.03)
-    assert resolution(np.zeros(10)).value == WORST
+    assert resolution(np.zeros(10)).value == WORST_RESOLUTION
 
 
 def readout_of(energies: np.ndarray[Any, Any]) -> Readout:
     """One sensor, calibration events without error, samples in turn."""
     sample = np.arange(len(energies)) % 5.0
-    truth = np.where(sample == CALIBRATION, 30.0, np.array([50.0, 50.0, 100.0, 100.0, 0.0])[sample.astype(int)])
+    truth = np.where(sample == CALIBRATION_SAMPLE, 30.0, np.array([50.0, 50.0, 100.0, 100.0, 0.0])[sample.astype(int)])
     return Readout({"sample": sample, "energy": truth, "pion": sample % 2}, (truth * energies)[:, None])
 
 
@@ -290,7 +309,9 @@ def test_the_reach_is_the_weighted_mean_of_the_improvements() -> None:
     """Relative errors half as large as the baseline's for photons, a third for pions: w ln 2 + (1 - w) ln 3."""
     rng = np.random.default_rng(0)
     sample = np.arange(200_000) % 5
-    spreads = np.array([BETA[0] / 2, BETA[1] / 3, BETA[2] / 2, BETA[3] / 3, 0.0])
+    spreads = np.array(
+        [BETA_RESOLUTIONS[0] / 2, BETA_RESOLUTIONS[1] / 3, BETA_RESOLUTIONS[2] / 2, BETA_RESOLUTIONS[3] / 3, 0.0]
+    )
     readout = readout_of(1 + spreads[sample] * rng.standard_normal(200_000))
     for weight in (0.0, 0.3, 1.0):
         found = SlabReach(weight).measure(readout)
@@ -385,7 +406,7 @@ def test_results_say_what_made_them() -> None:
     facts = slab_calorimeter().simulator.describe()
     assert facts["simulator"] == "slab"
     assert facts["parameters"].startswith("fitted to Geant4")
-    changed = FastLibrary(replace(FITTED, clumping=2.0))
+    changed = FastLibrary(replace(FITTED_SHOWERS, clumping=2.0))
     assert changed.describe()["parameters"] == "given by the caller"
 
 

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from rl_detector.envs.slab_calorimeter.layout import row
-from rl_detector.envs.slab_calorimeter.library import FITTED, SAMPLES, _photons, _pions
+from rl_detector.envs.slab_calorimeter.library import FITTED_SHOWERS, SAMPLES, _photons, _pions
 from rl_detector.envs.slab_calorimeter.problem import (
     SlabSimulator,
     cut_out,
@@ -20,7 +20,7 @@ from rl_detector.envs.slab_calorimeter.problem import (
     straggled,
 )
 from rl_detector.envs.slab_calorimeter.reach import SlabReach
-from rl_detector.envs.slab_calorimeter.stored import PITCH, StoredLibrary, stored, whole_book
+from rl_detector.envs.slab_calorimeter.stored import PLANE_PITCH, StoredLibrary, stored, whole_book
 from rl_detector.errors import ConfigError
 from rl_detector.study.validation import paired_difference
 from rl_detector.terms import Measurement
@@ -29,7 +29,7 @@ FILE = str(Path(__file__).parents[1] / "experiments" / "slab_calorimeter" / "sho
 FAST = 2000
 """Events of the fast library, more than the stored ones."""
 
-DEPTH = PITCH * (np.arange(400, dtype=np.float32)[:, None] + 1)
+DEPTH = PLANE_PITCH * (np.arange(400, dtype=np.float32)[:, None] + 1)
 
 FloatArray = NDArray[np.float64]
 
@@ -43,7 +43,7 @@ def fast(particle: str, energy: float) -> FloatArray:
     """The same planes of 0.2 mm of silicon in the fast library."""
     shape, crossing, noise = (np.random.default_rng(seed) for seed in (1, 2, 3))
     develop = _photons if particle == "gamma" else _pions
-    seen = develop(FITTED, np.full(FAST, energy), DEPTH.astype(np.float32), shape, crossing)
+    seen = develop(FITTED_SHOWERS, np.full(FAST, energy), DEPTH.astype(np.float32), shape, crossing)
     variance = sensor_variance(np.array([[0.2]])).astype(np.float32)
     return straggled(seen, variance, noise.standard_normal(seen.shape, dtype=np.float32)).astype(np.float64)
 

@@ -17,13 +17,13 @@ from omegaconf import OmegaConf
 from rl_detector.checks.problems import check_problem, check_simulator
 from rl_detector.envs.spectrometer.fast import Spectrometer, Stations, TrackBeam
 from rl_detector.envs.spectrometer.layout import (
-    GAP,
     LENGTH_LIMIT,
     MAGNET_LENGTH,
     MAGNET_START,
     PITCHES,
     SENSORS,
-    WIDTH,
+    SMALLEST_GAP,
+    STATION_WIDTH,
     baselines,
     channels,
     components,
@@ -36,7 +36,7 @@ from rl_detector.envs.spectrometer.layout import (
     stations_of,
 )
 from rl_detector.envs.spectrometer.problem import GASES, REFERENCE_EVENTS, REFERENCE_SAMPLES, spectrometer
-from rl_detector.envs.spectrometer.reach import UNKNOWN, MomentumReach
+from rl_detector.envs.spectrometer.reach import UNMEASURED_ERROR, MomentumReach
 from rl_detector.errors import ConfigError
 from rl_detector.physics.scattering import MUON_MASS, highland_angle, velocity
 from rl_detector.physics.tracks import CURVATURE, Dipole, basis, scattering_covariance, weighted_fit
@@ -190,24 +190,24 @@ def test_the_order_of_stations_does_not_matter() -> None:
 
 def test_stations_that_are_too_close_move_apart() -> None:
     positions = [position for position, _ in row(design([200.0, 200.0, 1.0, 200.5, 400.0, 400.0]))]
-    assert positions == [1.0, 200.0, 200.0 + GAP, 200.0 + 2 * GAP, 400.0 - GAP, 400.0]
+    assert positions == [1.0, 200.0, 200.0 + SMALLEST_GAP, 200.0 + 2 * SMALLEST_GAP, 400.0 - SMALLEST_GAP, 400.0]
 
 
-@given(places=st.lists(st.floats(GAP, LENGTH_LIMIT), min_size=3, max_size=8))
+@given(places=st.lists(st.floats(SMALLEST_GAP, LENGTH_LIMIT), min_size=3, max_size=8))
 def test_every_row_of_stations_can_be_built(places: list[float]) -> None:
     positions = np.array([position for position, _ in row(design(places))])
-    assert (np.diff(positions) >= GAP - 1e-9).all()
-    assert positions[0] >= GAP - 1e-9
+    assert (np.diff(positions) >= SMALLEST_GAP - 1e-9).all()
+    assert positions[0] >= SMALLEST_GAP - 1e-9
     assert length(design(places)) <= LENGTH_LIMIT
-    far = np.diff(np.sort(places)).min() >= GAP
+    far = np.diff(np.sort(places)).min() >= SMALLEST_GAP
     if far:
         np.testing.assert_allclose(positions, np.sort(places), atol=1e-9)
 
 
 def test_fibres_are_no_finer_than_they_are() -> None:
     fine = design([1.0, 200.0, 400.0], "0.05 mm", "polystyrene")
-    assert channels(fine) == pytest.approx(3 * WIDTH / SENSORS["polystyrene"].finest)
-    assert channels(design([1.0], "1 mm", "polystyrene")) == pytest.approx(WIDTH / PITCHES["1 mm"])
+    assert channels(fine) == pytest.approx(3 * STATION_WIDTH / SENSORS["polystyrene"].finest)
+    assert channels(design([1.0], "1 mm", "polystyrene")) == pytest.approx(STATION_WIDTH / PITCHES["1 mm"])
 
 
 def test_components_show_the_stations_to_scale() -> None:
@@ -230,8 +230,8 @@ def test_lost_tracks_have_no_momentum_and_the_largest_loss() -> None:
     assert (readout.signals[lost, :2] == 0).all()
     measured = MomentumReach(1.0).measure(readout)
     assert measured.losses is not None
-    assert (measured.losses[lost] == UNKNOWN).all()
-    assert measured.losses.max() == UNKNOWN
+    assert (measured.losses[lost] == UNMEASURED_ERROR).all()
+    assert measured.losses.max() == UNMEASURED_ERROR
     share = measured.diagnostics["measured"]
     assert share == pytest.approx(1 / 8, abs=4 * math.sqrt(7 / 64 / EVENTS))
 
@@ -256,9 +256,9 @@ def test_a_spectrometer_that_measures_nothing() -> None:
     """Its error bar is that of one track more."""
     nothing = Readout({"kappa": np.full(50, 0.1)}, np.zeros((50, 3)))
     measured = MomentumReach(0.01).measure(nothing)
-    assert measured.metric == pytest.approx(UNKNOWN)
+    assert measured.metric == pytest.approx(UNMEASURED_ERROR)
     assert measured.reach == pytest.approx(math.log(0.03))
-    assert measured.metric_error == pytest.approx(UNKNOWN / 50)
+    assert measured.metric_error == pytest.approx(UNMEASURED_ERROR / 50)
     assert measured.diagnostics == {"measured": 0.0}
 
 

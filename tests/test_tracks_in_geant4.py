@@ -15,7 +15,7 @@ from rl_detector.checks.problems import check_problem
 from rl_detector.envs.muon_shield.geant4 import TrackedShieldSimulator
 from rl_detector.envs.muon_shield.layout import length, mass, published
 from rl_detector.envs.muon_shield.problem import muon_shield
-from rl_detector.envs.muon_shield.source import START
+from rl_detector.envs.muon_shield.source import START_Z
 from rl_detector.envs.muon_tomography.furnace import FILL_HEIGHTS, scatter
 from rl_detector.envs.muon_tomography.geant4 import furnace, scattered
 from rl_detector.envs.muon_tomography.problem import TomographySimulator, muon_tomography
@@ -169,7 +169,7 @@ def test_the_shield_gets_the_muons_of_the_fast_simulator() -> None:
     for name, values in other.truth.items():
         np.testing.assert_array_equal(one.truth[name], values)
     sent = fast.source.sample(500, np.random.default_rng(np.random.SeedSequence(3).spawn(1)[0]))  # type: ignore[attr-defined]
-    way = 50 + (length(published()) - START) / 100
+    way = 50 + (length(published()) - START_Z) / 100
     np.testing.assert_allclose(one.signals[:, 0], sent.position[0] / 100 + way * sent.momentum[0] / sent.momentum[2])
     np.testing.assert_allclose(one.signals[:, 2], one.truth["momentum"])
     assert np.all(one.signals[:, 3] == mass(published()))

@@ -11,7 +11,7 @@ from typing import Any
 
 import rl_detector
 from rl_detector.agents import AGENTS, agent_class
-from rl_detector.registry import Registration, registered
+from rl_detector.registry import Registration, card, registered
 
 PLUG_IN = ("parameters", "space", "terms", "problem", "agent", "errors", "registry", "checks")
 """Modules with a page of their own in the API reference."""
@@ -35,30 +35,20 @@ def write_all(folder: Path) -> None:
 
 
 def environment_page(entry: Registration) -> str:
-    """The card of an environment: the docstring of the module or package that holds its factory."""
-    module, _, function = entry.factory.partition(":")
-    factory = getattr(import_module(module), function)
-    summary, _, rest = card(entry).partition("\n")
+    """The card of an environment, as `rl-detector list ENV` prints it."""
+    summary, _, rest = card(entry.name).partition("\n")
     lines = [
         f"# {title(entry.name)}\n",
         summary + "\n",
         f"    gym.make({entry.id!r})\n    rl-detector train env={entry.name}\n",
         rest.strip() + "\n",
-        "## Arguments\n",
-        f"`gym.make({entry.id!r}, ...)` takes them by name; on the command line they are `env.NAME=VALUE`.\n",
-        *settings_table(factory, "env", entry.name),
     ]
     return "\n".join(lines)
 
 
-def card(entry: Registration) -> str:
-    """The docstring that describes an environment, as Markdown."""
-    return inspect.cleandoc(import_module(entry.factory.partition(":")[0]).__doc__ or "No card yet.")
-
-
 def environment_table(entries: list[Registration]) -> str:
     """All environments and what each is, in one line."""
-    rows = [f"| [{e.id}](_generated/environments/{e.name}.md) | {card(e).splitlines()[0]} |" for e in entries]
+    rows = [f"| [{e.id}](_generated/environments/{e.name}.md) | {card(e.name).splitlines()[0]} |" for e in entries]
     pages = "\n".join(f"_generated/environments/{entry.name}" for entry in entries)
     return _overview("Environments", "environments", ["| environment | what it is |", "|---|---|", *rows], pages)
 

@@ -20,10 +20,19 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import rl_detector as rd
-from rl_detector.envs.muon_map.layout import SIDES, TECHNOLOGIES, built
+from rl_detector.envs.muon_map.layout import ABOVE_AND_BELOW, TECHNOLOGIES, built
 from rl_detector.envs.muon_map.problem import MapSimulator, muon_map
 from rl_detector.envs.muon_map.reach import density_map, rough_map
-from rl_detector.envs.muon_map.volume import BOTTOM, CEILING, LONG, PLACES, SIZE, TOP, VOXELS, densities
+from rl_detector.envs.muon_map.volume import (
+    BLOCK_PLACES,
+    BLOCK_VOXELS,
+    CEILING_HEIGHT,
+    FLOOR_HEIGHT,
+    TOP_HEIGHT,
+    VOLUME_SIZE,
+    VOLUME_VOXELS,
+    densities,
+)
 from rl_detector.records.run_folder import RunFolder
 from rl_detector.study.validation import paired_difference
 
@@ -93,10 +102,10 @@ def layouts(designs: Mapping[str, Any], metrics: Mapping[str, float]) -> Figure:
 
 def draw(axes: Axes, layout: Any, across: str, up: str) -> None:
     """One view of a layout; the volume is grey."""
-    size = dict(zip("xyz", SIZE, strict=True))
-    low = BOTTOM if up == "z" else 0.0
+    size = dict(zip("xyz", VOLUME_SIZE, strict=True))
+    low = FLOOR_HEIGHT if up == "z" else 0.0
     axes.add_patch(Rectangle((0, low), size[across], size[up], fc="#E4E4E4", ec="#888888"))
-    for side in SIDES:
+    for side in ABOVE_AND_BELOW:
         for panel in layout[side]:
             span, color = panel[f"span_{across}"], COLORS[panel["technology"]]
             left = panel[across] - span / 2
@@ -107,7 +116,7 @@ def draw(axes: Axes, layout: Any, across: str, up: str) -> None:
                 style = "-" if side == "upper" else "--"
                 axes.add_patch(Rectangle((left, low), span, panel["span_y"], fill=False, ec=color, lw=1.3, ls=style))
     middle = size[across] / 2
-    axes.set(xlim=(middle - 1.45, middle + 1.45), ylim=(-0.05, TOP + 0.05) if up == "z" else (-0.95, 1.95))
+    axes.set(xlim=(middle - 1.45, middle + 1.45), ylim=(-0.05, TOP_HEIGHT + 0.05) if up == "z" else (-0.95, 1.95))
     axes.set_aspect("equal")
 
 
@@ -119,8 +128,8 @@ def maps(designs: Mapping[str, Any]) -> Figure:
     axes = figure.subplots(2, len(names), sharex=True, sharey=True)
     for line, (row, place) in enumerate(zip(axes, SHOWN_PLACES, strict=True)):
         for each, (name, density) in zip(row, zip(names, seen_by(designs, place), strict=True), strict=True):
-            image = density[:-1].reshape(VOXELS)[LONG[0] // 2].T
-            extent, norm = (0.0, float(SIZE[1]), BOTTOM, CEILING), LogNorm(1, 200)
+            image = density[:-1].reshape(VOLUME_VOXELS)[BLOCK_VOXELS[0] // 2].T
+            extent, norm = (0.0, float(VOLUME_SIZE[1]), FLOOR_HEIGHT, CEILING_HEIGHT), LogNorm(1, 200)
             picture = each.imshow(image, origin="lower", extent=extent, cmap="magma", norm=norm, aspect="equal")
             each.set_title(name.replace("_", " ").replace(", ", "\n") if line == 0 else "", fontsize=10)
             each.set(xlabel="y [m]" if line else "", ylabel="z [m]" if each is row[0] else "")
@@ -130,7 +139,7 @@ def maps(designs: Mapping[str, Any]) -> Figure:
 
 def seen_by(designs: Mapping[str, Any], place: tuple[int, int, int]) -> list[Any]:
     """Maps of the first scan that has the block at a place: truth, by each design, and a rough one by the last."""
-    simulator, index = MapSimulator(), int(np.ravel_multi_index(place, PLACES))
+    simulator, index = MapSimulator(), int(np.ravel_multi_index(place, BLOCK_PLACES))
     seed = next(s for s in range(10_000) if first_place(s) == index)
     truth = densities(index, simulator.light)
     signals = [simulator.simulate(each, simulator.muons, seed).signals for each in designs.values()]
@@ -140,7 +149,7 @@ def seen_by(designs: Mapping[str, Any], place: tuple[int, int, int]) -> list[Any
 
 def first_place(seed: int) -> int:
     """Place of the block in the first scan of a seed."""
-    return int(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,))).integers(PLACES.prod()))
+    return int(np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,))).integers(BLOCK_PLACES.prod()))
 
 
 def show(problem: rd.DesignProblem, results: dict[str, Any]) -> None:

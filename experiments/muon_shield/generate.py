@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from rl_detector.envs.muon_shield.source import LOWEST, TABLE
+from rl_detector.envs.muon_shield.source import LOWEST_MOMENTUM, TABLE_FILE
 
 SOFT, HARD = 300_000, 150_000
 """Events of each kind."""
@@ -106,7 +106,7 @@ def soft(rng: np.random.Generator) -> list[np.ndarray]:
         (particle.id(), particle.px(), particle.py(), particle.pz(), particle.m())
         for event in events(SOFT, "SoftQCD:inelastic = on", *STABLE)
         for particle in event
-        if abs(particle.id()) in wanted and particle.e() > LOWEST
+        if abs(particle.id()) in wanted and particle.e() > LOWEST_MOMENTUM
     ]
     rows = np.array(found)
     return [*from_mesons(rows, rng), *from_pairs(rows, rng)]
@@ -118,7 +118,7 @@ def hard() -> list[np.ndarray]:
         (particle.px(), particle.py(), particle.pz(), -math.copysign(1, particle.id()), CHARM / HARD)
         for event in events(HARD, "HardQCD:hardccbar = on", "PhaseSpace:pTHatMin = 0.", *STABLE)
         for particle in event
-        if abs(particle.id()) == 13 and particle.isFinal() and particle.e() > LOWEST
+        if abs(particle.id()) == 13 and particle.isFinal() and particle.e() > LOWEST_MOMENTUM
     ]
     return [np.array(found)]
 
@@ -144,17 +144,19 @@ def main() -> None:
     rng = np.random.default_rng(SEED)
     parts = {"pions, kaons, vector mesons": soft(rng), "charm": hard()}
     kept = {name: np.concatenate(part) for name, part in parts.items()}
-    kept = {name: part[np.sqrt((part[:, :3] ** 2).sum(axis=1)) > LOWEST] for name, part in kept.items()}
+    kept = {name: part[np.sqrt((part[:, :3] ** 2).sum(axis=1)) > LOWEST_MOMENTUM] for name, part in kept.items()}
     for name, part in kept.items():
         p = np.sqrt((part[:, :3] ** 2).sum(axis=1))
-        rates = ", ".join(f"{part[p > cut, 4].sum():.2e} above {cut:g} GeV" for cut in (LOWEST, 20, 50, 100, 200))
+        rates = ", ".join(
+            f"{part[p > cut, 4].sum():.2e} above {cut:g} GeV" for cut in (LOWEST_MOMENTUM, 20, 50, 100, 200)
+        )
         print(f"{name}: {len(part)} muons; per proton {rates}")
     p, p_t, charge, weight = halves(np.concatenate(list(kept.values())), rng).T
-    Path(TABLE).parent.mkdir(exist_ok=True)
+    Path(TABLE_FILE).parent.mkdir(exist_ok=True)
     arrays = {"momentum": p, "transverse": p_t, "weight": weight}
     single = {name: values.astype(np.float32) for name, values in arrays.items()}
-    np.savez_compressed(TABLE, charge=charge.astype(np.int8), **single)
-    print(f"{ROWS} rows, {weight.sum():.2e} muons per proton, {TABLE.stat().st_size / 1e3:.0f} kB")
+    np.savez_compressed(TABLE_FILE, charge=charge.astype(np.int8), **single)
+    print(f"{ROWS} rows, {weight.sum():.2e} muons per proton, {TABLE_FILE.stat().st_size / 1e3:.0f} kB")
 
 
 if __name__ == "__main__":

@@ -27,10 +27,10 @@ from matplotlib.figure import Figure
 
 from rl_detector.agents import make_agent
 from rl_detector.envs.muon_shield.fast import ShieldSimulator
-from rl_detector.envs.muon_shield.layout import CLOSING, absorber, length, magnets, mass, published
+from rl_detector.envs.muon_shield.layout import CLOSING_HALF_LENGTH, absorber, length, magnets, mass, published
 from rl_detector.envs.muon_shield.problem import muon_shield, muon_source
 from rl_detector.envs.muon_shield.reach import hit_weight
-from rl_detector.envs.muon_shield.source import PROTONS, PythiaSource
+from rl_detector.envs.muon_shield.source import PROTONS_ON_TARGET, PythiaSource
 from rl_detector.physics.muon_transport import IronTransport
 from rl_detector.problem import DesignProblem
 from rl_detector.records.ledger import Ledger
@@ -217,7 +217,7 @@ def draw_shield(axes: Any, design: Design, view: str) -> None:
         else:
             core = [s.half_height / 100 for s in sections]
         axes.fill_between(ends, np.array(core), -np.array(core), color=color, ec="black", lw=0.5)
-        if magnet.half_length > CLOSING:
+        if magnet.half_length > CLOSING_HALF_LENGTH:
             mark = "\u2299" if magnet.field > 0 else "\u2297"
             axes.text(sum(ends) / 2, 0, mark if view == "top" else "\u2191" if magnet.field > 0 else "\u2193",
                       ha="center", va="center", fontsize=11, color="white")  # fmt: skip
@@ -254,7 +254,7 @@ def draw_muons() -> Figure:
     left, right = figure.subplots(1, 2)
     muons = PythiaSource().sample(200_000, np.random.default_rng(0))
     p, p_t = np.sqrt((muons.momentum**2).sum(axis=0)), np.hypot(*muons.momentum[:2])
-    per_proton = muons.weight / PROTONS / len(p)
+    per_proton = muons.weight / PROTONS_ON_TARGET / len(p)
     for axes, values, edges, label in (
         (left, p, np.geomspace(5, 400, 45), "p"),
         (right, p_t, np.linspace(0, 2.5, 45), "p_T"),

@@ -29,11 +29,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rl_detector.envs.muon_shield.fast import ABSORBER_STEPS, MAGNET_STEPS
-from rl_detector.envs.muon_shield.geant4 import HALF_WIDTH, THRESHOLD, draw
+from rl_detector.envs.muon_shield.geant4 import ENERGY_THRESHOLD, HALL_HALF_WIDTH, draw
 from rl_detector.envs.muon_shield.layout import absorber, length, magnets, mass, published, shield_blocks
 from rl_detector.envs.muon_shield.problem import muon_shield
 from rl_detector.envs.muon_shield.reach import blurred_weight, hit_weight, mass_factor
-from rl_detector.envs.muon_shield.source import START
+from rl_detector.envs.muon_shield.source import START_Z
 from rl_detector.errors import SimulationError
 from rl_detector.physics.muon_transport import IRON_LENGTH, IronTransport, Muons, Noise, Stage
 from rl_detector.simulators.geant4 import Geant4Tracker
@@ -111,9 +111,9 @@ def moved(tracker: Geant4Tracker | None, crowd: Crowd, design: Design, legs: tup
     if tracker is None:
         return moved_fast(crowd, design, legs, seed)
     blocks = tuple(block for block in shield_blocks(design) if start <= block.z_in + 1e-6 and block.z_in < end)
-    z = np.full((len(crowd.charge), 1), START if start <= 0 else start - 1e-3)
+    z = np.full((len(crowd.charge), 1), START_Z if start <= 0 else start - 1e-3)
     sent = Charged.muons(np.concatenate([crowd.state[:, :2], z], axis=1), crowd.state[:, 2:], crowd.charge)
-    (found,) = tracker.crossings([Hall(blocks, (end,), half_width=HALF_WIDTH)], [sent], [seed])
+    (found,) = tracker.crossings([Hall(blocks, (end,), half_width=HALL_HALF_WIDTH)], [sent], [seed])
     if isinstance(found, SimulationError):
         raise found
     there = np.flatnonzero(found.seen[:, 0])
@@ -128,7 +128,7 @@ def moved_fast(crowd: Crowd, design: Design, legs: tuple[float, float], seed: in
     ends = np.cumsum([0.0, *(2 * magnet.half_length for magnet in row)])
     x, y, *momentum = crowd.state.T
     muons = Muons.of(x, y, np.stack(momentum), crowd.charge)
-    muons = muons.drift(-START) if start <= 0 else replace(muons, crossed=muons.crossed + start / IRON_LENGTH)
+    muons = muons.drift(-START_Z) if start <= 0 else replace(muons, crossed=muons.crossed + start / IRON_LENGTH)
     which, source = np.zeros(many, dtype=np.intp), np.arange(many)
     for magnet, steps, front in zip(row, STEPS, ends, strict=False):
         if start - 1e-6 <= front < end - 1e-6:
@@ -190,7 +190,7 @@ def judge(designs: dict[str, Design], rounds: int) -> None:
     for name, design in designs.items():
         known = stored["designs"].setdefault(name, {"mass": mass(design), "length": length(design), "rounds": []})
         known["design"] = dict(design)
-    with Geant4Tracker(workers=1, timeout=600.0, threshold=THRESHOLD) as tracker:
+    with Geant4Tracker(workers=1, timeout=600.0, threshold=ENERGY_THRESHOLD) as tracker:
         stored["geant4"] = dict(tracker.describe())
         for _ in range(rounds):
             for name, design in designs.items():

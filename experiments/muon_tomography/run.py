@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import rl_detector as rd
-from rl_detector.envs.muon_tomography.furnace import PASSIVE_BOTTOM, PASSIVE_TOP, TOP, WIDTH
-from rl_detector.envs.muon_tomography.layout import BUDGET, SIDES, built
+from rl_detector.envs.muon_tomography.furnace import FURNACE_BOTTOM, FURNACE_TOP, FURNACE_WIDTH, TOP_HEIGHT
+from rl_detector.envs.muon_tomography.layout import ABOVE_AND_BELOW, BUDGET_UNITS, built
 from rl_detector.envs.muon_tomography.problem import TomographySimulator, muon_tomography
 from rl_detector.envs.muon_tomography.reach import FillHeightReach
 from rl_detector.records.run_folder import RunFolder
@@ -84,9 +84,9 @@ def picture(designs: Mapping[str, Any], metrics: Mapping[str, float], budget: fl
 
 
 def draw(axes: Axes, layout: Any, vertical: str) -> None:
-    low, high = (PASSIVE_BOTTOM, PASSIVE_TOP) if vertical == "z" else (0.0, WIDTH)
-    axes.add_patch(Rectangle((0, low), WIDTH, high - low, fc="#DDDDDD", ec="#888888"))
-    for side, color in zip(SIDES, ("#0072B2", "#D55E00"), strict=True):
+    low, high = (FURNACE_BOTTOM, FURNACE_TOP) if vertical == "z" else (0.0, FURNACE_WIDTH)
+    axes.add_patch(Rectangle((0, low), FURNACE_WIDTH, high - low, fc="#DDDDDD", ec="#888888"))
+    for side, color in zip(ABOVE_AND_BELOW, ("#0072B2", "#D55E00"), strict=True):
         for panel in layout[side]:
             left, span = panel["x"] - panel["span"] / 2, panel["span"]
             if vertical == "z":
@@ -94,7 +94,7 @@ def draw(axes: Axes, layout: Any, vertical: str) -> None:
             else:
                 corner = (left, panel["y"] - span / 2)
                 axes.add_patch(Rectangle(corner, span, span, fill=False, ec=color, lw=1.4))
-    axes.set(xlim=(-0.65, 1.65), ylim=(-0.05, TOP + 0.05) if vertical == "z" else (-0.65, 1.65), aspect="equal")
+    axes.set(xlim=(-0.65, 1.65), ylim=(-0.05, TOP_HEIGHT + 0.05) if vertical == "z" else (-0.65, 1.65), aspect="equal")
 
 
 def main() -> None:
@@ -113,7 +113,7 @@ def main() -> None:
     metrics = {row["name"]: row["metric"] for row in rows}
     best = min(found, key=metrics.__getitem__)
     shown = [*problem.baselines, best]
-    picture({name: designs[name] for name in shown}, metrics, BUDGET).savefig(FOLDER / "layouts.png", dpi=110)
+    picture({name: designs[name] for name in shown}, metrics, BUDGET_UNITS).savefig(FOLDER / "layouts.png", dpi=110)
 
 
 if __name__ == "__main__":

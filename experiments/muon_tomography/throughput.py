@@ -20,7 +20,7 @@ os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL
 
 import numpy as np
 
-from rl_detector.envs.muon_tomography.layout import BUDGET, built
+from rl_detector.envs.muon_tomography.layout import BUDGET_UNITS, built
 from rl_detector.envs.muon_tomography.problem import muon_tomography
 
 FOLDER = Path(__file__).parent
@@ -36,7 +36,7 @@ def layouts() -> dict[str, Any]:
 
     Found layouts are left out: TomOpt drops every muon that misses one of the eight panels, however small it is.
     """
-    return {name: built(each, BUDGET) for name, each in muon_tomography().baselines.items()}
+    return {name: built(each, BUDGET_UNITS) for name, each in muon_tomography().baselines.items()}
 
 
 def other(python: str, designs: dict[str, Any], volumes: int, momentum: float | None) -> dict[str, Any]:

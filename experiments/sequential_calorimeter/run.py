@@ -19,7 +19,7 @@ import torch
 from matplotlib.figure import Figure
 
 from rl_detector.agents import make_agent
-from rl_detector.envs.slab_calorimeter.layout import TYPES, price, row
+from rl_detector.envs.slab_calorimeter.layout import SENSOR_TYPES, price, row
 from rl_detector.envs.slab_calorimeter.library import SAMPLES
 from rl_detector.envs.slab_calorimeter.problem import slab_calorimeter
 from rl_detector.envs.slab_calorimeter.stored import stored
@@ -65,7 +65,7 @@ def affordable(design: Design, baseline: str) -> dict[str, Any]:
 
     Penalties are smooth, so a recommended design may cost a few thousandths more than allowed.
     """
-    kinds, sensors = list(TYPES), [dict(sensor) for sensor in design["sensor"]]
+    kinds, sensors = list(SENSOR_TYPES), [dict(sensor) for sensor in design["sensor"]]
     while price({"sensor": sensors}) > price(PROBLEM.baselines[baseline]):
         last = next(sensor for sensor in reversed(sensors) if sensor["type"] != kinds[0])
         last["type"] = kinds[kinds.index(last["type"]) - 1]
@@ -150,7 +150,7 @@ def draw(results: dict[str, Any]) -> Figure:
     layouts = results["layouts"]
     figure = Figure(figsize=(10, 1.2 + 0.42 * len(layouts)), layout="constrained")
     axes = figure.subplots()
-    colors = dict(zip(TYPES, ("#56B4E9", "#0072B2", "#555555", "#D55E00"), strict=True))
+    colors = dict(zip(SENSOR_TYPES, ("#56B4E9", "#0072B2", "#555555", "#D55E00"), strict=True))
     for line, (name, layout) in enumerate(layouts.items()):
         front = row(layout).front / 10
         for place, sensor in zip(front, layout["sensor"], strict=True):

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from rl_detector.envs.slab_calorimeter.library import FITTED, STEEL, Showers, _pions, mean_photons
+from rl_detector.envs.slab_calorimeter.library import FITTED_SHOWERS, STEEL, Showers, _pions, mean_photons
 from rl_detector.envs.slab_calorimeter.problem import FLUCTUATION, FLUCTUATION_POWER, sensor_variance, straggled
-from rl_detector.envs.slab_calorimeter.stored import PITCH, SILICON
+from rl_detector.envs.slab_calorimeter.stored import PLANE_PITCH, SILICON
 
 FILE = np.load(Path(__file__).parent / "showers.npz")
 PLANES = 400
-DEPTH = (PITCH * (np.arange(PLANES, dtype=np.float32)[:, None] + 1)).astype(np.float32)
+DEPTH = (PLANE_PITCH * (np.arange(PLANES, dtype=np.float32)[:, None] + 1)).astype(np.float32)
 PARTICLE = SILICON.mip_loss * 0.02 * 1000
 """Mean deposit of a fast particle in 0.2 mm of silicon, in MeV."""
 
@@ -89,7 +89,7 @@ def fast(showers: Showers, energy: float) -> FloatArray:
 def compared(showers: Showers, energy: float, geant4: FloatArray, per_gev: float) -> dict[str, tuple[float, float]]:
     """Logarithm of fast over Geant4 and its tolerance, by observable."""
     other = fast(showers, energy)
-    scales = per_gev * energy, energy / (STEEL.mip_loss * PITCH)
+    scales = per_gev * energy, energy / (STEEL.mip_loss * PLANE_PITCH)
     one, two = (observables(seen, scale) for seen, scale in zip((geant4, other), scales, strict=True))
     found = {name: (float(np.log(two[name] / one[name])), size) for name, size in TOLERANCES.items()}
     shapes = [profile(seen) / scale for seen, scale in zip((geant4, other), scales, strict=True)]
@@ -103,10 +103,10 @@ def fit() -> Showers:
     """The constants of the pions."""
     per_gev = float(FILE["gamma 50"].astype(np.float64).sum(axis=1).mean()) / PARTICLE / 50
     data = {energy: FILE[f"pi+ {energy:g}"].astype(np.float64).T / PARTICLE for energy in ENERGIES}
-    start = np.array([getattr(FITTED, name) for name in NAMES])
+    start = np.array([getattr(FITTED_SHOWERS, name) for name in NAMES])
 
     def showers(factors: Any) -> Showers:
-        return replace(FITTED, **dict(zip(NAMES, map(float, np.clip(factors, 0.3, 3) * start), strict=True)))
+        return replace(FITTED_SHOWERS, **dict(zip(NAMES, map(float, np.clip(factors, 0.3, 3) * start), strict=True)))
 
     def cost(factors: Any) -> float:
         terms = {e: compared(showers(factors), e, seen, per_gev) for e, seen in data.items()}
@@ -125,7 +125,7 @@ def fit() -> Showers:
 def photons() -> None:
     """Mean depth of 50 GeV, and variance over mean of the signals in particles, by thickness."""
     seen = FILE["gamma 50"].astype(np.float64).T
-    expected = mean_photons(FITTED, np.full(4000, 50.0), DEPTH, np.random.default_rng(1)).mean(axis=1)
+    expected = mean_photons(FITTED_SHOWERS, np.full(4000, 50.0), DEPTH, np.random.default_rng(1)).mean(axis=1)
     for label, each in (("Geant4", seen.mean(axis=1)), ("fast", expected)):
         print(f"{label}: mean depth of photons {float(each @ DEPTH[:, 0]) / each.sum():.2f} cm")
     total = seen.sum(axis=0) / PARTICLE

@@ -21,7 +21,7 @@ import torch
 from matplotlib.figure import Figure
 
 from rl_detector.agents import make_agent
-from rl_detector.envs.slab_calorimeter.layout import LENGTH, TYPES, design, length, price, row
+from rl_detector.envs.slab_calorimeter.layout import SENSOR_TYPES, SLAB_LENGTH_MM, design, length, price, row
 from rl_detector.envs.slab_calorimeter.library import SAMPLES, Book
 from rl_detector.envs.slab_calorimeter.problem import cut_out, slab_calorimeter
 from rl_detector.envs.slab_calorimeter.reach import SlabReach
@@ -52,7 +52,7 @@ SEARCHES: dict[str, tuple[str, int, dict[str, float]]] = {
 KNOTS, KNOT_EVENTS, KNOT_BATCH, KNOT_BATCHES = (8.0, 7.0, 8.0, 12.0, 25.0, 50.0, 80.0), 2000, 16, 62
 HELD_OUT, HELD_OUT_ROOT = 40_000, 1000
 PROBLEM = slab_calorimeter()
-COLORS = dict(zip(TYPES, ("#D55E00", "#E69F00", "#0072B2", "#009E73"), strict=True))
+COLORS = dict(zip(SENSOR_TYPES, ("#D55E00", "#E69F00", "#0072B2", "#009E73"), strict=True))
 
 
 def trained(name: str, seed: int) -> tuple[Design, float]:
@@ -195,7 +195,7 @@ def draw(results: dict[str, Any]) -> Figure:
         built = row(results["designs"][name])
         gaps.plot(built.front / 10, built.gap, "o-", ms=2.5, lw=0.8, label=name)
     gaps.set(yscale="log", xlabel="depth [cm]", ylabel="steel before the sensor [mm]", xticks=range(0, 201, 25))
-    gaps.axvline(LENGTH / 10, color="#999999", lw=0.8)
+    gaps.axvline(SLAB_LENGTH_MM / 10, color="#999999", lw=0.8)
     gaps.legend(fontsize=8, frameon=False)
     for axes in (rows, gaps):
         axes.spines[["top", "right"]].set_visible(False)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rl_detector.envs.muon_shield.fast import ABSORBER_STEPS, MAGNET_STEPS
 from rl_detector.envs.muon_shield.layout import absorber, magnets, published, shield_blocks
 from rl_detector.envs.muon_shield.problem import muon_source
-from rl_detector.envs.muon_shield.source import START, Primaries
+from rl_detector.envs.muon_shield.source import START_Z, Primaries
 from rl_detector.errors import SimulationError
 from rl_detector.physics.muon_transport import IronTransport, Muons, Noise, Stage
 from rl_detector.simulators.geant4 import Geant4Tracker
@@ -33,7 +33,7 @@ State = NDArray[np.float64]
 
 
 def in_geant4(primaries: Primaries, seed: int) -> State:
-    position = np.concatenate([primaries.position, np.full((1, len(primaries.charge)), START)]).T
+    position = np.concatenate([primaries.position, np.full((1, len(primaries.charge)), START_Z)]).T
     sent = Charged.muons(position, primaries.momentum.T, primaries.charge)
     with Geant4Tracker(workers=1, threshold=0.85) as tracker:
         (found,) = tracker.crossings([Hall(shield_blocks(published()), ENDS, half_width=HALF_WIDTH)], [sent], [seed])
@@ -48,7 +48,7 @@ def in_geant4(primaries: Primaries, seed: int) -> State:
 
 def in_fast(primaries: Primaries, seed: int, highland: bool = True) -> State:
     rng, events = np.random.default_rng(seed), len(primaries.charge)
-    muons = Muons.of(*primaries.position, primaries.momentum, primaries.charge).drift(-START)
+    muons = Muons.of(*primaries.position, primaries.momentum, primaries.charge).drift(-START_Z)
     which, source = np.zeros(events, dtype=np.intp), np.arange(events)
     state = np.full((events, len(ROW), 5), np.nan)
     for plane, (magnet, steps) in enumerate(zip(ROW, (*ABSORBER_STEPS, *MAGNET_STEPS), strict=True)):

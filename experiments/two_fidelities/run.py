@@ -15,7 +15,7 @@ from generate import ENV, EVENTS, FIRST_SEED, FOLDER, SAMPLES, designs
 from numpy.typing import NDArray
 
 from rl_detector.assembly import build_problem
-from rl_detector.envs.calorimeter.simulator import PHOTOELECTRONS_PER_GEV
+from rl_detector.envs.calorimeter.layout import PHOTOELECTRONS_PER_GEV
 from rl_detector.problem import DesignProblem
 from rl_detector.reach.corrected import CorrectedReach
 from rl_detector.simulators.fast_stack.simulator import FastStackSimulator

@@ -121,6 +121,15 @@ def print_list() -> None:
             console.print(f"  {line}", highlight=False, soft_wrap=True)
 
 
+def print_card(name: str) -> None:
+    """The card of an environment, as it is written."""
+    from rl_detector.registry import card, find
+
+    entry = find(name)
+    title = f"{name}  {entry.id}  {entry.factory}"
+    Console().print(f"{title}\n\n{card(name)}", markup=False, highlight=False, soft_wrap=True)
+
+
 def _options(group: str) -> list[str]:
     folder = files("rl_detector.conf") / group
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))

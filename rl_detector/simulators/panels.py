@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +45,17 @@ class Panels:
     spans: FloatArray
     resolutions: FloatArray
     efficiencies: FloatArray
+
+    @staticmethod
+    def of(parts: Sequence[Mapping[str, Any]], technologies: Sequence[Technology], spans: FloatArray) -> Panels:
+        """Panels from their parameters x, y and z in m, their technologies, and their sides in m."""
+        return Panels(
+            np.array([[part[name] for part in parts] for name in ("x", "y")]),
+            np.array([part["z"] for part in parts]),
+            spans,
+            np.array([technology.resolution for technology in technologies]),
+            np.array([technology.efficiency for technology in technologies]),
+        )
 
 
 def nearness(true: FloatArray, panels: Panels, smoothness: float) -> FloatArray:

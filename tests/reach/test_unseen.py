@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rl_detector.envs.muon_tomography.furnace import FILL_HEIGHTS
-from rl_detector.envs.muon_tomography.reach import VARIANCE, FillHeightReach
+from rl_detector.envs.muon_tomography.reach import HEIGHT_VARIANCE, FillHeightReach
 from rl_detector.envs.slab_calorimeter.reach import resolution
 from rl_detector.reach.unseen import carrying, weighted_rate, width_logarithm
 from rl_detector.terms import Readout
@@ -66,7 +66,7 @@ def test_a_slope_near_zero_keeps_its_error() -> None:
     for seed in range(200):
         z = 0.9 + 0.3 * np.random.default_rng(seed).standard_normal(2000)
         signals = np.stack([z, np.full(2000, 0.01), np.ones(2000)], axis=1)
-        found.append(FillHeightReach(VARIANCE, 1000).measure(Readout({"height": heights}, signals)))
+        found.append(FillHeightReach(HEIGHT_VARIANCE, 1000).measure(Readout({"height": heights}, signals)))
     errors, spread = np.array([each.error for each in found]), np.std([each.reach for each in found])
     assert 0.7 < np.sqrt((errors**2).mean()) / spread < 2  # the error also covers slopes that differ from zero
     assert errors.min() > 0.5 * spread
@@ -74,6 +74,6 @@ def test_a_slope_near_zero_keeps_its_error() -> None:
 
 def test_furnace_of_nothing_covers_what_is_possible() -> None:
     signals = np.tile([0.0, 1.0, 0.0], (800, 1))
-    found = FillHeightReach(VARIANCE, 1000).measure(Readout({"height": np.resize(FILL_HEIGHTS, 800)}, signals))
-    assert found.metric == pytest.approx(VARIANCE)
+    found = FillHeightReach(HEIGHT_VARIANCE, 1000).measure(Readout({"height": np.resize(FILL_HEIGHTS, 800)}, signals))
+    assert found.metric == pytest.approx(HEIGHT_VARIANCE)
     assert 0.1 < found.error < 5

@@ -14,13 +14,20 @@ from rl_detector.space import Design, DesignSpace, FloatArray, Repeated
 from rl_detector.terms import Component
 
 ABSORBERS = ("Pb", "Fe")
+"""Names in `rl_detector.physics.materials`; another one needs a price below."""
 
 
 SCINTILLATORS = ("PbWO4", "polystyrene")
+"""Names in `rl_detector.physics.materials`; another one needs a price and a light yield below."""
 
 
 PRICE_PER_CM: Mapping[str, float] = {"Pb": 25.0, "Fe": 4.166, "PbWO4": 2500.0, "polystyrene": 0.01}
 """EUR per cm of thickness (AIDO, full calorimeter example)."""
+
+
+PHOTOELECTRONS_PER_GEV: Mapping[str, float] = {"PbWO4": 4500.0, "polystyrene": 10_000.0}
+"""Light yield. PbWO4: 4.5 photoelectrons per MeV with avalanche photodiodes (CMS, JINST 3 (2008) S08004, section 4.1).
+Polystyrene: 10 per MeV, our choice, the order of tiles read out by wavelength-shifting fibres."""
 
 
 LENGTH_LIMIT = 200.0
@@ -57,10 +64,7 @@ def design(*layers: tuple[str, float, str, float]) -> dict[str, Any]:
 def baselines(layers: int = 3) -> dict[str, Design]:
     """Hand-made designs to compare with.
 
-    published_start: the start point of the published run. uniform_sandwich: equal iron plates and plastic tiles of the
-    published start's length. homogeneous: a block of PbWO4 of the same length as the published first scintillator, deep
-    enough for photons (42 X0), then iron and plastic against leakage. all_pbwo4: nothing but PbWO4, the whole price
-    limit. For another number of layers the rules stay and the thicknesses are spread over the layers.
+    The card says where they come from. For another number of layers the thicknesses are spread over the layers.
     """
     published = [
         ("Fe", 9.03, "polystyrene", 37.2),
@@ -103,7 +107,7 @@ def length(layout: Design) -> float:
 
 
 def components(layout: Design) -> list[Component]:
-    """The layers that are there, to scale along the beam."""
+    """The layers thicker than 0, to scale along the beam."""
     built, result, position = stack(layout), [], 0.0
     for index, (name, thickness) in enumerate(zip(built.materials, built.thicknesses, strict=True)):
         label = f"{'absorber' if index % 2 == 0 else 'scintillator'} {index // 2 + 1}"
@@ -114,7 +118,7 @@ def components(layout: Design) -> list[Component]:
 
 
 def view(layout: Design) -> FloatArray:
-    """Where a design is, for a reconstruction shared by designs: 8 numbers of order 1 per scintillator, [8 layers].
+    """Describe a design to a reconstruction that designs share: 8 features of order 1 per scintillator, [8 layers].
 
     Depth in front of it and thickness of it and of its absorber, each in radiation and in interaction lengths
     (logarithms), its `sampling_weights` (logarithm), and whether it is PbWO4.
@@ -141,17 +145,17 @@ _UNITS = np.array([1.0, 2.0] * 3)
 
 
 _SPANS = np.array([1 / 1.5, 1.0] * 3)
-"""Logarithms of depths that span about 1 between the designs of the space."""
+"""Factors that make logarithms of depths span about 1 between the designs of the space."""
 
 
 LARGEST_WEIGHT = 200.0
-"""Bound of `sampling_weights`, where there is hardly any scintillator."""
+"""Largest of the `sampling_weights`, reached where there is hardly any scintillator."""
 
 
 def sampling_weights(layout: Design) -> FloatArray:
     """Energy lost in absorber and scintillator over that in the scintillator for a minimum-ionising particle, [layers].
 
-    One over the sampling fraction: the signal times it is the classical estimate of the energy that a layer absorbs.
+    It is one over the sampling fraction. The signal times it is the classical estimate of the energy in a layer.
     """
     built = stack(layout)
     lost = np.array([material(n).mip_loss * t for n, t in zip(built.materials, built.thicknesses, strict=True)])
@@ -160,9 +164,9 @@ def sampling_weights(layout: Design) -> FloatArray:
 
 
 def event_features(layout: Design, signals: FloatArray) -> FloatArray:
-    """What a linear fit may use of each event: 1, u, sqrt(u), sqrt(sum u) with u = signal * weight / 10 GeV.
+    """Features of each event for a linear fit: 1, u, sqrt(u), sqrt(sum u) with u = signal * weight / 10 GeV.
 
-    Those of `shower_features`, with every layer calibrated so that coefficients of different designs are alike.
+    As `shower_features`, but every layer is calibrated, so that different designs have similar coefficients.
     """
     calibrated = signals * sampling_weights(layout) / 10
     total = calibrated.sum(axis=1, keepdims=True)

@@ -1,8 +1,4 @@
-"""The sampling calorimeter: N x (absorber, scintillator), thicknesses and materials free, judged by energy resolution.
-
-The case of the AIDO study (github.com/KylianSchmidt/aido, full calorimeter example): three layers, six thicknesses and
-six binary materials, 1-20 GeV photons and pions, limits on length and price.
-"""
+"""The calorimeter as a design problem; its card is in the docstring of the package."""
 
 from __future__ import annotations
 
@@ -40,7 +36,7 @@ REFERENCE_EVENTS = 20_000
 
 
 REFERENCE_SAMPLES = 16
-"""Samples of so many events of the fast simulator from which the zero of the reach is taken, to about 0.4 %."""
+"""Samples of `REFERENCE_EVENTS` events of the fast simulator that give the zero of the reach, to about 0.4 %."""
 
 
 REFERENCE_SEED = 20_240_612
@@ -54,7 +50,7 @@ MOST_LAYERS = 500
 def _simulator(
     simulator: str | Mapping[str, Any] | StackSimulator, beam: Beam, layers: int, conditions: Mapping[str, float]
 ) -> Simulator:
-    """An executable of the user (command) simulates beam and signals itself; a stack simulator gets both from here."""
+    """A stack simulator with this beam and photostatistics; a user's executable (command) simulates both itself."""
     if not isinstance(simulator, (str, Mapping)):
         return CalorimeterSimulator(simulator, beam)
     if "command" in (simulator, simulator["name"] if isinstance(simulator, Mapping) else None):
@@ -72,21 +68,10 @@ def calorimeter(
     penalty_weight: float = 5.0,
     reach: str = "resolution",
 ) -> DesignProblem:
-    """The calorimeter as a design problem.
+    """The calorimeter as a design problem; `rl-detector list calorimeter` explains the arguments.
 
-    The zero of the reach is the metric of the published start point in the fast simulator with the same beam, whatever
-    simulator is used: reach differences are what counts, and validation reports them pairwise in one simulator.
-
-    Args:
-        simulator: "fast", "geant4", one of them with settings, a stack simulator of one's own, or an executable,
-            {"name": "command", "file": ...}, that simulates primaries and signals (see simulators/command.py).
-        layers: number N of (absorber, scintillator) pairs.
-        photon_fraction: share of photons in the beam, the others are pi+. For photons alone the reconstruction leaves
-            the sum of the signals free (see ResolutionReach).
-        energy_low, energy_high: uniform spectrum of kinetic energies in GeV.
-        cost_weight: reach that spending the whole price limit must buy.
-        penalty_weight: reach per relative violation of a limit.
-        reach: "resolution" or "mutual_information" (of energy and signals, see MutualInformationReach).
+    Raises:
+        ConfigError: an impossible setting.
     """
     if reach not in REACHES:
         raise ConfigError(f"unknown reach {reach!r} of the calorimeter: known are {', '.join(REACHES)}")
@@ -121,6 +106,7 @@ def calorimeter(
 
 
 REACHES = ("resolution", "mutual_information")
+"""Names of what a design can be worth."""
 
 
 @lru_cache

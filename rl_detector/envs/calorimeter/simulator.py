@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rl_detector.envs.calorimeter.layout import stack
+from rl_detector.envs.calorimeter.layout import PHOTOELECTRONS_PER_GEV, stack
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.settings import check_settings
 from rl_detector.simulators.fast_stack.simulator import FastStackSimulator
@@ -16,10 +16,6 @@ from rl_detector.simulators.geant4 import Geant4Simulator
 from rl_detector.simulators.stack import Beam, Primaries, Stack, StackSimulator
 from rl_detector.space import Design, FloatArray
 from rl_detector.terms import Readout
-
-PHOTOELECTRONS_PER_GEV: Mapping[str, float] = {"PbWO4": 4500.0, "polystyrene": 10_000.0}
-"""Light yield. PbWO4: 4.5 photoelectrons per MeV with avalanche photodiodes (CMS, JINST 3 (2008) S08004, section 4.1).
-Polystyrene: 10 per MeV, our choice, the order of tiles read out by wavelength-shifting fibres."""
 
 
 @dataclass(frozen=True)

@@ -7,24 +7,25 @@ from typing import Any
 
 import numpy as np
 
-from rl_detector.envs.muon_map.volume import BOTTOM, CEILING, SIZE, TOP
+from rl_detector.envs.muon_map.volume import CEILING_HEIGHT, FLOOR_HEIGHT, TOP_HEIGHT, VOLUME_SIZE
 from rl_detector.parameters import Categorical, Continuous
 from rl_detector.simulators.panels import Panels, Technology
 from rl_detector.space import Design, DesignSpace, Repeated
 from rl_detector.terms import Component
 
-SIDES = ("upper", "lower")
+ABOVE_AND_BELOW = ("upper", "lower")
+"""The two rows of panels, above and below the volume."""
 
 
-FEWEST, MOST = 2, 4
-"""Panels above, and below."""
+FEWEST_PANELS, MOST_PANELS = 2, 4
+"""Bounds of the number of panels above, and of that below."""
 
 
-BUDGET = 30.0
-"""kEUR for panels; our choice."""
+BUDGET_KEUR = 30.0
+"""Budget of the panels in kEUR; our choice."""
 
 
-SPAN_LOW, SPAN_HIGH = 0.3, 2.5
+SMALLEST_SPAN, LARGEST_SPAN = 0.3, 2.5
 """Bounds of a panel's sides in m; our choice."""
 
 
@@ -40,35 +41,35 @@ of present detectors."""
 
 def space() -> DesignSpace:
     """Two to four panels above and below: centre x, y, z, sides along x and y, and technology."""
-    return DesignSpace(tuple(Repeated(side, _panel(side), FEWEST, MOST) for side in SIDES))
+    return DesignSpace(tuple(Repeated(side, _panel(side), FEWEST_PANELS, MOST_PANELS) for side in ABOVE_AND_BELOW))
 
 
 def _panel(side: str) -> DesignSpace:
-    low, high = (CEILING, TOP) if side == "upper" else (0.0, BOTTOM)
+    low, high = (CEILING_HEIGHT, TOP_HEIGHT) if side == "upper" else (0.0, FLOOR_HEIGHT)
     return DesignSpace(
         (
-            Continuous("x", 0.0, float(SIZE[0]), "m"),
-            Continuous("y", 0.0, float(SIZE[1]), "m"),
+            Continuous("x", 0.0, float(VOLUME_SIZE[0]), "m"),
+            Continuous("y", 0.0, float(VOLUME_SIZE[1]), "m"),
             Continuous("z", low, high, "m"),
-            Continuous("span_x", SPAN_LOW, SPAN_HIGH, "m"),
-            Continuous("span_y", SPAN_LOW, SPAN_HIGH, "m"),
+            Continuous("span_x", SMALLEST_SPAN, LARGEST_SPAN, "m"),
+            Continuous("span_y", SMALLEST_SPAN, LARGEST_SPAN, "m"),
             Categorical("technology", tuple(TECHNOLOGIES)),
         )
     )
 
 
-def design(distances: Sequence[float], technology: str, budget: float = BUDGET) -> dict[str, Any]:
+def design(distances: Sequence[float], technology: str, budget: float = BUDGET_KEUR) -> dict[str, Any]:
     """Equal panels over the centre at distances in m from the volume, as wide as the budget allows, in its shape."""
     area = budget / (2 * len(distances) * TECHNOLOGIES[technology].price)
-    side = float((area / (SIZE[0] * SIZE[1])) ** 0.5)
-    spans = [float(np.clip(side * length, SPAN_LOW, SPAN_HIGH)) for length in SIZE[:2]]
-    panel = {"x": float(SIZE[0]) / 2, "y": float(SIZE[1]) / 2, "span_x": spans[0], "span_y": spans[1]}
-    places = {"upper": [CEILING + d for d in distances], "lower": [BOTTOM - d for d in distances]}
-    return {s: [{**panel, "z": float(z), "technology": technology} for z in places[s]] for s in SIDES}
+    side = float((area / (VOLUME_SIZE[0] * VOLUME_SIZE[1])) ** 0.5)
+    spans = [float(np.clip(side * length, SMALLEST_SPAN, LARGEST_SPAN)) for length in VOLUME_SIZE[:2]]
+    panel = {"x": float(VOLUME_SIZE[0]) / 2, "y": float(VOLUME_SIZE[1]) / 2, "span_x": spans[0], "span_y": spans[1]}
+    places = {"upper": [CEILING_HEIGHT + d for d in distances], "lower": [FLOOR_HEIGHT - d for d in distances]}
+    return {s: [{**panel, "z": float(z), "technology": technology} for z in places[s]] for s in ABOVE_AND_BELOW}
 
 
-def baselines(budget: float = BUDGET) -> dict[str, Design]:
-    """By hand: each technology spread over the height, RPCs first, and a compact telescope of drift tubes."""
+def baselines(budget: float = BUDGET_KEUR) -> dict[str, Design]:
+    """Layouts by hand, RPCs first: each technology spread over the height, and a compact telescope of drift tubes."""
     return {
         "rpc": design((0.02, 0.245, 0.47), "RPC", budget),
         "drift_tubes": design((0.02, 0.245, 0.47), "drift tubes", budget),
@@ -79,38 +80,34 @@ def baselines(budget: float = BUDGET) -> dict[str, Design]:
 
 
 def asked(layout: Design) -> float:
-    """Price in kEUR of the panels as they are written: area times price of the technology."""
-    prices = [TECHNOLOGIES[panel["technology"]].price for side in SIDES for panel in layout[side]]
-    areas = [panel["span_x"] * panel["span_y"] for side in SIDES for panel in layout[side]]
+    """Price in kEUR of the panels before they are cut to the budget: area times price of the technology."""
+    prices = [TECHNOLOGIES[panel["technology"]].price for side in ABOVE_AND_BELOW for panel in layout[side]]
+    areas = [panel["span_x"] * panel["span_y"] for side in ABOVE_AND_BELOW for panel in layout[side]]
     return float(np.dot(prices, areas))
 
 
-def built(layout: Design, budget: float = BUDGET) -> dict[str, Any]:
-    """What is built: the design itself, or, if it is dearer than the budget, with all sides cut by one factor."""
+def built(layout: Design, budget: float = BUDGET_KEUR) -> dict[str, Any]:
+    """The design that is built: all sides are cut by one factor if the design costs more than the budget."""
     factor = min(1.0, (budget / asked(layout)) ** 0.5)
     cut = ("span_x", "span_y")
-    return {s: [{**panel, **{name: factor * panel[name] for name in cut}} for panel in layout[s]] for s in SIDES}
+    return {
+        s: [{**panel, **{name: factor * panel[name] for name in cut}} for panel in layout[s]] for s in ABOVE_AND_BELOW
+    }
 
 
 def panels(layout: Design, side: str) -> Panels:
     """The panels of one side as arrays."""
     parts = layout[side]
-    kinds = [TECHNOLOGIES[part["technology"]] for part in parts]
-    return Panels(
-        np.array([[part[name] for part in parts] for name in ("x", "y")]),
-        np.array([part["z"] for part in parts]),
-        np.array([[part[name] for part in parts] for name in ("span_x", "span_y")]),
-        np.array([kind.resolution for kind in kinds]),
-        np.array([kind.efficiency for kind in kinds]),
-    )
+    spans = np.array([[part[name] for part in parts] for name in ("span_x", "span_y")])
+    return Panels.of(parts, [TECHNOLOGIES[part["technology"]] for part in parts], spans)
 
 
 def components(layout: Design, light: str = "water") -> list[Component]:
     """Panels and volume along the way down, in cm from the top; a panel is drawn 1 cm thick."""
-    volume = Component("volume", light, 100 * (TOP - CEILING), 100 * (CEILING - BOTTOM))
-    parts = [panel for side in SIDES for panel in layout[side]]
+    volume = Component("volume", light, 100 * (TOP_HEIGHT - CEILING_HEIGHT), 100 * (CEILING_HEIGHT - FLOOR_HEIGHT))
+    parts = [panel for side in ABOVE_AND_BELOW for panel in layout[side]]
     drawn = [
-        Component(f"panel {i + 1}", panel["technology"], 100 * (TOP - panel["z"]) - 0.5, 1.0)
+        Component(f"panel {i + 1}", panel["technology"], 100 * (TOP_HEIGHT - panel["z"]) - 0.5, 1.0)
         for i, panel in enumerate(parts)
     ]
     return [volume, *drawn]

@@ -1,13 +1,4 @@
-"""Muon tomography of a block of lead in light material: panels above and below, and a map of radiation lengths.
-
-A block of lead of 0.5 x 0.1 x 0.1 m3 lies somewhere in 0.6 x 1 x 1 m3 of light material (x, y, z); where, changes from
-scan to scan. Two to four panels above and below, each with position, size and technology, see the muons go in and come
-out; the map of X0 in 600 voxels of 10 cm is judged. Physics as in TomOpt (G. C. Strong et al.,
-github.com/GilesStrong/tomopt): cosmic muons at sea level with known momenta, multiple scattering, no energy loss.
-
-An event is one muon that crosses the volume. A scan is so many events in a row; the events of a seed are the same
-muons, scattered alike, for all designs.
-"""
+"""The map of radiation lengths as a design problem, and its simulator; the card is in the package's docstring."""
 
 from __future__ import annotations
 
@@ -18,9 +9,9 @@ from functools import lru_cache, partial
 import numpy as np
 
 from rl_detector.envs.muon_map.layout import (
-    BUDGET,
-    MOST,
-    SIDES,
+    ABOVE_AND_BELOW,
+    BUDGET_KEUR,
+    MOST_PANELS,
     asked,
     baselines,
     built,
@@ -28,8 +19,8 @@ from rl_detector.envs.muon_map.layout import (
     panels,
     space,
 )
-from rl_detector.envs.muon_map.reach import CHANNELS, MINIMUM_EVENTS, MapReach, signals_of
-from rl_detector.envs.muon_map.volume import BOTTOM, PLACES, TOP, densities, sample_muons, scatter
+from rl_detector.envs.muon_map.reach import MINIMUM_EVENTS, SIGNAL_CHANNELS, MapReach, signals_of
+from rl_detector.envs.muon_map.volume import BLOCK_PLACES, FLOOR_HEIGHT, TOP_HEIGHT, densities, sample_muons, scatter
 from rl_detector.errors import ConfigError
 from rl_detector.physics.cosmic_muons import BoolArray, Muons, Rays
 from rl_detector.physics.materials import material
@@ -39,7 +30,7 @@ from rl_detector.space import Design, FloatArray
 from rl_detector.terms import Constraint, Cost, Readout
 
 REFERENCE_SCANS, REFERENCE_SEED = 40, 20_251_017
-"""Scans from which the zero of the reach is taken, to about 8 %, and their seed; any fixed number does."""
+"""Scans that give the zero of the reach, to about 8 %, and their seed; any fixed seed does."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +43,18 @@ class MapSimulator:
         light: the light material.
     """
 
-    budget: float = BUDGET
+    budget: float = BUDGET_KEUR
     muons: int = 10_000
     light: str = "water"
 
     def simulate(self, design: Design, events: int, seed: int) -> Readout:
-        """Readout of one design: truth `place` of the block [events]; signals `CHANNELS` [events, 13]."""
+        """Readout of one design: truth `place` of the block [events]; signals `SIGNAL_CHANNELS` [events, 13]."""
         return self.simulate_batch([design], events, [seed])[0]
 
     def simulate_batch(self, designs: Sequence[Design], events: int, seeds: Sequence[int]) -> list[Readout]:
         """Readouts of many designs; those with equal seeds share the muons."""
         layouts = [built(design, self.budget) for design in designs]
-        signals = np.zeros((len(designs), events, len(CHANNELS)))
+        signals = np.zeros((len(designs), events, len(SIGNAL_CHANNELS)))
         places = np.empty((len(designs), events))
         for seed in dict.fromkeys(seeds):
             chosen = [i for i, other in enumerate(seeds) if other == seed]
@@ -82,11 +73,11 @@ class MapSimulator:
 
 def _see(layout: Design, draws: _Draws, signals: FloatArray) -> None:
     """Write the signals of the muons that are seen above and below; below, only those seen above are traced."""
-    upper, lower = (panels(layout, side) for side in SIDES)
-    above, good = measured_tracks(upper, draws.muons.rays, TOP, *draws.noise(0, upper), 0.0)
+    upper, lower = (panels(layout, side) for side in ABOVE_AND_BELOW)
+    above, good = measured_tracks(upper, draws.muons.rays, TOP_HEIGHT, *draws.noise(0, upper), 0.0)
     kept = np.flatnonzero(good & draws.down)
     errors, luck = (each[..., kept] for each in draws.noise(1, lower))
-    below, good = measured_tracks(lower, draws.scattered.take(kept), BOTTOM, errors, luck, 0.0)
+    below, good = measured_tracks(lower, draws.scattered.take(kept), FLOOR_HEIGHT, errors, luck, 0.0)
     both = np.flatnonzero(good)
     seen = kept[both]
     signals[seen] = signals_of(draws.muons.momentum[seen], above.take(seen), below.take(both))
@@ -94,7 +85,7 @@ def _see(layout: Design, draws: _Draws, signals: FloatArray) -> None:
 
 @dataclass(frozen=True)
 class _Draws:
-    """What does not depend on the design: place of the block, muons, scattering, random numbers of the panels.
+    """Draws that do not depend on the design: place of the block, muons, scattering, random numbers of the panels.
 
     Attributes:
         place: of the block.
@@ -113,11 +104,11 @@ class _Draws:
     @staticmethod
     def of(seed: int, scan: int, muons: int, light: str) -> _Draws:
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(scan,)))
-        place = int(rng.integers(PLACES.prod()))
+        place = int(rng.integers(BLOCK_PLACES.prod()))
         incoming = sample_muons(rng, muons)
         scattered, down = scatter(incoming, densities(place, light), rng.standard_normal((2, 2, muons)))
-        errors = rng.standard_normal((len(SIDES), 2, MOST, muons))
-        return _Draws(place, incoming, scattered, down, errors, rng.random((len(SIDES), MOST, muons)))
+        errors = rng.standard_normal((len(ABOVE_AND_BELOW), 2, MOST_PANELS, muons))
+        return _Draws(place, incoming, scattered, down, errors, rng.random((len(ABOVE_AND_BELOW), MOST_PANELS, muons)))
 
     def noise(self, side: int, panels: Panels) -> tuple[FloatArray, FloatArray]:
         """Errors and luck of the hits above (0) or below (1)."""
@@ -126,23 +117,13 @@ class _Draws:
 
 
 def muon_map(
-    budget: float = BUDGET,
+    budget: float = BUDGET_KEUR,
     light: str = "water",
     muons_per_scan: int = 10_000,
     cost_weight: float = 0.1,
     penalty_weight: float = 5.0,
 ) -> DesignProblem:
-    """The panels around light material with a block of lead as a design problem.
-
-    The zero of the reach is the metric of the first baseline, RPCs, with the same settings. Whole scans are sensible:
-    eight give an error of the reach of about 0.2, half of it common to designs with the same muons.
-
-    Args:
-        budget: kEUR; a dearer design is built smaller, see `built`.
-        light: the light material, one of `rl_detector.physics.materials`.
-        muons_per_scan: muons that cross the volume in one scan; 10,000 are about a minute.
-        cost_weight: reach that spending the whole budget must buy.
-        penalty_weight: reach per relative excess over the budget, which `built` does not allow.
+    """The panels as a design problem; `rl-detector list muon_map` explains the arguments.
 
     Raises:
         ConfigError: an impossible setting.
@@ -170,16 +151,16 @@ def muon_map(
     )
 
 
-MOST_MUONS = 10_000_000
-"""Muons of a scan that still fit in the memory of one computer."""
+MOST_MUONS_PER_SCAN = 10_000_000
+"""Most muons of a scan that fit in the memory of one computer."""
 
 
 def _check(budget: float, light: str, muons: int) -> None:
     if not 0 < budget < np.inf:
         raise ConfigError(f"the budget of muon_map must be positive and finite, got {budget}")
-    if not MINIMUM_EVENTS <= muons <= MOST_MUONS:
+    if not MINIMUM_EVENTS <= muons <= MOST_MUONS_PER_SCAN:
         raise ConfigError(
-            f"a scan of muon_map needs at least {MINIMUM_EVENTS} muons, got {muons}; the most are {MOST_MUONS}"
+            f"a scan of muon_map needs at least {MINIMUM_EVENTS} muons, got {muons}; the most are {MOST_MUONS_PER_SCAN}"
         )
     if material(light).radiation_length < 2 * material("Pb").radiation_length:
         raise ConfigError(f"light material of muon_map must have at least twice the X0 of lead, got {light!r}")

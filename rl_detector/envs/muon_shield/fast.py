@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rl_detector.envs.muon_shield.layout import absorber, magnets, mass
-from rl_detector.envs.muon_shield.source import START, MuonSource, Primaries
+from rl_detector.envs.muon_shield.source import START_Z, MuonSource, Primaries
 from rl_detector.physics.muon_transport import IndexArray, IronTransport, Muons, Noise, Stage
 from rl_detector.space import Design, FloatArray
 from rl_detector.terms import Readout
@@ -20,12 +20,12 @@ MAGNET_STEPS = (12, 12, 12, 12, 12, 12, 1)
 """Steps in each magnet: 20 to 50 cm each."""
 
 
-CHUNK = 2048
-"""Muons that are drawn at once."""
+MUONS_PER_DRAW = 2048
+"""Muons that share one stream of random numbers; another number gives other events."""
 
 
-TOGETHER = 8192
-"""Muons of all designs that are moved at once; what one core holds in its cache."""
+MUONS_MOVED_AT_ONCE = 8192
+"""Muons of all designs that are moved at once: as many as the cache of one core holds."""
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,12 @@ class ShieldSimulator:
         return [found[index] for index in range(len(seeds))]
 
     def _shared(self, designs: Sequence[Design], events: int, seed: int) -> list[Readout]:
-        first, *chunks = np.random.SeedSequence(seed).spawn(1 + -(-events // CHUNK))
+        first, *chunks = np.random.SeedSequence(seed).spawn(1 + -(-events // MUONS_PER_DRAW))
         primaries = self.source.sample(events, np.random.default_rng(first))
         signals = np.zeros((len(designs), events, 4))
         signals[:, :, 3] = np.array([mass(design) for design in designs])[:, None]
         for number, sequence in enumerate(chunks):
-            part = slice(number * CHUNK, min((number + 1) * CHUNK, events))
+            part = slice(number * MUONS_PER_DRAW, min((number + 1) * MUONS_PER_DRAW, events))
             self._chunk(designs, primaries, part, np.random.default_rng(sequence), signals[:, part])
         truth = {
             "weight": primaries.weight,
@@ -85,7 +85,7 @@ class ShieldSimulator:
         """Fill the signals [designs, muons, 4] of a part of the muons."""
         muons, source = self._behind_absorber(primaries, part, rng)
         noise = [Noise.draw(rng, steps, part.stop - part.start) for steps in MAGNET_STEPS]
-        size = max(TOGETHER // max(len(muons), 1), 1)
+        size = max(MUONS_MOVED_AT_ONCE // max(len(muons), 1), 1)
         for start in range(0, len(designs), size):
             group = designs[start : start + size]
             which = np.repeat(np.arange(len(group)), len(muons))
@@ -96,7 +96,7 @@ class ShieldSimulator:
     def _behind_absorber(self, primaries: Primaries, part: slice, rng: np.random.Generator) -> tuple[Muons, IndexArray]:
         """Muons at the end of the fixed absorber, and which of the part they are."""
         x, y = primaries.position[:, part]
-        muons = Muons.of(x, y, primaries.momentum[:, part], primaries.charge[part]).drift(-START)
+        muons = Muons.of(x, y, primaries.momentum[:, part], primaries.charge[part]).drift(-START_Z)
         which, source = np.zeros(len(muons), dtype=np.intp), np.arange(len(muons))
         for magnet, steps in zip(absorber(), ABSORBER_STEPS, strict=True):
             noise = Noise.draw(rng, steps, part.stop - part.start)

@@ -9,17 +9,20 @@ import numpy as np
 
 from rl_detector.envs.muon_shield.fast import ShieldSimulator
 from rl_detector.envs.muon_shield.layout import length, mass, shield_blocks
-from rl_detector.envs.muon_shield.source import START, MuonSource, Primaries
+from rl_detector.envs.muon_shield.source import START_Z, MuonSource, Primaries
 from rl_detector.errors import SimulationError
 from rl_detector.simulators.hall import Charged, Crossings, Hall, Tracker
 from rl_detector.space import Design, FloatArray
 from rl_detector.terms import Readout
 
-HALF_WIDTH = 1200.0
-"""Of the hall in cm. A muon outside goes straight on, away from the plane's 5 m, which a blur of 1 m makes 10 m."""
+HALL_HALF_WIDTH = 1200.0
+"""Half width of the hall in cm.
+
+A muon outside goes straight on, away from the 5 m of the plane, which a blur of 1 m makes 10 m.
+"""
 
 
-THRESHOLD = 0.85
+ENERGY_THRESHOLD = 0.85
 """Kinetic energy in GeV below which muons are dropped; those that count have a momentum of 1 GeV, that is 0.90 GeV."""
 
 
@@ -77,12 +80,12 @@ def truth(primaries: Primaries) -> dict[str, FloatArray]:
 
 def hall(layout: Design, distance: float) -> Hall:
     """Absorber and magnets, and the sensitive plane at a distance in cm behind them."""
-    return Hall(shield_blocks(layout), (length(layout) + distance,), half_width=HALF_WIDTH)
+    return Hall(shield_blocks(layout), (length(layout) + distance,), half_width=HALL_HALF_WIDTH)
 
 
 def muons(primaries: Primaries) -> Charged:
     """The muons at their start."""
-    z = np.full((1, len(primaries.charge)), START)
+    z = np.full((1, len(primaries.charge)), START_Z)
     return Charged.muons(np.concatenate([primaries.position, z]).T, primaries.momentum.T, primaries.charge)
 
 

@@ -1,9 +1,4 @@
-"""The SHiP muon shield: 42 numbers of six iron magnets that sweep muons away, judged by the published FCN.
-
-The benchmark of Bayesian optimisation and of local generative surrogates (Shirobokov et al., arXiv:2002.04632): bring
-the objective down, and the mass. Muons, plane and propagation are ours, so that values are not those of the papers;
-ratios to the published design are what can be compared.
-"""
+"""The muon shield as a design problem; its card is in the docstring of the package."""
 
 from __future__ import annotations
 
@@ -14,8 +9,17 @@ from functools import lru_cache
 from typing import Any
 
 from rl_detector.envs.muon_shield.fast import ShieldSimulator
-from rl_detector.envs.muon_shield.geant4 import THRESHOLD, TrackedShieldSimulator
-from rl_detector.envs.muon_shield.layout import CLOSING, absorber, length, magnets, mass, money, published, space
+from rl_detector.envs.muon_shield.geant4 import ENERGY_THRESHOLD, TrackedShieldSimulator
+from rl_detector.envs.muon_shield.layout import (
+    CLOSING_HALF_LENGTH,
+    absorber,
+    length,
+    magnets,
+    mass,
+    money,
+    published,
+    space,
+)
 from rl_detector.envs.muon_shield.reach import ShieldReach
 from rl_detector.envs.muon_shield.source import ExponentialSource, MuonSource, PythiaSource
 from rl_detector.errors import ConfigError
@@ -25,7 +29,7 @@ from rl_detector.space import Design
 from rl_detector.terms import Component, Constraint, Cost
 
 PUBLISHED_MASS = 1.27e6
-"""kg, the mass that counts as 1."""
+"""Mass in kg of the published design, which counts as 1."""
 
 
 CAVERN = ((0.0, 355.0, 169.0), (1837.8, 455.0, 335.0))
@@ -36,11 +40,11 @@ REFERENCE_EVENTS = 30_000
 
 
 REFERENCE_SEED = 20_020_046
-"""Events from which the zero of the reach is taken."""
+"""Events that give the zero of the reach, and their seed."""
 
 
 MINIMUM_EVENTS = 10
-"""Fewest muons per design from which a mean and its error can be judged."""
+"""Fewest muons per design that give a mean and its error."""
 
 
 COSTS: dict[str, tuple[str, float, Callable[[Design], float]]] = {
@@ -51,10 +55,10 @@ COSTS: dict[str, tuple[str, float, Callable[[Design], float]]] = {
 
 
 def components(layout: Design) -> list[Component]:
-    """The magnets where they stand."""
+    """The magnets at their places along the beam."""
     parts, z = [], 0.0
     for index, magnet in enumerate((*absorber(), *magnets(layout)), start=1):
-        name = "closing magnet" if magnet.half_length == CLOSING else f"{magnet.field:+g} T magnet {index}"
+        name = "closing magnet" if magnet.half_length == CLOSING_HALF_LENGTH else f"{magnet.field:+g} T magnet {index}"
         parts.append(Component(name, "Fe", z, 2 * magnet.half_length))
         z += 2 * magnet.half_length
     return parts
@@ -90,39 +94,16 @@ def muon_shield(  # noqa: PLR0913 - the settings of the environment
     penalty_weight: float = 30.0,
     simulator: str | Mapping[str, Any] = "fast",
 ) -> DesignProblem:
-    """The muon shield as a design problem.
-
-    The zero of the reach is the objective of the published design in the fast simulator, whatever simulator is used.
-
-    Args:
-        source: of the muons: "pythia", the table, or "exponential", a simple parametrisation.
-        part: of the table: all, first or second; the halves share no muon.
-        mass_limit: largest mass in kt with the absorber, 257.4 t; None for no limit.
-        length_limit: largest length in m; None for no limit. Newer studies: 29.7 to 30.
-        cavern: whether the magnets must fit in the cavern.
-        cost: what is charged: mass (kg) or money (kCHF).
-        distance: of the sensitive plane from the end of the shield in m.
-        blur: m by which the weight of hits is blurred, to train with few muons; 0: the published objective.
-        knee: GeV above which the blur falls like 1 / p, as scattering does; None: it never does.
-        cost_weight: reach that the published mass, or 13 million, must buy.
-        penalty_weight: reach per relative violation of a limit.
-        simulator: "fast", or "geant4" for muons in Geant4, or one of them with settings.
+    """The muon shield as a design problem; `rl-detector list muon_shield` explains the arguments.
 
     Raises:
         ConfigError: an impossible setting.
     """
-    if cost not in COSTS:
-        raise ConfigError(f"unknown cost {cost!r} of the muon shield: known are {', '.join(COSTS)}")
-    if not 0 < distance < math.inf:
-        raise ConfigError(f"the sensitive plane needs a distance > 0 m from the shield, got {distance}")
-    if not 0 <= blur < math.inf:
-        raise ConfigError(f"the blur of hits must be >= 0 m, got {blur}")
-    if knee is not None and not 0 < knee < math.inf:
-        raise ConfigError(f"the knee of the blur must be > 0 GeV or null, got {knee}")
+    _check(cost, distance, blur, knee)
     reach = ShieldReach(1.0, blur, math.inf if knee is None else knee)
     unit, reference, amount = COSTS[cost]
     fast = ShieldSimulator(muon_source(source, part), 100 * distance)
-    tracker = tracker_of("the muon shield", simulator, threshold=THRESHOLD)
+    tracker = tracker_of("the muon shield", simulator, threshold=ENERGY_THRESHOLD)
     problem = DesignProblem(
         name="muon_shield",
         space=space(),
@@ -152,6 +133,17 @@ def muon_source(source: str, part: str = "all") -> MuonSource:
     if source != "pythia":
         raise ConfigError(f"unknown source {source!r} of the muon shield: known are pythia, exponential")
     return PythiaSource(part)
+
+
+def _check(cost: str, distance: float, blur: float, knee: float | None) -> None:
+    if cost not in COSTS:
+        raise ConfigError(f"unknown cost {cost!r} of the muon shield: known are {', '.join(COSTS)}")
+    if not 0 < distance < math.inf:
+        raise ConfigError(f"the sensitive plane needs a distance > 0 m from the shield, got {distance}")
+    if not 0 <= blur < math.inf:
+        raise ConfigError(f"the blur of hits must be >= 0 m, got {blur}")
+    if knee is not None and not 0 < knee < math.inf:
+        raise ConfigError(f"the knee of the blur must be > 0 GeV or null, got {knee}")
 
 
 def _constraints(mass_limit: float | None, length_limit: float | None, cavern: bool) -> tuple[Constraint, ...]:

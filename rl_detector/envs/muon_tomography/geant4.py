@@ -8,12 +8,12 @@ import numpy as np
 
 from rl_detector.envs.muon_tomography.furnace import (
     FILL_HEIGHTS,
-    PASSIVE_BOTTOM,
-    PASSIVE_TOP,
+    FURNACE_BOTTOM,
+    FURNACE_TOP,
+    FURNACE_WIDTH,
     RADIATION_LENGTHS,
-    TOP,
-    VOXEL,
-    WIDTH,
+    TOP_HEIGHT,
+    VOXEL_SIDE,
 )
 from rl_detector.physics.cosmic_muons import BoolArray, Muons, Rays
 from rl_detector.physics.magnets import Block
@@ -21,22 +21,24 @@ from rl_detector.physics.materials import material
 from rl_detector.simulators.hall import Charged, Hall, Matter, Tracker
 from rl_detector.space import FloatArray, IntArray
 
-STEP, THRESHOLD = 2.0, 0.01
+LONGEST_STEP, ENERGY_THRESHOLD = 2.0, 0.01
 """Longest step in cm in the furnace, and kinetic energy in GeV below which muons are dropped."""
 
 
-ELEMENTS = {"steel": "Fe", "liquid steel": "Fe", "slag": "Al"}
-"""What stands for a material, with the density that gives the same radiation length; a slag is mostly of light oxides,
-of about the atomic number of aluminium."""
+STAND_IN_ELEMENTS = {"steel": "Fe", "liquid steel": "Fe", "slag": "Al"}
+"""Element that stands in for a material, with the density that gives its radiation length.
+
+A slag is mostly light oxides with about the atomic number of aluminium.
+"""
 
 
-HALF_WIDTH = 1000.0
-"""Of the hall in cm."""
+HALL_HALF_WIDTH = 1000.0
+"""Half width of the hall in cm."""
 
 
 def matter(name: str) -> Matter:
     """A material of the furnace: X0 times density is that of the element."""
-    element = material(ELEMENTS[name])
+    element = material(STAND_IN_ELEMENTS[name])
     density = element.density * element.radiation_length / (100 * RADIATION_LENGTHS[name])
     return Matter(element.name, density)
 
@@ -44,8 +46,8 @@ def matter(name: str) -> Matter:
 @lru_cache
 def furnace(fill: int) -> Hall:
     """The furnace with one of the fill heights: walls and floor of steel, liquid steel, slag; planes around it."""
-    half, wall = 50 * WIDTH, 100 * VOXEL
-    top, bottom, surface = (round(100 * (TOP - z), 6) for z in (PASSIVE_TOP, PASSIVE_BOTTOM, FILL_HEIGHTS[fill]))
+    half, wall = 50 * FURNACE_WIDTH, 100 * VOXEL_SIDE
+    top, bottom, surface = (round(100 * (TOP_HEIGHT - z), 6) for z in (FURNACE_TOP, FURNACE_BOTTOM, FILL_HEIGHTS[fill]))
     inner = half - wall
     boxes = [
         ("steel", top, bottom, (-half, -inner), (-half, half)),
@@ -57,7 +59,7 @@ def furnace(fill: int) -> Hall:
         ("slag", surface - wall, surface, (-inner, inner), (-inner, inner)),
     ]
     blocks = tuple(_box(float(z_in), float(z_out), x, y) for _, z_in, z_out, x, y in boxes)
-    return Hall(blocks, (top, bottom), tuple(matter(name) for name, *_ in boxes), "air", HALF_WIDTH)
+    return Hall(blocks, (top, bottom), tuple(matter(name) for name, *_ in boxes), "air", HALL_HALF_WIDTH)
 
 
 def _box(z_in: float, z_out: float, x: tuple[float, float], y: tuple[float, float]) -> Block:
@@ -66,7 +68,7 @@ def _box(z_in: float, z_out: float, x: tuple[float, float], y: tuple[float, floa
 
 
 def scattered(tracker: Tracker, muons: Muons, fills: IntArray, charge: FloatArray, seed: int) -> tuple[Rays, BoolArray]:
-    """What comes out below, see `muon_tomography_furnace.scatter`; muons that stop do not go down.
+    """Muons below the furnace, as `furnace.scatter` gives them; muons that stop do not go down.
 
     Args:
         tracker: follows the muons.
@@ -88,7 +90,7 @@ def scattered(tracker: Tracker, muons: Muons, fills: IntArray, charge: FloatArra
         if isinstance(found, Exception):
             raise found
         down[events] = found.seen[:, -1]
-        position[:, events] = found.position[:, -1].T / 100 + WIDTH / 2
+        position[:, events] = found.position[:, -1].T / 100 + FURNACE_WIDTH / 2
         along = np.where(found.seen[:, -1], found.momentum[:, -1, 2], 1.0)
         slope[:, events] = found.momentum[:, -1, :2].T / along
     return Rays(position, slope), down
@@ -98,5 +100,5 @@ def particles(muons: Muons, charge: FloatArray) -> Charged:
     """The muons in the coordinates of the hall."""
     slope = muons.rays.slope
     along = muons.momentum / np.sqrt(1 + (slope**2).sum(axis=0))
-    place = np.stack([*(100 * (muons.rays.position - WIDTH / 2)), np.zeros_like(along)], axis=1)
+    place = np.stack([*(100 * (muons.rays.position - FURNACE_WIDTH / 2)), np.zeros_like(along)], axis=1)
     return Charged.muons(place, np.stack([*(slope * along), along], axis=1), charge)

@@ -1,12 +1,4 @@
-"""Muon tomography of a ladle furnace: eight detector panels that tell how high the liquid steel stands.
-
-The benchmark of TomOpt (G. C. Strong et al., github.com/GilesStrong/tomopt, ladle furnace): four panels above and four
-below the furnace, a budget of 6 m2, fill heights of 0.6 to 1.3 m, 1000 muons per volume; the published start, all
-panels close together above one corner, and two layouts by hand.
-
-An event is one muon through one volume; the fill heights of the events take turns. The events of a seed are the same
-muons, scattered alike, for all designs.
-"""
+"""The ladle furnace as a design problem, and its simulator; the card is in the docstring of the package."""
 
 from __future__ import annotations
 
@@ -19,18 +11,18 @@ import numpy as np
 
 from rl_detector.envs.muon_tomography.furnace import (
     FILL_HEIGHTS,
-    PASSIVE_BOTTOM,
-    PASSIVE_TOP,
-    TOP,
-    WIDTH,
+    FURNACE_BOTTOM,
+    FURNACE_TOP,
+    FURNACE_WIDTH,
+    TOP_HEIGHT,
     sample_muons,
     scatter,
 )
-from rl_detector.envs.muon_tomography.geant4 import STEP, THRESHOLD, scattered
+from rl_detector.envs.muon_tomography.geant4 import ENERGY_THRESHOLD, LONGEST_STEP, scattered
 from rl_detector.envs.muon_tomography.layout import (
-    BUDGET,
-    PANELS,
-    SIDES,
+    ABOVE_AND_BELOW,
+    BUDGET_UNITS,
+    PANELS_PER_SIDE,
     baselines,
     built,
     components,
@@ -49,19 +41,19 @@ from rl_detector.simulators.trackers import tracker_of
 from rl_detector.space import Design, FloatArray, IntArray
 from rl_detector.terms import Constraint, Cost, Readout
 
-EDGE = 0.1
-"""Vertices closer than about so much of the half width to a wall's outside count less (TomOpt; the value is ours)."""
+EDGE_SHARE = 0.1
+"""Share of the half width within which vertices near a wall's outside count less (TomOpt; the value is our choice)."""
 
 
-BLOCK = 4096
-"""Muons that are simulated together, a multiple of the number of fill heights; another one gives other events."""
+MUONS_PER_BLOCK = 4096
+"""Muons that are simulated together, a multiple of the number of fill heights; another number gives other events."""
 
 
-POSITIVE = 0.56
+POSITIVE_SHARE = 0.56
 """Share of positive muons at sea level (PDG 2024, "Cosmic rays": charge ratio 1.25 to 1.30)."""
 
 
-NOTHING = np.array([0.0, 1.0, 0.0])
+NO_VERTEX = np.array([0.0, 1.0, 0.0])
 """Signals of a muon without a vertex in the furnace: height and its error in m, acceptance."""
 
 
@@ -69,7 +61,7 @@ REFERENCE_EVENTS = 1_000_000
 
 
 REFERENCE_SEED = 20_240_613
-"""Events from which the zero of the reach is taken, and their seed; any fixed number does."""
+"""Events that give the zero of the reach, and their seed; any fixed seed does."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +74,7 @@ class TomographySimulator:
         tracker: follows the muons through the furnace; None: fast scattering without loss of energy.
     """
 
-    budget: float | None = BUDGET
+    budget: float | None = BUDGET_UNITS
     smoothness: float = 0.0
     tracker: Tracker | None = None
 
@@ -110,9 +102,9 @@ class TomographySimulator:
 
     def _readouts(self, layouts: Sequence[Design], events: int, seed: int) -> list[Readout]:
         signals = np.empty((len(layouts), events, 3))
-        for first in range(0, events, BLOCK):
-            last = min(first + BLOCK, events)
-            draws = _Draws.of(seed, first // BLOCK, last - first, self.tracker)
+        for first in range(0, events, MUONS_PER_BLOCK):
+            last = min(first + MUONS_PER_BLOCK, events)
+            draws = _Draws.of(seed, first // MUONS_PER_BLOCK, last - first, self.tracker)
             for row, layout in zip(signals, layouts, strict=True):
                 row[first:last] = self._vertices(layout, draws)
         truth = np.resize(FILL_HEIGHTS, events)
@@ -120,13 +112,13 @@ class TomographySimulator:
 
     def _vertices(self, layout: Design, draws: _Draws) -> FloatArray:
         """z, its error and acceptance of every muon, [muons, 3]; below, only muons that were seen above are traced."""
-        upper, lower = (panels(layout, side) for side in SIDES)
-        above, good = measured_tracks(upper, draws.muons.rays, TOP, *draws.noise(0), self.smoothness)
+        upper, lower = (panels(layout, side) for side in ABOVE_AND_BELOW)
+        above, good = measured_tracks(upper, draws.muons.rays, TOP_HEIGHT, *draws.noise(0), self.smoothness)
         kept = np.flatnonzero(good & draws.down)
         errors, luck = (each[..., kept] for each in draws.noise(1))
         rays = draws.scattered.take(kept)
-        below, good = measured_tracks(lower, rays, PASSIVE_BOTTOM, errors, luck, self.smoothness)
-        result = np.tile(NOTHING, (len(draws.down), 1))
+        below, good = measured_tracks(lower, rays, FURNACE_BOTTOM, errors, luck, self.smoothness)
+        result = np.tile(NO_VERTEX, (len(draws.down), 1))
         both = np.flatnonzero(good)
         result[kept[both]] = _reconstruct(above.take(kept[both]), below.take(both))
         return result
@@ -140,20 +132,20 @@ class TomographySimulator:
 
 
 def _reconstruct(above: Tracks, below: Tracks) -> FloatArray:
-    """z of the vertex in m, its error in m, and acceptance, [tracks, 3]; `NOTHING` where there is no vertex inside."""
-    plane = (PASSIVE_TOP + PASSIVE_BOTTOM) / 2
+    """Height of the vertex and its error in m, and acceptance, [tracks, 3]; `NO_VERTEX` without a vertex inside."""
+    plane = (FURNACE_TOP + FURNACE_BOTTOM) / 2
     level = np.full(above.good.shape, plane)
     vertex = closest_approach(above.at(level), above.slope, below.at(level), below.slope, plane)
-    away = np.abs(np.stack([vertex.x, vertex.y]) - WIDTH / 2) / (WIDTH / 2)
-    inside = vertex.good & (vertex.z > PASSIVE_BOTTOM) & (vertex.z < PASSIVE_TOP) & (away < 1).all(axis=0)
+    away = np.abs(np.stack([vertex.x, vertex.y]) - FURNACE_WIDTH / 2) / (FURNACE_WIDTH / 2)
+    inside = vertex.good & (vertex.z > FURNACE_BOTTOM) & (vertex.z < FURNACE_TOP) & (away < 1).all(axis=0)
     error = vertex_height_error(above, below, vertex.z)
-    acceptance = np.tanh((1 - away) / (2 * EDGE)).prod(axis=0)
-    return np.where(inside[:, None], np.stack([vertex.z, error, acceptance], axis=-1), NOTHING)
+    acceptance = np.tanh((1 - away) / (2 * EDGE_SHARE)).prod(axis=0)
+    return np.where(inside[:, None], np.stack([vertex.z, error, acceptance], axis=-1), NO_VERTEX)
 
 
 @dataclass(frozen=True)
 class _Draws:
-    """What does not depend on the design: muons, their scattering, and the panels' random numbers.
+    """Draws that do not depend on the design: muons, their scattering, and the panels' random numbers.
 
     Attributes:
         muons: incoming, [muons].
@@ -174,8 +166,8 @@ class _Draws:
         fills = np.resize(np.arange(len(FILL_HEIGHTS)), muons)
         normals = rng.standard_normal((2, 2, muons))
         outgoing, down = _outgoing(tracker, incoming, fills, normals, (seed, block))
-        errors = rng.standard_normal((len(SIDES), 2, PANELS, muons))
-        return _Draws(incoming, outgoing, down, errors, rng.random((len(SIDES), PANELS, muons)))
+        errors = rng.standard_normal((len(ABOVE_AND_BELOW), 2, PANELS_PER_SIDE, muons))
+        return _Draws(incoming, outgoing, down, errors, rng.random((len(ABOVE_AND_BELOW), PANELS_PER_SIDE, muons)))
 
     def noise(self, side: int) -> tuple[FloatArray, FloatArray]:
         """Errors and luck of the hits above (0) or below (1)."""
@@ -185,16 +177,16 @@ class _Draws:
 def _outgoing(
     tracker: Tracker | None, muons: Muons, fills: IntArray, normals: FloatArray, place: tuple[int, int]
 ) -> tuple[Rays, BoolArray]:
-    """What comes out of the furnace; for a tracker, from random numbers of its own for (seed, block)."""
+    """Muons below the furnace; a tracker has random numbers of its own for (seed, block)."""
     if tracker is None:
         return scatter(muons, fills, normals)
     rng = np.random.default_rng(np.random.SeedSequence(place[0], spawn_key=(place[1], 1)))
-    charge = np.where(rng.random(len(fills)) < POSITIVE, 1.0, -1.0)
+    charge = np.where(rng.random(len(fills)) < POSITIVE_SHARE, 1.0, -1.0)
     return scattered(tracker, muons, fills, charge, int(rng.integers(2**32)))
 
 
 def muon_tomography(
-    budget: float = BUDGET,
+    budget: float = BUDGET_UNITS,
     fixed_budget: bool = True,
     technologies: bool = False,
     muons_per_volume: int = 1000,
@@ -203,27 +195,16 @@ def muon_tomography(
     penalty_weight: float = 5.0,
     simulator: str | Mapping[str, Any] = "fast",
 ) -> DesignProblem:
-    """The panels around a ladle furnace as a design problem.
+    """The panels around a ladle furnace as a design problem; `rl-detector list muon_tomography` explains the arguments.
 
-    The zero of the reach is the metric of the published start with the same settings, in the fast simulator. Thousands
-    of events per design are sensible: 4000 give an error of the reach of about 0.1.
-
-    Args:
-        budget: units, 1 m2 of standard panels costs 1.
-        fixed_budget: whether all spans are multiplied by the factor that spends the budget exactly, so that all designs
-            cost the same; else spans are as they are, area costs, and more than the budget is punished.
-        technologies: whether each panel has a choice of technology (`TECHNOLOGIES`), else all are standard.
-        muons_per_volume: with which a fill height is measured; events per design only decide how well that is known.
-        smoothness: of the edges of panels; 0: sharp, 1 to 0.1: the training model of TomOpt.
-        cost_weight: reach that spending the whole budget must buy.
-        penalty_weight: reach per relative excess over the budget.
-        simulator: "fast", or "geant4" for muons in Geant4, with their loss of energy, or one of them with settings.
+    Raises:
+        ConfigError: an impossible setting.
     """
     _check(budget, muons_per_volume, smoothness)
     spent = budget if fixed_budget else None
     layouts = baselines(technologies)
     fast = TomographySimulator(spent, smoothness)
-    tracker = tracker_of("muon_tomography", simulator, step=STEP, threshold=THRESHOLD)
+    tracker = tracker_of("muon_tomography", simulator, step=LONGEST_STEP, threshold=ENERGY_THRESHOLD)
 
     def amount(layout: Design) -> float:
         return price(built(layout, spent))
@@ -233,7 +214,7 @@ def muon_tomography(
         space=space(technologies),
         simulator=replace(fast, tracker=tracker),
         reach=FillHeightReach(_reference(fast, muons_per_volume), muons_per_volume),
-        costs=(Cost("panels", "units", BUDGET, amount),),
+        costs=(Cost("panels", "units", BUDGET_UNITS, amount),),
         constraints=(Constraint("budget", "units", budget, amount),),
         baselines=layouts,
         cost_weight=cost_weight,
@@ -245,16 +226,17 @@ def muon_tomography(
     )
 
 
-MOST_MUONS = 10_000_000
-"""Muons of a volume that still fit in the memory of one computer."""
+MOST_MUONS_PER_VOLUME = 10_000_000
+"""Most muons of a volume that fit in the memory of one computer."""
 
 
 def _check(budget: float, muons_per_volume: int, smoothness: float) -> None:
     if not 0 < budget < np.inf:
         raise ConfigError(f"the budget of muon_tomography must be positive and finite, got {budget}")
-    if not 1 <= muons_per_volume <= MOST_MUONS:
+    if not 1 <= muons_per_volume <= MOST_MUONS_PER_VOLUME:
         raise ConfigError(
-            f"muon_tomography needs at least 1 muon per volume, got {muons_per_volume}; the most are {MOST_MUONS}"
+            f"muon_tomography needs at least 1 muon per volume, got {muons_per_volume}; "
+            f"the most are {MOST_MUONS_PER_VOLUME}"
         )
     if not 0 <= smoothness < np.inf:
         raise ConfigError(f"smoothness of the panels' edges must be finite and >= 0, got {smoothness}")

@@ -15,11 +15,11 @@ from rl_detector.space import FloatArray
 from rl_detector.terms import Measurement, Readout
 
 MINIMUM_EVENTS = 10 * len(FILL_HEIGHTS)
-"""Fewest events that are judged: ten muons per fill height. Their reach is crude; thousands of events are sensible."""
+"""Fewest events that are measured: ten muons per fill height. Their reach is crude; thousands are sensible."""
 
 
 FEWEST_VERTICES = 4
-"""Fewest vertices of all fill heights together that tell how they follow the fill height, else that is assumed."""
+"""Fewest vertices of all fill heights together that show how they follow the fill height; with fewer it is assumed."""
 
 
 ASSUMED_SLOPE, ASSUMED_SPREAD = 0.1, 0.3
@@ -34,22 +34,22 @@ ENOUGH_VERTICES = 20
 """Vertices of every fill height from which each has a mean of its own; with fewer, one line goes through all."""
 
 
-CENTRAL = (0.15865, 0.84135)
+CENTRAL_QUANTILES = (0.15865, 0.84135)
 """Quantiles between which weights are kept: the central 68 % (TomOpt)."""
 
 
 _LEVER = FILL_HEIGHTS - FILL_HEIGHTS.mean()
 
 
-VARIANCE = float(np.mean(_LEVER**2))
+HEIGHT_VARIANCE = float(np.mean(_LEVER**2))
 """Variance of the fill heights in m2: the metric of a layout that sees nothing."""
 
 
-_SLOPE = _LEVER / (len(_LEVER) * VARIANCE)
+_SLOPE = _LEVER / (len(_LEVER) * HEIGHT_VARIANCE)
 
 
-_BEND = (_LEVER**2 - VARIANCE) / float(np.mean((_LEVER**2 - VARIANCE) ** 2)) ** 0.5 / len(_LEVER)
-"""What values per fill height are multiplied with for the slope of a line and the rms of a parabola (least squares)."""
+_BEND = (_LEVER**2 - HEIGHT_VARIANCE) / float(np.mean((_LEVER**2 - HEIGHT_VARIANCE) ** 2)) ** 0.5 / len(_LEVER)
+"""Weights of values per fill height that give the slope of a line and the rms of a parabola (least squares)."""
 
 
 _POINTS, _SHARES = np.polynomial.hermite_e.hermegauss(9)
@@ -99,23 +99,23 @@ class FillHeightReach:
         if not found.any():
             nothing = np.zeros((groups, len(FILL_HEIGHTS)))
             line = Line(0.0, nothing, 0.0, nothing, ASSUMED_SPREAD**2 * nothing.size / JEFFREYS, nothing)
-            error = _logarithmic_error(line, self.muons, float(np.log(VARIANCE)))
-            return self._measurement(VARIANCE, error, nothing, {**used, "slope": 0.0})
+            error = _logarithmic_error(line, self.muons, float(np.log(HEIGHT_VARIANCE)))
+            return self._measurement(HEIGHT_VARIANCE, error, nothing, {**used, "slope": 0.0})
         if found.sum() < FEWEST_VERTICES:
-            return self._judged(assumed(vertices), used)
+            return self._of_line(assumed(vertices), used)
         line = separate(vertices) if found.min() >= ENOUGH_VERTICES else pooled(vertices)
-        return self._judged(line if line.variance > 0 else assumed(vertices), used)
+        return self._of_line(line if line.variance > 0 else assumed(vertices), used)
 
-    def _judged(self, line: Line, used: dict[str, float]) -> Measurement:
+    def _of_line(self, line: Line, used: dict[str, float]) -> Measurement:
         """Expected squared error and its influence functions."""
         squared, by_slope = _unbiased_square(line.slope, line.slope_pulls)
         bent, by_bend = _unbiased_square(line.bend, line.bend_pulls)
         scatter = bent + line.variance / self.muons
-        total = VARIANCE * squared + scatter
+        total = HEIGHT_VARIANCE * squared + scatter
         moved = line.variance_pulls / self.muons + by_bend * line.bend_pulls
-        change = VARIANCE**2 * (squared * moved - scatter * by_slope * line.slope_pulls) / total**2
+        change = HEIGHT_VARIANCE**2 * (squared * moved - scatter * by_slope * line.slope_pulls) / total**2
         numbers = {"slope": line.slope, "bend": bent**0.5, "spread": line.variance**0.5}
-        metric = VARIANCE * scatter / total
+        metric = HEIGHT_VARIANCE * scatter / total
         error = _logarithmic_error(line, self.muons, float(np.log(metric)))
         return self._measurement(metric, error, change, {**used, **numbers})
 
@@ -136,14 +136,14 @@ def _logarithmic_error(line: Line, muons: int, value: float) -> float:
     seen = int(np.count_nonzero(line.slope_pulls))
     known = pulls @ pulls.T / pulls.shape[1] ** 2 * (seen / max(seen - 2, 1) if seen else 1.0)
     known[2, 2] += float(polygamma(1, seen / 2 + JEFFREYS)) - 2 / (seen + 1)
-    trust = SLOPE_PRIOR**2 / (SLOPE_PRIOR**2 + known[0, 0]) if seen else 0.0
-    slope = ASSUMED_SLOPE + trust * (line.slope - ASSUMED_SLOPE)
-    known[0], known[:, 0] = known[0] * trust**0.5, known[:, 0] * trust**0.5
+    weight = SLOPE_PRIOR**2 / (SLOPE_PRIOR**2 + known[0, 0]) if seen else 0.0
+    slope = ASSUMED_SLOPE + weight * (line.slope - ASSUMED_SLOPE)
+    known[0], known[:, 0] = known[0] * weight**0.5, known[:, 0] * weight**0.5
     known[0, 0] = known[0, 0] if seen else SLOPE_PRIOR**2
     size, turned = np.linalg.eigh(known)
     slopes, bends, logs = (turned * np.sqrt(np.maximum(size, 0))) @ _NODES
     scatter = (line.bend + bends) ** 2 + line.variance * np.exp(logs) / muons
-    wrong = np.log(VARIANCE * scatter / (VARIANCE * (slope + slopes) ** 2 + scatter)) - value
+    wrong = np.log(HEIGHT_VARIANCE * scatter / (HEIGHT_VARIANCE * (slope + slopes) ** 2 + scatter)) - value
     return float(np.sqrt(_NODE_WEIGHTS @ wrong**2))
 
 
@@ -189,7 +189,7 @@ def pooled(vertices: Vertices) -> Line:
     weights = vertex_weights(vertices.error.reshape(-1), vertices.acceptance.reshape(-1)).reshape(vertices.z.shape)
     relative = weights / weights.mean()
     lever = _LEVER - (relative * _LEVER).mean()
-    width = max(float((relative * lever**2).mean()), VARIANCE / 10)
+    width = max(float((relative * lever**2).mean()), HEIGHT_VARIANCE / 10)
     slope = float((relative * lever * vertices.z).mean()) / width
     left = vertices.z - (relative * vertices.z).mean() - slope * lever
     pulls, count = relative * left, np.count_nonzero(weights)
@@ -219,6 +219,6 @@ def _unbiased_square(value: float, pulls: FloatArray) -> tuple[float, float]:
 def vertex_weights(error: FloatArray, acceptance: FloatArray) -> FloatArray:
     """Weights of the vertices of one volume, [muons], from the errors of their heights in m and their acceptance."""
     used = acceptance > 0
-    low, high = np.quantile(error[used], CENTRAL)
+    low, high = np.quantile(error[used], CENTRAL_QUANTILES)
     weights: FloatArray = acceptance / np.clip(error, low, high) ** 2
-    return np.minimum(weights, np.quantile(weights[used], CENTRAL[1]))
+    return np.minimum(weights, np.quantile(weights[used], CENTRAL_QUANTILES[1]))

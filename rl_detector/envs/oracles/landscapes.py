@@ -62,7 +62,7 @@ NO_CHOICES: IntArray = np.zeros(0, dtype=np.int64)
 
 
 def rotate(x: FloatArray, rotation: FloatArray) -> FloatArray:
-    """Rows of x times the rotation, one by one: the bits of a row are the same in every batch."""
+    """Rows of x times the rotation, one by one: a row has equal bits in every batch."""
     rotated: FloatArray = np.matmul(x[:, None, :], rotation.T)[:, 0]
     return rotated
 
@@ -176,6 +176,6 @@ def multimodal(dimensions: int, instance: int) -> Multimodal:
 
 
 def require(holds: bool, what: str, allowed: str, got: int) -> None:
-    """Raise ConfigError unless a landscape can have so many dimensions or such an instance."""
+    """Raise ConfigError unless a landscape can have these dimensions or this instance."""
     if not holds:
         raise ConfigError(f"{what} has {allowed}, got {got}")

@@ -76,11 +76,11 @@ RADIATION_LENGTHS = np.array([1.757, 0.56])
 """cm, iron and lead (PDG, atomic and nuclear properties)."""
 
 
-PRICES = np.array([0.08, 0.45])
+TOY_PRICES = np.array([0.08, 0.45])
 """Of iron and lead per cm, in units of the function; our choice."""
 
 
-BEAM = ((1.0, 0.3), (4.0, 0.4), (15.0, 0.3))
+TOY_BEAM = ((1.0, 0.3), (4.0, 0.4), (15.0, 0.3))
 """Energies in GeV and their weights in the toy calorimeter."""
 
 
@@ -89,7 +89,7 @@ class ToyCalorimeter(Landscape):
     """Six absorbers of iron or lead, 0.2-5.2 cm each, in a closed form of sampling, leakage and cost.
 
     Showers follow the gamma distribution of Longo and Sestili (1975): a share gammainc(a, d / 2) of the energy before
-    the depth d, with a = 1 + t_max / 2. All constants are ours; the terms trade off as they do in a real one.
+    the depth d, with a = 1 + t_max / 2. All constants are our choice; the terms trade off as in a real calorimeter.
     """
 
     names: ClassVar[tuple[str, str]] = ("Fe", "Pb")
@@ -98,8 +98,8 @@ class ToyCalorimeter(Landscape):
         """The function, [designs]."""
         thickness = 0.2 + 5 * x
         depth = thickness / RADIATION_LENGTHS[choices]
-        resolution = sum(weight * _resolution(depth, energy) for energy, weight in BEAM)
-        price = (thickness * PRICES[choices]).sum(axis=1)
+        resolution = sum(weight * _resolution(depth, energy) for energy, weight in TOY_BEAM)
+        price = (thickness * TOY_PRICES[choices]).sum(axis=1)
         excess = np.maximum(thickness.sum(axis=1) - 11, 0)
         changes = np.abs(np.diff(choices, axis=1)).sum(axis=1)
         value: FloatArray = -10 * resolution - price - 0.15 * excess**2 - 0.04 * changes

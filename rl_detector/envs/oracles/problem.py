@@ -1,8 +1,4 @@
-"""Oracles: design problems in closed form, whose best design is known, to measure how many events an agent needs.
-
-The reach is the gain (f(design) - f(start)) / (f(best design) - f(start)): 0 at the start, 1 at the best design. One
-event is one normal draw around it. The start is the centre of the box with the first of all choices.
-"""
+"""Oracles as design problems, and their simulator; the card is in the docstring of the package."""
 
 from __future__ import annotations
 
@@ -131,13 +127,7 @@ MOST_DIMENSIONS = 2000
 def oracle(
     kind: str = "quadratic", dimensions: int | None = None, noise: float | None = None, instance: int = 0
 ) -> DesignProblem:
-    """A problem with a known best design; its simulator has `truth(design)`, the gain without noise.
-
-    Args:
-        kind: a name of `KINDS`: quadratic, valley, multimodal, heteroscedastic, mixed, binary or layers.
-        dimensions: continuous parameters and choices together; None: usual for the kind.
-        noise: standard deviation of one event in units of the gain; None: usual for the kind.
-        instance: which rotation, best design and couplings; every number gives others of the same kind.
+    """A problem with a known best design; `rl-detector list oracle` explains the arguments.
 
     Raises:
         ConfigError: unknown kind, or dimensions, noise or instance that it does not have.
@@ -145,28 +135,32 @@ def oracle(
     if kind not in KINDS:
         raise ConfigError(f"unknown kind of oracle {kind!r}: known are {', '.join(KINDS)}")
     family, usual_dimensions, usual_noise = KINDS[kind]
-    if instance < 0:
-        raise ConfigError(f"instance of an oracle must be >= 0, got {instance}")
     spread = usual_noise if noise is None else noise
-    if not 0 < spread < np.inf:
-        raise ConfigError(f"noise of an oracle must be positive and finite, got {spread}")
     size = usual_dimensions if dimensions is None else dimensions
-    if size > MOST_DIMENSIONS:
-        raise ConfigError(f"an oracle has at most {MOST_DIMENSIONS} dimensions, got {size}")
+    _check(instance, spread, size)
     landscape = family(size, instance)
-    space = DesignSpace(
-        (
-            *(Continuous(f"x{i}", 0.0, 1.0) for i in range(landscape.continuous)),
-            *(Categorical(f"m{i}", landscape.names) for i in range(landscape.discrete)),
-        )
-    )
     start = {f"x{i}": 0.5 for i in range(landscape.continuous)}
     choices = {f"m{i}": landscape.names[0] for i in range(landscape.discrete)}
     return DesignProblem(
         name=f"{kind}_{size}",
-        space=space,
+        space=_space(landscape),
         simulator=OracleSimulator(landscape, spread, f"oracle {kind}, {size} dimensions, instance {instance}"),
         reach=GainReach(),
         baselines={"start": {**start, **choices}},
         metric="gain",
     )
+
+
+def _check(instance: int, noise: float, dimensions: int) -> None:
+    if instance < 0:
+        raise ConfigError(f"instance of an oracle must be >= 0, got {instance}")
+    if not 0 < noise < np.inf:
+        raise ConfigError(f"noise of an oracle must be positive and finite, got {noise}")
+    if dimensions > MOST_DIMENSIONS:
+        raise ConfigError(f"an oracle has at most {MOST_DIMENSIONS} dimensions, got {dimensions}")
+
+
+def _space(landscape: Landscape) -> DesignSpace:
+    """Coordinates x0, x1, ... in [0, 1] and choices m0, m1, ... between two materials."""
+    coordinates = [Continuous(f"x{i}", 0.0, 1.0) for i in range(landscape.continuous)]
+    return DesignSpace((*coordinates, *(Categorical(f"m{i}", landscape.names) for i in range(landscape.discrete))))

@@ -7,25 +7,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rl_detector.envs.slab_calorimeter.library import SLAB
+from rl_detector.envs.slab_calorimeter.library import SLAB_LENGTH_CM
 from rl_detector.parameters import Categorical, Continuous
 from rl_detector.physics.materials import Material, material
 from rl_detector.space import Design, DesignSpace, FloatArray, Repeated
 from rl_detector.terms import Component
 
-LENGTH = 10 * SLAB
+SLAB_LENGTH_MM = 10 * SLAB_LENGTH_CM
 """Length of the slab in mm."""
 
 
-GAP_LOW, GAP_HIGH = 0.5, 120.0
+SMALLEST_GAP, LARGEST_GAP = 0.5, 120.0
 """Bounds of the steel in front of a sensor in mm; our choice."""
 
 
-FEWEST = 10
+FEWEST_SENSORS = 10
 """Fewest sensors of a design; our choice."""
 
 
-AREA = 150.0**2
+SENSOR_AREA = 150.0**2
 """Area of a sensor in cm2, that of the slab (CaloOptimization)."""
 
 
@@ -39,7 +39,7 @@ class Sensor(NamedTuple):
     price: float
 
 
-TYPES: Mapping[str, Sensor] = {
+SENSOR_TYPES: Mapping[str, Sensor] = {
     "0.06 mm": Sensor(0.06, 3.6),
     "0.12 mm": Sensor(0.12, 4.2),
     "0.2 mm": Sensor(0.2, 5.0),
@@ -51,8 +51,10 @@ sensor and readout, and 10 EUR/cm2 per mm of silicon."""
 
 def space(sensors: int = 60) -> DesignSpace:
     """A row of 10 to N sensors in the order of the beam, each with the steel in front of it and its type."""
-    sensor = DesignSpace((Continuous("gap", GAP_LOW, GAP_HIGH, "mm", log=True), Categorical("type", tuple(TYPES))))
-    return DesignSpace((Repeated("sensor", sensor, FEWEST, sensors),))
+    sensor = DesignSpace(
+        (Continuous("gap", SMALLEST_GAP, LARGEST_GAP, "mm", log=True), Categorical("type", tuple(SENSOR_TYPES)))
+    )
+    return DesignSpace((Repeated("sensor", sensor, FEWEST_SENSORS, sensors),))
 
 
 def design(*sensors: tuple[float, str]) -> dict[str, Any]:
@@ -61,7 +63,7 @@ def design(*sensors: tuple[float, str]) -> dict[str, Any]:
 
 
 def in_steel(name: str, thickness: float, length: str) -> float:
-    """Thickness of steel with as many radiation or interaction lengths as so much of another material."""
+    """Thickness of steel with as many radiation or interaction lengths as this thickness of another material."""
 
     def of(substance: Material) -> float:
         return float(getattr(substance, f"{length}_length"))
@@ -73,13 +75,13 @@ def baselines() -> dict[str, Design]:
     """The three reference designs of CaloOptimization, beta first: it is the zero of the reach.
 
     beta: 1 mm of steel, then 14 x [Si 0.2 mm | 6 | Si 0.2 | 2.8], 12 x [35 | Si 0.2 | 6], 16 x [68 | Si 0.2 | 6], all
-    steel. gamma: beta with one sensor of 0.06 mm per pair of the first part, where the second one is left out. alpha:
-    the same with 6 mm Cu, 2.1 mm Pb + 0.6 mm steel + 0.1 mm Cu, 6 mm Cu; in a slab of steel these are as much steel as
-    has the same radiation lengths (first part) or interaction lengths (behind). Its first sensor, which has nothing in
-    front, gets the smallest gap.
+    steel. gamma: beta with one sensor of 0.06 mm per pair of the first part; the second one is left out.
+    alpha: 6 mm Cu, 2.1 mm Pb + 0.6 mm steel + 0.1 mm Cu, 6 mm Cu instead of the gaps of 6, 2.8 and 6 mm.
+    Here they are steel of equal radiation lengths (first part) or interaction lengths (behind).
+    Its first sensor has nothing in front and gets the smallest gap.
     """
     behind_first = in_steel("Pb", 2.1, "radiation") + 0.6 + in_steel("Cu", 0.1, "radiation")
-    alpha = (GAP_LOW, in_steel("Cu", 6.0, "radiation"), behind_first, in_steel("Cu", 6.0, "interaction"))
+    alpha = (SMALLEST_GAP, in_steel("Cu", 6.0, "radiation"), behind_first, in_steel("Cu", 6.0, "interaction"))
     return {
         "beta": _reference(1.0, 6.0, 2.8, 6.0),
         "alpha": _reference(*alpha),
@@ -113,15 +115,15 @@ class Row(NamedTuple):
 
 
 def row(layout: Design) -> Row:
-    """Where the sensors are. What lies beyond the end of the slab sees nothing."""
+    """Places of the sensors. A sensor beyond the end of the slab sees nothing."""
     gap = np.array([sensor["gap"] for sensor in layout["sensor"]], dtype=np.float64)
-    thickness = np.array([TYPES[sensor["type"]].thickness for sensor in layout["sensor"]])
+    thickness = np.array([SENSOR_TYPES[sensor["type"]].thickness for sensor in layout["sensor"]])
     return Row(gap, np.cumsum(gap) + np.cumsum(thickness) - thickness, thickness)
 
 
 def price(layout: Design) -> float:
     """Price in kEUR: area times price of the type, summed over all sensors, those beyond the slab too."""
-    return AREA * sum(TYPES[sensor["type"]].price for sensor in layout["sensor"]) / 1000
+    return SENSOR_AREA * sum(SENSOR_TYPES[sensor["type"]].price for sensor in layout["sensor"]) / 1000
 
 
 def length(layout: Design) -> float:
@@ -131,7 +133,7 @@ def length(layout: Design) -> float:
 
 
 def components(layout: Design) -> list[Component]:
-    """The sensors where they stand, in steel; positions in cm."""
+    """The sensors and the steel in front of them, at their places along the beam in cm."""
     built, parts = row(layout), []
     for index, (gap, front, thickness) in enumerate(zip(*built, strict=True)):
         parts.append(Component(f"steel {index + 1}", "steel", (front - gap) / 10, gap / 10))

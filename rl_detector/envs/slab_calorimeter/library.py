@@ -2,7 +2,7 @@
 
 A book of the library holds for each event how many fast particles cross each of many planes. Every seed has a book of
 its own, made by the fast parametrisation: designs that share a seed share their events, and another seed has events
-that no other one has, so that nothing can be learned by heart.
+of its own, so that nothing can be learned by heart.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ ATOMIC_NUMBER = 25.6
 """Of stainless steel, mean by mass."""
 
 
-PION_LENGTH = 16.588 * 160.8 / 132.1
+PION_INTERACTION_LENGTH = 16.588 * 160.8 / 132.1
 """Pion interaction length of steel in cm: its nuclear one times the ratio of both in iron (PDG 2024)."""
 
 
-SLAB = 200.0
+SLAB_LENGTH_CM = 200.0
 """Length of the slab in cm (github.com/shahrukhqasim/CaloOptimization)."""
 
 
-PITCH = 0.2
+PLANE_PITCH = 0.2
 """Distance of the planes of the fast library in cm; electrons of a shower cross a few mm of steel, our choice."""
 
 
@@ -47,16 +47,16 @@ CALIBRATION_LOW, CALIBRATION_HIGH = 9.0, 200.0
 
 
 SAMPLES: tuple[tuple[str, float], ...] = (("gamma", 50.0), ("pi+", 50.0), ("gamma", 100.0), ("pi+", 100.0))
-"""Particles and energies in GeV at which the resolution is judged (CaloOptimization)."""
+"""Particles and energies in GeV at which the resolution is measured (CaloOptimization)."""
 
 
-CALIBRATION = float(len(SAMPLES))
+CALIBRATION_SAMPLE = float(len(SAMPLES))
 """Number of the calibration sample in the truth of a readout."""
 
 
 @dataclass(frozen=True)
 class Events:
-    """Primaries: sample number (see `SAMPLES`, `CALIBRATION`), energy in GeV, whether a pion, arrays [events].
+    """Primaries: sample number (see `SAMPLES`, `CALIBRATION_SAMPLE`), energy in GeV, whether a pion, arrays [events].
 
     Samples take turns, so that n events are n / 5 of each; the calibration events are photons and pions in turn.
     """
@@ -68,7 +68,7 @@ class Events:
     @staticmethod
     def of(events: int, rng: np.random.Generator) -> Events:
         turn, number = np.divmod(np.arange(events), len(SAMPLES) + 1)
-        calibration = number == CALIBRATION
+        calibration = number == CALIBRATION_SAMPLE
         fixed = np.minimum(number, len(SAMPLES) - 1)
         spectrum = rng.uniform(CALIBRATION_LOW, CALIBRATION_HIGH, events)
         energy = np.where(calibration, spectrum, np.array([energy for _, energy in SAMPLES])[fixed])
@@ -77,7 +77,7 @@ class Events:
 
     @property
     def truth(self) -> dict[str, FloatArray]:
-        """What a readout tells of the primaries."""
+        """The truth of a readout."""
         return {"sample": self.sample, "energy": self.energy, "pion": self.pion.astype(np.float64)}
 
 
@@ -91,7 +91,7 @@ class Book:
         pitch: distance of the planes in cm.
         first: depth of the first one in cm.
         thickness: of the silicon in mm whose fluctuations are in `crossings` already, None for none.
-        alone: whether a plane serves one sensor only, and the next ones the planes behind.
+        alone: whether a plane serves one sensor only; the next sensors then get the planes behind.
     """
 
     events: Events
@@ -114,7 +114,7 @@ class Library(Protocol):
     """Gives the book of a seed: equal arguments, equal books."""
 
     def book(self, seed: int, events: int) -> Book:
-        """So many stored events."""
+        """Stored events of this seed."""
         ...
 
     def describe(self) -> Mapping[str, str]:
@@ -128,7 +128,7 @@ class Showers:
 
     Attributes:
         clumping: fluctuations of the number of crossing particles of a photon's shower, variance over mean.
-        hadron_clumping: the same where the rest of a pion's energy is deposited.
+        hadron_clumping: variance over mean where the rest of a pion's energy is deposited.
         hadron_response: mean signal of that rest over that of a photon of equal energy, h / e.
         hadron_spread: relative width of that rest.
         neutral_spread: width of the share of neutral pions.
@@ -157,7 +157,7 @@ class Showers:
     photon_start: float = -0.25
 
 
-FITTED = Showers()
+FITTED_SHOWERS = Showers()
 
 
 @dataclass(frozen=True)
@@ -173,15 +173,19 @@ class FastLibrary:
         showers: its constants.
     """
 
-    showers: Showers = FITTED
+    showers: Showers = FITTED_SHOWERS
 
     def book(self, seed: int, events: int) -> Book:
-        """So many events of this seed."""
+        """Events of this seed."""
         return _fast_book(self.showers, seed, events)
 
     def describe(self) -> Mapping[str, str]:
         """Name and origin."""
-        origin = "fitted to Geant4, experiments/slab_calorimeter" if self.showers == FITTED else "given by the caller"
+        origin = (
+            "fitted to Geant4, experiments/slab_calorimeter"
+            if self.showers == FITTED_SHOWERS
+            else "given by the caller"
+        )
         return {"simulator": "slab", "library": "fast, every seed has its own events", "parameters": origin}
 
 
@@ -189,14 +193,14 @@ class FastLibrary:
 def _fast_book(showers: Showers, seed: int, events: int) -> Book:
     beam, shape, crossing = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(3))
     primaries = Events.of(events, beam)
-    planes = round(SLAB / PITCH)
-    depth = ((np.arange(planes) + 0.5) * PITCH).astype(np.float32)[:, None]
+    planes = round(SLAB_LENGTH_CM / PLANE_PITCH)
+    depth = ((np.arange(planes) + 0.5) * PLANE_PITCH).astype(np.float32)[:, None]
     crossings = np.zeros((planes, events), np.float32)
     for pion, develop in ((False, _photons), (True, _pions)):
         chosen = np.flatnonzero(primaries.pion == pion)
         crossings[:, chosen] = develop(showers, primaries.energy[chosen], depth, shape, crossing)
     crossings.flags.writeable = False
-    return Book(primaries, crossings, PITCH, PITCH / 2)
+    return Book(primaries, crossings, PLANE_PITCH, PLANE_PITCH / 2)
 
 
 def mean_photons(
@@ -242,22 +246,23 @@ def _pions(
         mean += light + heavy
         spread += np.float32(showers.clumping) * light + np.float32(showers.hadron_clumping) * heavy
     alone = depth < vertex[0].astype(np.float32)
-    crossings: SinglePrecision = _counted(mean, np.maximum(spread / np.maximum(mean, TINY), 1), rng) + alone
+    crossings: SinglePrecision = _counted(mean, np.maximum(spread / np.maximum(mean, SMALLEST_MEAN), 1), rng) + alone
     return crossings
 
 
-VERTICES = 3
-"""Places at which a pion's energy is shared out."""
+PION_VERTICES = 3
+"""Number of places at which a pion deposits its energy."""
 
 
-TINY = np.float32(1e-20)
+SMALLEST_MEAN = np.float32(1e-20)
+"""Smallest divisor of a mean number of particles."""
 
 
 def _vertices(showers: Showers, growth: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Depths in cm, [VERTICES, events]: the first one exponential, the others Gamma distributed behind it."""
-    spacing = showers.spacing * growth * PION_LENGTH / showers.spacing_order
-    steps = [rng.exponential(PION_LENGTH, len(growth))]
-    steps += [rng.gamma(showers.spacing_order, spacing) for _ in range(VERTICES - 1)]
+    """Depths in cm, [PION_VERTICES, events]: the first one exponential, the others Gamma distributed behind it."""
+    spacing = showers.spacing * growth * PION_INTERACTION_LENGTH / showers.spacing_order
+    steps = [rng.exponential(PION_INTERACTION_LENGTH, len(growth))]
+    steps += [rng.gamma(showers.spacing_order, spacing) for _ in range(PION_VERTICES - 1)]
     return np.cumsum(steps, axis=0)
 
 
@@ -270,7 +275,7 @@ def _neutral(showers: Showers, energy: FloatArray, rng: np.random.Generator) -> 
 
 
 def _shares(showers: Showers, events: int, rng: np.random.Generator) -> FloatArray:
-    """Shares of the energy at the vertices, [VERTICES, events], sum 1."""
+    """Shares of the energy at the vertices, [PION_VERTICES, events], sum 1."""
     left, shares = np.ones(events), []
     for mean in (showers.first_share, showers.second_share):
         share = left * rng.beta(mean * showers.share_strength, (1 - mean) * showers.share_strength, events)
@@ -291,11 +296,11 @@ def _counted(mean: SinglePrecision, clumping: Any, rng: np.random.Generator) -> 
     """Numbers of particles around their mean, with a variance of clumping times the mean, [planes, events]."""
     expected = mean / clumping
     counts = np.zeros_like(expected)
-    seen = expected > LEAST
+    seen = expected > NEGLIGIBLE_MEAN
     counts[seen] = rng.poisson(expected[seen])
     numbers: SinglePrecision = counts * clumping
     return numbers
 
 
-LEAST = 1e-4
-"""Mean numbers of particles below this are taken for none."""
+NEGLIGIBLE_MEAN = 1e-4
+"""Mean number of particles below which there is none."""

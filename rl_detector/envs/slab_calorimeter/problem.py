@@ -1,10 +1,4 @@
-"""The sequential calorimeter: thin silicon sensors one after the other in a 2 m steel slab, judged by their resolution.
-
-The first case of reinforcement-learning design by Qasim, Owen and Serra (arXiv:2412.10237), after the public simulation
-github.com/shahrukhqasim/CaloOptimization: showers in a solid slab are stored once, a design is scored by cutting its
-sensors out of them. Slab, samples, layer weights and the three baselines are those of that simulation; prices and the
-types of sensors that may be bought are our choices.
-"""
+"""The slab as a design problem, and its simulator; the card is in the docstring of the package."""
 
 from __future__ import annotations
 
@@ -15,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 
 from rl_detector.envs.slab_calorimeter.layout import (
-    LENGTH,
     SILICON,
+    SLAB_LENGTH_MM,
     Row,
     baselines,
     components,
@@ -25,7 +19,14 @@ from rl_detector.envs.slab_calorimeter.layout import (
     row,
     space,
 )
-from rl_detector.envs.slab_calorimeter.library import FITTED, SLAB, Book, FastLibrary, Library, SinglePrecision
+from rl_detector.envs.slab_calorimeter.library import (
+    FITTED_SHOWERS,
+    SLAB_LENGTH_CM,
+    Book,
+    FastLibrary,
+    Library,
+    SinglePrecision,
+)
 from rl_detector.envs.slab_calorimeter.reach import MINIMUM_EVENTS, SlabReach
 from rl_detector.envs.slab_calorimeter.stored import StoredLibrary
 from rl_detector.errors import ConfigError
@@ -45,12 +46,12 @@ silicon, and the power of the thickness with which it changes: fitted to Geant4,
 def sensor_variance(thickness: FloatArray) -> FloatArray:
     """Relative variance per particle that sensors of these thicknesses in mm add to that of the crossings."""
     whole = FLUCTUATION * (thickness / 0.2) ** FLUCTUATION_POWER
-    added: FloatArray = np.maximum(whole - FITTED.clumping, 0.0)
+    added: FloatArray = np.maximum(whole - FITTED_SHOWERS.clumping, 0.0)
     return added
 
 
-BOOK = 2000
-"""Events of one book; more events are several books. A multiple of the number of samples."""
+EVENTS_PER_BOOK = 2000
+"""Events of one book, a multiple of the number of samples; more events are several books."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class SlabSimulator:
     def simulate(self, design: Design, events: int, seed: int) -> Readout:
         """Readout of one design.
 
-        Truth [events]: `sample` (see slab_calorimeter_library.SAMPLES), `energy` in GeV, `pion`. Signals [events,
+        Truth [events]: `sample` (see library.SAMPLES), `energy` in GeV, `pion`. Signals [events,
         sensors]: deposit in GeV times the published layer weight gap / thickness.
         """
         return self.simulate_batch([design], events, [seed])[0]
@@ -82,9 +83,11 @@ class SlabSimulator:
         """Readouts of many designs; equal seeds share stored events and random numbers."""
         rows = [row(layout) for layout in designs]
         parts: list[list[Readout]] = [[] for _ in designs]
-        for start in range(0, events, BOOK):
+        for start in range(0, events, EVENTS_PER_BOOK):
             for built, seed, collected in zip(rows, seeds, parts, strict=True):
-                collected.append(self._cut_out(built, min(BOOK, events - start), seed, start // BOOK))
+                collected.append(
+                    self._cut_out(built, min(EVENTS_PER_BOOK, events - start), seed, start // EVENTS_PER_BOOK)
+                )
         return [_joined(collected) for collected in parts]
 
     def describe(self) -> Mapping[str, str]:
@@ -101,7 +104,7 @@ def cut_out(built: Row, book: Book, normal: SinglePrecision) -> Readout:
     """Readout of sensors in stored events; `normal` [sensors, events] are the standard normal numbers of straggling."""
     centre = (built.front + built.thickness / 2) / 10
     particles = book.crossings[book.planes(centre)]
-    particles[centre >= SLAB] = 0
+    particles[centre >= SLAB_LENGTH_CM] = 0
     variance = sensor_variance(built.thickness)
     if book.thickness is not None:
         variance = np.maximum(variance - sensor_variance(np.array(book.thickness)), 0.0)
@@ -111,7 +114,7 @@ def cut_out(built: Row, book: Book, normal: SinglePrecision) -> Readout:
 
 
 def straggled(particles: SinglePrecision, variance: SinglePrecision, normal: SinglePrecision) -> SinglePrecision:
-    """Signals of so many particles in units of the mean signal of one, same shape."""
+    """Signals of numbers of particles in units of the mean signal of one, in the shape of `particles`."""
     ratio = variance / (9 * np.maximum(particles, np.float32(1e-3)))
     root = 1 - ratio + np.sqrt(ratio) * normal
     np.maximum(root, 0, out=root)
@@ -144,16 +147,7 @@ def slab_calorimeter(
     cost_weight: float = 0.05,
     penalty_weight: float = 5.0,
 ) -> DesignProblem:
-    """The slab as a design problem: at most the price of the baseline beta, at most 2 m.
-
-    Args:
-        library: "fast", or the file of a stored library (see slab_calorimeter_stored): for the validation of designs,
-            the zero of the reach stays that of the fast one.
-        sensors: largest number of sensors, at least the 56 of the baselines.
-        electromagnetic_weight: weight of the photons' resolution in the reach, the pions have the rest.
-        calibration: "global", one number for all layers with the published weights, or "layers", fitted weights.
-        cost_weight: reach that the baseline's price must buy.
-        penalty_weight: reach per relative violation of a limit.
+    """The slab as a design problem; `rl-detector list slab_calorimeter` explains the arguments.
 
     Raises:
         ConfigError: an impossible setting.
@@ -174,7 +168,7 @@ def slab_calorimeter(
         costs=(Cost("price", "kEUR", price(start), price),),
         constraints=(
             Constraint("price", "kEUR", price(start), price),
-            Constraint("length", "mm", LENGTH, length),
+            Constraint("length", "mm", SLAB_LENGTH_MM, length),
         ),
         baselines=layouts,
         cost_weight=cost_weight,

@@ -1,4 +1,4 @@
-"""What a row of sensors in a steel slab is worth: relative resolution for photons and pions of 50 and 100 GeV."""
+"""Reach of a row of sensors in a steel slab: relative resolution for photons and pions of 50 and 100 GeV."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rl_detector.envs.slab_calorimeter.library import CALIBRATION, SAMPLES
+from rl_detector.envs.slab_calorimeter.library import CALIBRATION_SAMPLE, SAMPLES
 from rl_detector.errors import ConfigError
 from rl_detector.reach.unseen import width_logarithm
 from rl_detector.space import FloatArray, IntArray
@@ -19,11 +19,11 @@ MINIMUM_EVENTS = 50
 """Fewest events per design, 10 of each sample."""
 
 
-WORST = 10.0
+WORST_RESOLUTION = 10.0
 """Largest sigma / mean: beyond it, or where a sample leaves no signal at all, nothing is measured."""
 
 
-BETA: tuple[float, ...] = (0.06422, 0.18377, 0.05256, 0.13707)
+BETA_RESOLUTIONS: tuple[float, ...] = (0.06422, 0.18377, 0.05256, 0.13707)
 """Sigma / mean of the baseline beta for `SAMPLES`, the zero of the reach: 400,000 events of the fast library, 0.4 %."""
 
 
@@ -46,16 +46,16 @@ def resolution(energies: FloatArray) -> Resolution:
     """
     mean, sigma = float(energies.mean()), float(energies.std())
     if sigma == 0 or mean <= 0:
-        return Resolution(WORST, np.zeros(len(energies)), mean)
+        return Resolution(WORST_RESOLUTION, np.zeros(len(energies)), mean)
     offset = energies - mean
     events, known = len(energies), width_logarithm(len(energies))
     missed = known.error / math.sqrt((3 * (events - 1) / (events + 1) - 1) / 4 / events)
     influence = missed * ((offset / sigma) ** 2 - 1) / 2 - offset / mean
     unbiased = sigma * math.sqrt(events / (events - 1)) * math.exp(known.value)
-    return Resolution(min(unbiased / mean, WORST), influence, mean)
+    return Resolution(min(unbiased / mean, WORST_RESOLUTION), influence, mean)
 
 
-PRIOR = 0.3
+LAYER_WEIGHT_PRIOR = 0.3
 """Width of the layer weights over the published ones before the fit, `calibration = layers`; our choice."""
 
 
@@ -68,14 +68,14 @@ def global_scale(signals: FloatArray, energies: FloatArray) -> float:
 def layer_weights(signals: FloatArray, energies: FloatArray) -> FloatArray:
     """Weights of the layers [sensors] that minimise sum (w . s - E)^2 / E, with a Gaussian prior around the global one.
 
-    w = a (1 + d), d of variance `PRIOR`^2 each; residuals of the global fit say how noisy the events are (ridge
-    regression towards the published weights).
+    w = a (1 + d), d of variance `LAYER_WEIGHT_PRIOR`^2 each: ridge regression towards the published weights.
+    Residuals of the global fit give the noise of the events.
     """
     start = global_scale(signals, energies)
     scaled = start * signals / np.sqrt(energies)[:, None]
     residual = np.sqrt(energies) - scaled.sum(axis=1)
     noise = float(residual @ residual) / len(residual)
-    normal = scaled.T @ scaled + np.eye(scaled.shape[1]) * (noise / PRIOR**2 + 1e-9)
+    normal = scaled.T @ scaled + np.eye(scaled.shape[1]) * (noise / LAYER_WEIGHT_PRIOR**2 + 1e-9)
     weights: FloatArray = start * (1 + np.linalg.solve(normal, scaled.T @ residual))
     return weights
 
@@ -84,16 +84,17 @@ def layer_weights(signals: FloatArray, energies: FloatArray) -> FloatArray:
 class SlabReach:
     """reach = ln(metric of beta / metric), metric = product of (sigma / mean)^weight over the four samples.
 
-    So the reach is the weighted mean of ln improvements: 50 and 100 GeV count alike, photons with the weight
-    `electromagnetic`, pions with the rest. E_rec = a sum of the signals, which carry the published layer weights gap /
-    thickness; a from least squares on the calibration sample, photons and pions together. Sigma / mean does not depend
-    on a; the diagnostics `linearity` do: mean E_rec / E of each sample. The losses are metric (1 + influence of the
-    event), so that their mean is the metric, and their scatter gives its standard error and that of paired differences
-    (delta method).
+    The reach is the weighted mean of ln improvements: 50 and 100 GeV count alike, photons with the weight
+    `electromagnetic`, pions with the rest.
+    E_rec = a times the sum of the signals, which carry the published layer weights gap / thickness.
+    The factor a is fitted by least squares to the calibration sample, photons and pions together.
+    Sigma / mean does not depend on a; the diagnostics `linearity` do: mean E_rec / E of each sample.
+    The losses are metric (1 + influence of the event): their mean is the metric, and their scatter gives its standard
+    error and that of paired differences (delta method).
 
-    With `calibration` "layers" every layer has a weight of its own, `layer_weights` of the calibration sample. What
-    this adds to the error comes from leaving out every tenth of the calibration events in turn; there are no losses
-    then.
+    With `calibration` "layers" every layer has a weight of its own, `layer_weights` of the calibration sample.
+    The error that this adds comes from leaving out every tenth of the calibration events in turn.
+    There are no losses then.
 
     Attributes:
         electromagnetic: weight of the photons, between 0 and 1.
@@ -103,7 +104,7 @@ class SlabReach:
 
     electromagnetic: float = 0.5
     calibration: str = "global"
-    reference: tuple[float, ...] = BETA
+    reference: tuple[float, ...] = BETA_RESOLUTIONS
 
     def __post_init__(self) -> None:
         if self.calibration not in CALIBRATIONS:
@@ -119,14 +120,14 @@ class SlabReach:
 
     def measure(self, readout: Readout) -> Measurement:
         """Reach of one readout of a `SlabSimulator`."""
-        calibration = np.flatnonzero(readout.truth["sample"] == CALIBRATION)
+        calibration = np.flatnonzero(readout.truth["sample"] == CALIBRATION_SAMPLE)
         found = self._resolutions(readout, calibration)
         influence = np.zeros(len(readout.signals))
         for number, (weight, part) in enumerate(zip(self.weights, found, strict=True)):
             factor = weight * len(influence) / len(part.influence)
             influence[readout.truth["sample"] == number] = factor * part.influence
         logarithm, fitted = self._logarithm(found), self.calibration == "layers"
-        spread = float(influence.std(ddof=1)) / math.sqrt(len(influence)) or 1 / WORST
+        spread = float(influence.std(ddof=1)) / math.sqrt(len(influence)) or 1 / WORST_RESOLUTION
         error = math.hypot(spread, self._calibration_error(readout, calibration)) if fitted else spread
         metric = math.exp(logarithm)
         return Measurement(
@@ -155,12 +156,12 @@ class SlabReach:
 
     def _calibration_error(self, readout: Readout, calibration: IntArray) -> float:
         """Standard error of the reach from the calibration sample (delete-a-group jackknife)."""
-        left = [np.delete(calibration, slice(group, None, GROUPS)) for group in range(GROUPS)]
+        left = [np.delete(calibration, slice(group, None, JACKKNIFE_GROUPS)) for group in range(JACKKNIFE_GROUPS)]
         values = np.array([self._logarithm(self._resolutions(readout, events)) for events in left])
-        return math.sqrt((GROUPS - 1) * float(values.var()))
+        return math.sqrt((JACKKNIFE_GROUPS - 1) * float(values.var()))
 
 
-GROUPS = 10
+JACKKNIFE_GROUPS = 10
 """Groups of the jackknife."""
 
 

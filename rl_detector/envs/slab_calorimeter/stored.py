@@ -1,7 +1,7 @@
 """A finite library of showers from a file, for example of Geant4: experiments/slab_calorimeter/generate.py writes one.
 
-For the validation of designs that were found with the fast library. A search on a few hundred stored events would learn
-them by heart, and fresh seeds would not show it: they draw from the same events.
+It validates designs that were found with the fast library. A search on a few hundred stored events would learn them by
+heart. Fresh seeds would not show it: they draw from the events of the file again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rl_detector.envs.slab_calorimeter.library import CALIBRATION, SAMPLES, STEEL, Book, Events, SinglePrecision
+from rl_detector.envs.slab_calorimeter.library import CALIBRATION_SAMPLE, SAMPLES, STEEL, Book, Events, SinglePrecision
 from rl_detector.errors import ConfigError
 from rl_detector.physics.materials import material
 from rl_detector.space import IntArray
@@ -22,11 +22,11 @@ from rl_detector.space import IntArray
 SILICON = material("Si")
 
 
-THICKNESS, STEEL_BEFORE = 0.2, 0.48
+SILICON_THICKNESS, STEEL_BEFORE = 0.2, 0.48
 """Silicon in mm, and steel before it in cm, of every plane of the file."""
 
 
-PITCH = STEEL_BEFORE + THICKNESS / 10 * STEEL.radiation_length / SILICON.radiation_length
+PLANE_PITCH = STEEL_BEFORE + SILICON_THICKNESS / 10 * STEEL.radiation_length / SILICON.radiation_length
 """Distance of the planes in cm of steel with as many radiation lengths."""
 
 
@@ -73,7 +73,7 @@ class StoredLibrary:
     path: str
 
     def book(self, seed: int, events: int) -> Book:
-        """So many of the stored events.
+        """Some of the stored events.
 
         Raises:
             ConfigError: the file does not hold as many.
@@ -88,9 +88,9 @@ class StoredLibrary:
 
 
 def whole_book(path: str) -> Book:
-    """All stored events once, those at other energies than the judged ones for the calibration."""
+    """All stored events once; those that are not of `SAMPLES` are for the calibration."""
     deposits = stored(path).deposits
-    numbers = {key: float(SAMPLES.index(key)) if key in SAMPLES else CALIBRATION for key in deposits}
+    numbers = {key: float(SAMPLES.index(key)) if key in SAMPLES else CALIBRATION_SAMPLE for key in deposits}
     counts = [len(each) for each in deposits.values()]
     sample, energy = (np.repeat(values, counts) for values in (list(numbers.values()), [e for _, e in deposits]))
     pion = np.repeat([particle == "pi+" for particle, _ in deposits], counts)
@@ -99,8 +99,8 @@ def whole_book(path: str) -> Book:
 
 def _book(events: Events, deposits: SinglePrecision) -> Book:
     """Deposits [planes, events] in MeV in units of the mean of a fast particle."""
-    crossings = deposits / np.float32(SILICON.mip_loss * THICKNESS / 10 * 1000)
-    return Book(events, crossings, PITCH, PITCH, THICKNESS, alone=True)
+    crossings = deposits / np.float32(SILICON.mip_loss * SILICON_THICKNESS / 10 * 1000)
+    return Book(events, crossings, PLANE_PITCH, PLANE_PITCH, SILICON_THICKNESS, alone=True)
 
 
 @lru_cache(maxsize=4)
@@ -112,7 +112,7 @@ def _stored_book(path: str, seed: int, events: int) -> Book:
     for number, key in enumerate(SAMPLES):
         chosen = np.flatnonzero(drawn.sample == number)
         seen[:, chosen] = deposits[key][_draw(rng, deposits[key], len(chosen), path, key)].T
-    calibration, keys = np.flatnonzero(drawn.sample == CALIBRATION), list(deposits)
+    calibration, keys = np.flatnonzero(drawn.sample == CALIBRATION_SAMPLE), list(deposits)
     kinds = rng.integers(len(keys), size=len(calibration))
     for event, kind in zip(calibration, kinds, strict=True):
         key = keys[kind]

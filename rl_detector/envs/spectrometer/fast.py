@@ -63,7 +63,7 @@ class TrackBeam:
             raise ConfigError(f"share of pions in the beam must lie in [0, 1], got {self.pion_fraction}")
 
     def sample(self, events: int, rng: np.random.Generator) -> Tracks:
-        """So many tracks."""
+        """Draw tracks."""
         low, high = math.log(self.momentum_low), math.log(self.momentum_high)
         momentum = np.exp(rng.uniform(low, high, events))
         charge = np.where(rng.random(events) < 0.5, -1.0, 1.0)
@@ -104,7 +104,7 @@ class Tracks:
 class Draws:
     """The random numbers of one seed that do not depend on the design: tracks, and for every station its own.
 
-    The numbers of the first stations are the same however many there are.
+    The draws of the first stations do not depend on how many there are.
     """
 
     tracks: Tracks

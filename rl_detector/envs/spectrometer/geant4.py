@@ -16,11 +16,11 @@ from rl_detector.simulators.hall import Charged, Crossings, Hall, Matter, Tracke
 from rl_detector.space import FloatArray
 from rl_detector.terms import Readout
 
-HALF_WIDTH = 300.0
+HALL_HALF_WIDTH = 300.0
 """Of hall, stations and field in cm: wider than any station, so that none has an edge that scatters less."""
 
 
-STEP, THRESHOLD = 5.0, 0.05
+LONGEST_STEP, ENERGY_THRESHOLD = 5.0, 0.05
 """Longest step in cm in field and stations, and kinetic energy in GeV below which tracks are dropped."""
 
 
@@ -31,7 +31,7 @@ _PLANE = 1e-3
 _NONE = (0.0, 0.0, 0.0)
 
 
-_SQUARE = (HALF_WIDTH - 1) * np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
+_SQUARE = (HALL_HALF_WIDTH - 1) * np.array([[-1.0, -1], [1, -1], [1, 1], [-1, 1]])
 
 
 _SEED = (4,)
@@ -72,7 +72,7 @@ class TrackedSpectrometer:
     def _readout(self, layout: Stations, draws: Draws, found: Crossings) -> Readout:
         """The fit is linear in the parameters of a track, so it gets the hits of a linear track with the same noise.
 
-        What the circle differs from a parabola is taken off, as an iterated fit would do.
+        The difference between circle and parabola is subtracted, as an iterated fit would do.
         """
         x, y = np.moveaxis(found.position, (2, 1), (0, 1)) / 100
         linear = x - curvature(layout.position[:, None], draws.tracks, self.spectrometer.magnet)
@@ -97,7 +97,7 @@ def hall(layout: Stations, magnet: Dipole, medium: str) -> Hall:
     silicon = [_block(a, b, bent if there else _NONE) for a, b, there in zip(front, back, inside, strict=True)]
     filling = [_block(a, b, bent) for a, b in gas if a < b]
     matter = (Matter("Si"),) * len(silicon) + (Matter(medium),) * len(filling)
-    return Hall((*silicon, *filling), tuple((front - _PLANE).tolist()), matter, medium, HALF_WIDTH)
+    return Hall((*silicon, *filling), tuple((front - _PLANE).tolist()), matter, medium, HALL_HALF_WIDTH)
 
 
 def _block(z_in: float, z_out: float, field: tuple[float, float, float]) -> Block:

@@ -21,11 +21,11 @@ MAGNET_START, MAGNET_LENGTH = 150.0, 100.0
 """Extent of the dipole in cm, in the middle of the allowed length; our choice."""
 
 
-WIDTH = 100.0
+STATION_WIDTH = 100.0
 """Width and height of every station in cm; our choice."""
 
 
-GAP = 1.0
+SMALLEST_GAP = 1.0
 """Smallest distance in cm between stations, and of the first one from the source."""
 
 
@@ -64,7 +64,7 @@ def space(stations: int = 8) -> DesignSpace:
     """3 to N stations, in any order, each with its distance from the source, its pitch and its material."""
     station = DesignSpace(
         (
-            Continuous("position", GAP, LENGTH_LIMIT, "cm"),
+            Continuous("position", SMALLEST_GAP, LENGTH_LIMIT, "cm"),
             Categorical("pitch", tuple(PITCHES)),
             Categorical("material", tuple(SENSORS)),
         )
@@ -78,9 +78,9 @@ def design(positions: Sequence[float], pitch: str = "0.25 mm", sensor: str = "Si
 
 
 def outside_in(positions: Sequence[float]) -> list[float]:
-    """The same positions, first the ends, then always the one that is farthest from those before.
+    """Order positions: first the ends, then always the one that is farthest from those before.
 
-    A search that leaves out the last stations of a list then leaves out those that matter least.
+    A search that leaves out the last stations of a list leaves out those that matter least.
     """
     left = sorted(positions)
     chosen = [left.pop(0), left.pop()]
@@ -93,33 +93,35 @@ def outside_in(positions: Sequence[float]) -> list[float]:
 def baselines(stations: int = 8) -> dict[str, Design]:
     """Hand-made designs to compare with, all of silicon over the whole length.
 
-    equidistant: N stations of equal pitch. ends_and_middle: the same stations, a quarter at each end and the others in
-    the middle, the best places for a sagitta without scattering (Gluckstern 1963). three_fine: three stations at the
-    ends and in the middle, of the finest pitch that the channels of the first baseline allow.
+    equidistant: N stations at equal distances.
+    ends_and_middle: a quarter of them at each end, the others in the middle, the best places for a sagitta without
+    scattering (Gluckstern 1963).
+    three_fine: three stations at the ends and in the middle, of the finest pitch within the channels of the first one.
     """
     ends = max(stations // 4, 1)
     inner = stations - 2 * ends
-    centre = (GAP + LENGTH_LIMIT) / 2
-    front, back = GAP * np.arange(1, ends + 1), LENGTH_LIMIT - GAP * np.arange(ends)
-    middle = centre + GAP * (np.arange(inner) - (inner - 1) / 2)
-    allowed = stations * WIDTH / PITCHES["0.25 mm"] / 3
-    fine = min((name for name in PITCHES if WIDTH / PITCHES[name] <= allowed), key=PITCHES.__getitem__)
+    centre = (SMALLEST_GAP + LENGTH_LIMIT) / 2
+    front, back = SMALLEST_GAP * np.arange(1, ends + 1), LENGTH_LIMIT - SMALLEST_GAP * np.arange(ends)
+    middle = centre + SMALLEST_GAP * (np.arange(inner) - (inner - 1) / 2)
+    allowed = stations * STATION_WIDTH / PITCHES["0.25 mm"] / 3
+    fine = min((name for name in PITCHES if STATION_WIDTH / PITCHES[name] <= allowed), key=PITCHES.__getitem__)
     return {
-        "equidistant": design(outside_in(np.linspace(GAP, LENGTH_LIMIT, stations).tolist())),
+        "equidistant": design(outside_in(np.linspace(SMALLEST_GAP, LENGTH_LIMIT, stations).tolist())),
         "ends_and_middle": design([*front, *back, *middle]),
-        "three_fine": design([GAP, LENGTH_LIMIT, centre], fine),
+        "three_fine": design([SMALLEST_GAP, LENGTH_LIMIT, centre], fine),
     }
 
 
 def row(layout: Design) -> list[tuple[float, Mapping[str, Any]]]:
     """Position in cm and parameters of every station in the order of the beam.
 
-    A station that is nearer than `GAP` to the one before is moved behind it; what then is beyond the limit of the
-    length moves up to it, with those before. So every design of the space can be built within the length.
+    A station nearer than `SMALLEST_GAP` to the one before is moved behind it.
+    Stations that are then beyond the limit of the length move back to it, with those before.
+    So every design of the space can be built within the length.
     """
     stations = sorted(layout["station"], key=lambda each: float(each["position"]))
     places = np.array([station["position"] for station in stations], dtype=np.float64)
-    steps = GAP * np.arange(len(places))
+    steps = SMALLEST_GAP * np.arange(len(places))
     forward = np.maximum.accumulate(places - steps) + steps
     inside = np.minimum(forward, LENGTH_LIMIT - steps[::-1])
     return list(zip(inside.tolist(), stations, strict=True))
@@ -132,13 +134,15 @@ def pitch(station: Mapping[str, Any]) -> float:
 
 def channels(layout: Design) -> float:
     """Number of readout channels: width over pitch, summed over the stations."""
-    return sum(WIDTH / pitch(station) for station in layout["station"])
+    return sum(STATION_WIDTH / pitch(station) for station in layout["station"])
 
 
 def price(layout: Design) -> float:
     """Price in EUR: area and channels of all stations."""
     sensors = [(SENSORS[station["material"]], station) for station in layout["station"]]
-    return sum(sensor.price * WIDTH**2 + sensor.channel * WIDTH / pitch(station) for sensor, station in sensors)
+    return sum(
+        sensor.price * STATION_WIDTH**2 + sensor.channel * STATION_WIDTH / pitch(station) for sensor, station in sensors
+    )
 
 
 def length(layout: Design) -> float:
@@ -163,8 +167,13 @@ def stations_of(layout: Design) -> Stations:
 
 
 def components(layout: Design) -> list[Component]:
-    """The stations where they stand; their lengths are those of the smallest gap, the sensors are thinner."""
+    """The stations at their places; they are drawn as long as the smallest gap, though the sensors are thinner."""
     return [
-        Component(f"{10 * pitch(station):g} mm station {index}", station["material"], position - GAP / 2, GAP)
+        Component(
+            f"{10 * pitch(station):g} mm station {index}",
+            station["material"],
+            position - SMALLEST_GAP / 2,
+            SMALLEST_GAP,
+        )
         for index, (position, station) in enumerate(row(layout), start=1)
     ]

@@ -1,8 +1,4 @@
-"""The magnetic spectrometer: stations along a dipole, positions, pitches and materials free, judged by sigma_p / p.
-
-The second case of reinforcement-learning design by Qasim, Owen and Serra (arXiv:2412.10237): longitudinal placement and
-transverse segmentation of trackers. Their simulation is not public; magnet, beam and prices here are our choices.
-"""
+"""The spectrometer as a design problem, and its simulator; the card is in the docstring of the package."""
 
 from __future__ import annotations
 
@@ -15,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from rl_detector.envs.spectrometer.fast import MINIMUM_HITS, Spectrometer, TrackBeam
-from rl_detector.envs.spectrometer.geant4 import STEP, THRESHOLD, TrackedSpectrometer
+from rl_detector.envs.spectrometer.geant4 import ENERGY_THRESHOLD, LONGEST_STEP, TrackedSpectrometer
 from rl_detector.envs.spectrometer.layout import (
     MAGNET_LENGTH,
     MAGNET_START,
-    WIDTH,
+    STATION_WIDTH,
     baselines,
     channels,
     components,
@@ -46,7 +42,7 @@ REFERENCE_SAMPLES = 10
 
 
 REFERENCE_SEED = 20_241_215
-"""Samples from which the zero of the reach is taken, to about 0.3 %, and the seed of the first one."""
+"""Samples that give the zero of the reach, to about 0.3 %, and the seed of the first one."""
 
 
 MOST_STATIONS = 500
@@ -92,36 +88,17 @@ def spectrometer(
     penalty_weight: float = 5.0,
     simulator: str | Mapping[str, Any] = "fast",
 ) -> DesignProblem:
-    """The spectrometer as a design problem: at most the channels of the equidistant baseline, at most 4 m.
-
-    The zero of the reach is the metric of that baseline in the fast simulator, whatever simulator is used.
-
-    Args:
-        stations: number of stations of the baseline, and the most that can be built.
-        field: of the dipole in T.
-        momentum_low, momentum_high: spectrum in GeV, even in ln p.
-        pion_fraction: share of charged pions, the others are muons.
-        gas: what fills the gaps: vacuum, helium or air.
-        cost_weight: reach that the baseline's price must buy.
-        penalty_weight: reach per relative violation of a limit.
-        simulator: "fast", or "geant4" for tracks in Geant4, or one of them with settings.
+    """The spectrometer as a design problem; `rl-detector list spectrometer` explains the arguments.
 
     Raises:
         ConfigError: an impossible setting.
     """
-    if not MINIMUM_HITS < stations <= MOST_STATIONS:
-        raise ConfigError(
-            f"a spectrometer needs more than {MINIMUM_HITS} stations, got {stations}; the most are {MOST_STATIONS}"
-        )
-    if gas not in GASES:
-        raise ConfigError(f"unknown gas {gas!r} of the spectrometer: known are {', '.join(GASES)}")
-    if not 0 < field < math.inf:
-        raise ConfigError(f"a spectrometer needs a field > 0 T, got {field}")
+    _check(stations, gas, field)
     magnet = Dipole(field, MAGNET_START / 100, MAGNET_LENGTH / 100)
     beam = TrackBeam(momentum_low, momentum_high, pion_fraction)
     layouts = baselines(stations)
-    fast = Spectrometer(magnet, GASES[gas], WIDTH / 100, beam)
-    tracker = tracker_of("the spectrometer", simulator, step=STEP, threshold=THRESHOLD)
+    fast = Spectrometer(magnet, GASES[gas], STATION_WIDTH / 100, beam)
+    tracker = tracker_of("the spectrometer", simulator, step=LONGEST_STEP, threshold=ENERGY_THRESHOLD)
     start = layouts["equidistant"]
     problem = DesignProblem(
         name="spectrometer",
@@ -147,7 +124,18 @@ def spectrometer(
 
 
 MINIMUM_EVENTS = 10
-"""Fewest tracks per design from which a mean error and its own error can be judged."""
+"""Fewest tracks per design that give a mean error and its own error."""
+
+
+def _check(stations: int, gas: str, field: float) -> None:
+    if not MINIMUM_HITS < stations <= MOST_STATIONS:
+        raise ConfigError(
+            f"a spectrometer needs more than {MINIMUM_HITS} stations, got {stations}; the most are {MOST_STATIONS}"
+        )
+    if gas not in GASES:
+        raise ConfigError(f"unknown gas {gas!r} of the spectrometer: known are {', '.join(GASES)}")
+    if not 0 < field < math.inf:
+        raise ConfigError(f"a spectrometer needs a field > 0 T, got {field}")
 
 
 @lru_cache

@@ -11,7 +11,7 @@ from rl_detector.envs.spectrometer.fast import MINIMUM_HITS
 from rl_detector.space import FloatArray
 from rl_detector.terms import Measurement, Readout
 
-UNKNOWN = 1 / 3
+UNMEASURED_ERROR = 1 / 3
 """Relative error of a track that is not measured, and the largest of one that is: beyond it not even the sign of the
 charge is known to three standard deviations."""
 
@@ -20,11 +20,11 @@ charge is known to three standard deviations."""
 class MomentumReach:
     """reach = ln(reference / metric), metric = mean relative momentum error over all tracks of the spectrum.
 
-    The loss of a track is sqrt(pi / 2) |kappa_fit - kappa| / |kappa|, at most `UNKNOWN`, where kappa = q / p: for
-    normal errors the mean of |error| is sqrt(2 / pi) sigma, so the metric is sigma_p / p averaged over the spectrum. A
-    track outside the acceptance or with fewer than three hits has the loss `UNKNOWN`: no design gains by losing a
-    track, and the expected metric is a smooth function of the positions. The standard error is that of a mean; where no
-    track is measured, that of one track more.
+    With kappa = q / p the loss of a track is sqrt(pi / 2) |kappa_fit - kappa| / |kappa|, at most `UNMEASURED_ERROR`.
+    For normal errors the mean of |error| is sqrt(2 / pi) sigma: the metric is sigma_p / p averaged over the spectrum.
+    A track outside the acceptance or with fewer than three hits has the loss `UNMEASURED_ERROR`: no design gains by
+    losing a track, and the expected metric is a smooth function of the positions.
+    The standard error is that of a mean; where no track is measured, that of one track more.
 
     Attributes:
         reference: metric of the baseline design, so that its reach is 0.
@@ -37,10 +37,11 @@ class MomentumReach:
         kappa, (fitted, error, hits) = readout.truth["kappa"], readout.signals.T
         known = hits >= MINIMUM_HITS
         relative = (fitted - kappa) / kappa
-        losses = np.where(known, np.minimum(math.sqrt(math.pi / 2) * np.abs(relative), UNKNOWN), UNKNOWN)
+        scaled = np.minimum(math.sqrt(math.pi / 2) * np.abs(relative), UNMEASURED_ERROR)
+        losses = np.where(known, scaled, UNMEASURED_ERROR)
         metric, events = float(losses.mean()), len(losses)
         varied = float(losses.std(ddof=1)) / math.sqrt(events)
-        spread = varied if np.ptp(losses) > 0 else UNKNOWN / events
+        spread = varied if np.ptp(losses) > 0 else UNMEASURED_ERROR / events
         return Measurement(
             reach=math.log(self.reference / metric),
             error=spread / metric,
