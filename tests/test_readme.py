@@ -13,7 +13,9 @@ from rl_detector.cli import _parser, _store_configs
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-COMMANDS = [shlex.split(line, comments=True)[1:] for line in re.findall(r"^ {4}rl-detector .*", README.read_text(), re.M)]
+COMMANDS = [
+    shlex.split(line, comments=True)[1:] for line in re.findall(r"^ {4}rl-detector .*", README.read_text(), re.M)
+]
 MOST_LINES, MOST_WORDS = 150, 1200
 
 
