@@ -1,4 +1,4 @@
-# `make train` and `make test` set everything up on a fresh machine and are quick the second time.
+# `make train` and `make test` install everything on a fresh machine; the second time they start at once.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -7,7 +7,7 @@ JOBS ?= 2
 
 .PHONY: train test physics faults benchmarks docs lint clean
 
-# Train on the fast simulator, then judge the result in Geant4.
+# Train on the fast simulator, then validate the recommended design in Geant4.
 train: $(VENV)/.installed
 	$(BIN)/rl-detector train experiment=calorimeter
 	$(BIN)/rl-detector validate latest --simulator geant4 --events $(EVENTS)
@@ -15,15 +15,15 @@ train: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not slow" --numprocesses $(JOBS) --dist worksteal
 
-# Physics with many events: minutes.
+# Tests of physics with many events; takes minutes.
 physics: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
 
-# Crashes, hangs, kills, full disks and lost servers on purpose: minutes, writes tests/faults/results.md.
+# Causes crashes, hangs, kills, full disks and lost servers; takes minutes and writes tests/faults/results.md.
 faults: $(VENV)/.installed-dev
 	$(BIN)/python tests/faults/campaign.py
 
-# Speed as ratios within one run: numbers to read, not tests.
+# Speeds, as ratios within one run; they are read, not tested.
 benchmarks: $(VENV)/.installed-dev
 	$(BIN)/python tests/benchmarks/fast_throughput.py
 	$(BIN)/python tests/benchmarks/study_overhead.py
@@ -32,7 +32,7 @@ benchmarks: $(VENV)/.installed-dev
 	$(BIN)/python tests/benchmarks/ledger_scale.py
 	$(BIN)/python tests/benchmarks/evaluator_overhead.py
 
-# Pages in docs/_build/html; tutorials run while it builds, warnings are errors: a minute or two.
+# Builds docs/_build/html and runs the tutorials; warnings are errors. Takes a minute or two.
 docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -b html -W --keep-going -n -q -j $(JOBS) docs docs/_build/html
 

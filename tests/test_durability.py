@@ -26,7 +26,7 @@ from rl_detector.problem import DesignProblem
 from rl_detector.records import files
 from rl_detector.records.checkpoint import load_checkpoint, save_checkpoint
 from rl_detector.records.files import write_atomically
-from rl_detector.records.ledger import SCHEMA_VERSION, Ledger
+from rl_detector.records.ledger import Ledger
 from rl_detector.report.history import read_history
 from rl_detector.study.study import Budget, Study
 from rl_detector.terms import Readout
@@ -40,7 +40,7 @@ Rows = list[tuple[Any, ...]]
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every batch, and a database that is written from its WAL often, as in a long study."""
     monkeypatch.setattr("rl_detector.study.study.CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr("rl_detector.records.ledger_file.WAL_PAGES", 20)
+    monkeypatch.setattr("rl_detector.records.ledger_schema.WAL_PAGES", 20)
 
 
 def make_study(problem: DesignProblem, folder: Path, group: int = 5) -> Study:
@@ -295,45 +295,8 @@ def test_the_side_files_are_read_where_nothing_can_be_written(
     assert {path.name: path.read_bytes() for path in killed.iterdir()} == before
 
 
-OLD = (
-    "CREATE TABLE trials (trial INTEGER PRIMARY KEY, batch INTEGER NOT NULL, state TEXT NOT NULL, reason TEXT, "
-    "events INTEGER NOT NULL, seed INTEGER NOT NULL, metric REAL, metric_error REAL, reach REAL, reach_error REAL, "
-    "reward REAL, costs TEXT NOT NULL, violations TEXT NOT NULL, diagnostics TEXT NOT NULL, design TEXT NOT NULL, "
-    "continuous TEXT NOT NULL, discrete TEXT NOT NULL, seconds REAL NOT NULL)"
-)
-
-
-def make_old(path: Path, version: bool) -> None:
-    """A ledger as the first versions of the package made it: no column `told`, no readouts, perhaps no version."""
-    with closing(sqlite3.connect(path)) as new:
-        rows = new.execute("SELECT * FROM trials WHERE trial < 100").fetchall()
-        meta = new.execute("SELECT * FROM meta WHERE key IN ('identity', 'fingerprint')").fetchall()
-    path.unlink()
-    with closing(sqlite3.connect(path)) as old, old:
-        old.execute("CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)")
-        old.execute(OLD)
-        old.execute("CREATE INDEX by_batch ON trials (batch)")
-        old.executemany("INSERT INTO meta VALUES (?, ?)", meta + ([("schema", "1")] if version else []))
-        old.executemany(f"INSERT INTO trials VALUES ({', '.join('?' * 18)})", [row[:18] for row in rows])
-
-
-@pytest.mark.parametrize("version", [True, False])
-def test_a_ledger_of_an_older_version_is_read_and_goes_on(
-    bowl: DesignProblem, whole: Rows, tmp_path: Path, version: bool
-) -> None:
-    folder = tmp_path / "whole"
-    make_old(folder / "ledger.sqlite", version)
-    (folder / "checkpoint.pt").unlink()
-    before = (folder / "ledger.sqlite").read_bytes()
-    with closing(Ledger(folder / "ledger.sqlite", read_only=True)) as ledger:
-        assert [trial.told for trial in ledger.trials()] == [None] * 100
-    assert (folder / "ledger.sqlite").read_bytes() == before
-    assert finish(bowl, folder) == whole
-    with closing(sqlite3.connect(folder / "ledger.sqlite")) as connection:
-        assert connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone() == (str(SCHEMA_VERSION),)
-
-
-def test_a_newer_or_another_ledger_is_left_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["1", "4"])
+def test_another_ledger_or_one_of_another_version_is_left_as_it_is(tmp_path: Path, version: str) -> None:
     path = tmp_path / "ledger.sqlite"
     Ledger(path, {"seed": 0}).close()
     before = path.read_bytes()
@@ -341,21 +304,15 @@ def test_a_newer_or_another_ledger_is_left_as_it_is(tmp_path: Path) -> None:
         Ledger(path, {"seed": 1})
     assert path.read_bytes() == before
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE meta SET value = '4' WHERE key = 'schema'")
+        connection.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (version,))
         connection.execute("ALTER TABLE trials ADD COLUMN later TEXT")
     before = path.read_bytes()
     for read_only in (False, True):
-        with pytest.raises(RunFolderError, match=r"schema 4.*or a newer one; the ledger was left as it is"):
+        with pytest.raises(
+            RunFolderError, match=f"schema {version}, .* reads schema 3.*start a new run; the ledger was left"
+        ):
             Ledger(path, read_only=read_only)
     assert path.read_bytes() == before
-
-
-def test_settings_that_came_later_do_not_stop_an_older_run(tmp_path: Path) -> None:
-    now = {"seed": 0, "judge.name": "none", "asynchronous": False, "flow.in_flight": 0}
-    Ledger(tmp_path / "ledger.sqlite", {"seed": 0}).close()
-    Ledger(tmp_path / "ledger.sqlite", now).close()
-    with pytest.raises(RunFolderError, match="asynchronous was False, now True"):
-        Ledger(tmp_path / "ledger.sqlite", {**now, "asynchronous": True})
 
 
 def test_the_order_of_telling_is_kept_and_is_not_part_of_what_is_reproducible(tmp_path: Path) -> None:

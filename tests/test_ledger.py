@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import shutil
 import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pytest
 
 from rl_detector.errors import RunFolderError
+from rl_detector.records import ledger_file
 from rl_detector.records.ledger import Ledger, Trial
+from rl_detector.records.ledger_rows import broken_trials
+from rl_detector.records.ledger_schema import is_sealed
 from rl_detector.space import Encoding
 
 
@@ -61,13 +66,52 @@ def test_a_file_that_is_no_ledger_is_refused(tmp_path):
     assert path.read_bytes().startswith(b"this is not")
 
 
-def test_a_newer_schema_is_refused(tmp_path):
-    Ledger(tmp_path / "ledger.sqlite").close()
-    with sqlite3.connect(tmp_path / "ledger.sqlite") as connection:
-        connection.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
-    connection.close()
-    with pytest.raises(RunFolderError, match="schema 99"):
-        Ledger(tmp_path / "ledger.sqlite")
+def count_scans(monkeypatch):
+    """Numbers of scans of all rows: one entry each."""
+    scans = []
+    monkeypatch.setattr(ledger_file, "broken_trials", lambda connection: scans.append(1) or broken_trials(connection))
+    return scans
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_the_rows_of_a_ledger_that_was_closed_in_order_are_not_read_to_open_it(
+    tmp_path, trials, monkeypatch, read_only
+):
+    path = tmp_path / "ledger.sqlite"
+    scans = count_scans(monkeypatch)
+    for part in (trials[:3], trials[3:]):
+        ledger = Ledger(path, {"seed": 0})
+        ledger.append(part)
+        ledger.close()
+    assert scans == [1, 1]
+    before = path.read_bytes()[100:]
+    ledger = Ledger(path, {"seed": 0}, read_only)
+    assert ledger.count() == 6
+    ledger.close()
+    assert scans == [1, 1]
+    assert path.read_bytes()[100:] == before
+
+
+def test_the_rows_of_a_copy_made_at_work_are_read_to_open_it(tmp_path, trials, monkeypatch):
+    with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger:
+        ledger.append(trials)
+        for part in tmp_path.glob("ledger.sqlite*"):
+            shutil.copyfile(part, tmp_path / f"copy{part.name.removeprefix('ledger')}")
+    scans = count_scans(monkeypatch)
+    with closing(Ledger(tmp_path / "copy.sqlite", read_only=True)) as ledger:
+        assert ledger.count() == 6
+    assert scans == [1]
+
+
+def test_what_changed_under_a_writer_is_not_sealed(tmp_path, trials):
+    path = tmp_path / "ledger.sqlite"
+    with closing(Ledger(path)) as ledger:
+        ledger.append(trials)
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE trials SET events = events + 1 WHERE trial = 4")
+    assert not is_sealed(path)
+    with pytest.warns(UserWarning, match="trials 4 do not fit"), closing(Ledger(path, read_only=True)) as ledger:
+        assert ledger.broken == (4,)
 
 
 def test_a_full_disk_is_told_and_earlier_trials_stay(tmp_path, trials):

@@ -38,11 +38,6 @@ def test_the_reach_of_the_example_is_the_closed_form(example: Any) -> None:
     assert measured.metric == pytest.approx(0.1 / (2 * 100**2) ** 0.5, rel=0.02)
 
 
-def test_the_readme_shows_the_example() -> None:
-    readme = (EXAMPLE.parents[2] / "README.md").read_text()
-    assert EXAMPLE.read_text() in readme
-
-
 def test_the_example_runs_and_comes_close_to_the_best_reward(tmp_path: Path) -> None:
     """The best: two planes at one end, the third 1000 mm / cost_weight = 500 mm away, reward 0.41."""
     command = [sys.executable, "-W", "error", str(EXAMPLE)]

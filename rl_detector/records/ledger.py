@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from rl_detector.errors import RunFolderError
-from rl_detector.records.ledger_file import SCHEMA_VERSION, LedgerFile, patiently
+from rl_detector.records.ledger_file import LedgerFile, patiently
 from rl_detector.records.ledger_rows import (
     DAMAGE,
     LARGEST_READOUT,
@@ -30,6 +30,7 @@ from rl_detector.records.ledger_rows import (
     to_bytes,
     to_row,
 )
+from rl_detector.records.ledger_schema import SCHEMA_VERSION
 from rl_detector.records.salvage import rescued, salvaged
 from rl_detector.space import FloatArray
 from rl_detector.terms import Readout
@@ -38,7 +39,11 @@ NUMBERS = ("trial", "batch", "done", "events", "reward", "reach", "reach_error",
 """What `Ledger.numbers` gives of every trial."""
 
 
-_CHUNK = 10_000
+_COLUMNS = ", ".join(NAMES)
+
+
+_ROWS_PER_ARRAY = 10_000
+"""Most rows of one array of `Ledger.numbers`."""
 
 
 FACT = "simulator states "
@@ -87,9 +92,6 @@ class Ledger:
                 "`rl-detector resume` takes over what can be read), or the folder is not writable or the disk full."
             ) from error
         self._connection = self._file.connection
-        lacking = NAMES[len(NAMES) - SCHEMA_VERSION + self._file.version :]
-        self._columns = ", ".join("NULL" if name in lacking else name for name in NAMES)
-        self._sealed = not lacking
         self._intact = f"trial NOT IN ({', '.join(map(str, self.broken))})"
 
     def _open(self, fingerprint: Mapping[str, Any] | None, read_only: bool) -> LedgerFile:
@@ -168,7 +170,7 @@ class Ledger:
     def trials(self, batch: int | None = None) -> Iterator[Trial]:
         """Trials in the order of their numbers, of one batch or all."""
         where, arguments = self._of(batch)
-        for row in self._rows(f"SELECT {self._columns} FROM trials WHERE {where} ORDER BY trial", arguments):
+        for row in self._rows(f"SELECT {_COLUMNS} FROM trials WHERE {where} ORDER BY trial", arguments):
             with self._damage():
                 trial = from_row(self._verified(row))
             yield trial
@@ -179,7 +181,7 @@ class Ledger:
 
     def _verified(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
         """A row that fits its checksum; rows were checked when the file was opened, but disks also fail later."""
-        if self._sealed and not intact(row):
+        if not intact(row):
             raise RunFolderError(
                 f"trial {row[0]} of {self.path} does not fit its checksum: its disk has changed what was stored. "
                 "`rl-detector resume` simulates it again with the same seed."
@@ -195,7 +197,7 @@ class Ledger:
 
     def trial(self, number: int) -> Trial | None:
         """The trial of this number, None where there is none."""
-        row = self._one(f"SELECT {self._columns} FROM trials WHERE trial = ? AND {self._intact}", (number,))
+        row = self._one(f"SELECT {_COLUMNS} FROM trials WHERE trial = ? AND {self._intact}", (number,))
         with self._damage():
             return None if row is None else from_row(self._verified(row))
 
@@ -204,7 +206,7 @@ class Ledger:
         names = ", ".join("state = 'DONE'" if name == "done" else name for name in NUMBERS)
         rows = self._rows(f"SELECT {names} FROM trials WHERE {self._intact} ORDER BY trial")
         with self._damage():
-            while chunk := list(islice(rows, _CHUNK)):
+            while chunk := list(islice(rows, _ROWS_PER_ARRAY)):
                 yield np.array(chunk, dtype=np.float64)
 
     def failures(self, most: int = 100) -> Counter[str]:
@@ -218,8 +220,8 @@ class Ledger:
     def readouts(self, batch: int | None = None) -> dict[int, Readout]:
         """Number of the trial -> readout, of one batch or all, where they were kept for a judge."""
         where, arguments = self._of(batch)
-        names = "trial, data, readouts.checksum" if self._sealed else "trial, data, NULL"
-        query = f"SELECT {names} FROM readouts JOIN trials USING (trial) WHERE {where} ORDER BY trial"
+        query = "SELECT trial, data, readouts.checksum FROM readouts JOIN trials USING (trial) "
+        query += f"WHERE {where} ORDER BY trial"
         with self._damage():
             return {row[0]: from_bytes(self._verified(row)[1]) for row in self._rows(query, arguments)}
 
@@ -245,10 +247,6 @@ class Ledger:
             if isinstance(error, RunFolderError):
                 raise
             raise RunFolderError(f"the ledger {self.path} is damaged ({error}): restore it from a copy") from error
-
-    def has_batch(self, batch: int) -> bool:
-        """Whether there are trials of this batch."""
-        return bool(self._one("SELECT EXISTS (SELECT 1 FROM trials WHERE batch = ?)", (batch,))[0])
 
     def count(self, state: str | None = None, before: int | None = None) -> int:
         """Number of trials, of one state (DONE, FAILED) or all, in all batches or those below a number."""

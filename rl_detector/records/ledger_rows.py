@@ -13,7 +13,7 @@ import sqlite3
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
@@ -79,8 +79,12 @@ def checksum(values: Iterable[Any]) -> bytes:
     >>> checksum((7, "DONE", None, 0.5)).hex()
     '8e32731515398842bd2cebedeebcda22'
     """
-    plain = tuple([value.encode() if type(value) is str else value for value in values])
-    return hashlib.blake2b(marshal.dumps(plain, 2), digest_size=16).digest()
+    return _digest(tuple([value.encode() if type(value) is str else value for value in values]))
+
+
+def _digest(values: tuple[Any, ...]) -> bytes:
+    """Checksum of values whose texts are bytes."""
+    return hashlib.blake2b(marshal.dumps(values, 2), digest_size=16).digest()
 
 
 def sealed(values: Iterable[Any]) -> tuple[Any, ...]:
@@ -111,20 +115,20 @@ def meta_checksum(meta: Mapping[str, str]) -> str:
 
 
 def fits(meta: Mapping[str, str]) -> bool:
-    """Whether what a ledger says of itself fits its checksum; older versions have none."""
-    old = "checksum" not in meta and meta.get("schema") in ("1", "2", None)
-    return old or meta.get("checksum") == meta_checksum(meta)
+    """Whether what a ledger says of itself fits its checksum."""
+    return meta.get("checksum") == meta_checksum(meta)
 
 
 def broken_trials(connection: sqlite3.Connection) -> tuple[int, ...]:
     """Numbers of the trials whose row, or whose readout, does not fit its checksum."""
     before, connection.text_factory = connection.text_factory, bytes
     try:
-        trials = [row[0] for row in _all_rows(connection, "trials", ", ".join(NAMES)) if not intact(row)]
-        readouts = [row[0] for row in _all_rows(connection, "readouts", "trial, data, checksum") if not intact(row)]
+        rows = _all_rows(connection, "trials", ", ".join(NAMES))
+        readouts = _all_rows(connection, "readouts", "trial, data, checksum")
+        broken = {row[0] for row in chain(rows, readouts) if _digest(row[:-1]) != row[-1]}
     finally:
         connection.text_factory = before
-    return tuple(sorted({*trials, *readouts}))
+    return tuple(sorted(broken))
 
 
 def _all_rows(connection: sqlite3.Connection, table: str, names: str) -> Iterator[tuple[Any, ...]]:

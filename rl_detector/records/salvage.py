@@ -13,18 +13,10 @@ from typing import Any
 
 from rl_detector.errors import RunFolderError
 from rl_detector.records.files import flush_folder, refuse_links
-from rl_detector.records.ledger_file import (
-    LARGEST_VALUE,
-    SCHEMA_VERSION,
-    LedgerFile,
-    checked_version,
-    is_memory,
-    side_files,
-)
+from rl_detector.records.ledger_file import LedgerFile, is_memory
 from rl_detector.records.ledger_rows import (
     DAMAGE,
     NAMES,
-    checksum,
     fits,
     from_bytes,
     from_row,
@@ -33,6 +25,7 @@ from rl_detector.records.ledger_rows import (
     listed,
     meta_checksum,
 )
+from rl_detector.records.ledger_schema import LARGEST_VALUE, check_schema, side_files
 
 LONGEST_GAP = 100_000
 
@@ -83,22 +76,19 @@ def _rescue(source: sqlite3.Connection, new: Path) -> int:
         for pragma in _PRAGMAS:
             source.execute(f"PRAGMA {pragma}")
         meta = _meta(source)
-        version = checked_version(source, new)
-        columns = {row[1] for row in source.execute("PRAGMA table_info(trials)")}
+        check_schema(source, new)
     except sqlite3.DatabaseError:
         return 0
-    sealed = version == SCHEMA_VERSION
     with closing(LedgerFile(new, read_only=False)) as target, target.connection as connection:
-        connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", {**meta, **_SCHEMA}.items())
+        connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", meta.items())
         found = dict(connection.execute("SELECT key, value FROM meta"))
         connection.execute("INSERT OR REPLACE INTO meta VALUES ('checksum', ?)", (meta_checksum(found),))
         judged = _judged(source)
         if judged:
-            names = f"trial, data, {'checksum' if sealed else 'NULL'}"
-            rows = _readable(source, f"SELECT {names} FROM readouts", sealed, lambda row: from_bytes(row[1]))
+            query = "SELECT trial, data, checksum FROM readouts"
+            rows = _readable(source, query, lambda row: from_bytes(row[1]))
             connection.executemany("INSERT INTO readouts VALUES (?, ?, ?)", rows)
-        names = ", ".join(name if name in columns else "NULL" for name in NAMES)
-        rows = _readable(source, f"SELECT {names} FROM trials", sealed, from_row)
+        rows = _readable(source, f"SELECT {', '.join(NAMES)} FROM trials", from_row)
         connection.executemany(f"INSERT INTO trials VALUES ({', '.join('?' * len(NAMES))})", rows)
         if judged:  # a judge cannot do without the readout
             connection.execute("DELETE FROM trials WHERE state = 'DONE' AND trial NOT IN (SELECT trial FROM readouts)")
@@ -118,9 +108,6 @@ _PRAGMAS = ("writable_schema=ON", "trusted_schema=OFF", "cell_size_check=ON", "q
 """The first makes SQLite read on where pages are missing."""
 
 
-_SCHEMA = {"schema": str(SCHEMA_VERSION)}
-
-
 def _judged(source: sqlite3.Connection) -> bool:
     """Whether there are readouts, readable or not."""
     try:
@@ -132,7 +119,7 @@ def _judged(source: sqlite3.Connection) -> bool:
 
 
 def _readable(
-    source: sqlite3.Connection, query: str, sealed: bool, parse: Callable[[tuple[Any, ...]], Any]
+    source: sqlite3.Connection, query: str, parse: Callable[[tuple[Any, ...]], Any]
 ) -> Iterator[tuple[Any, ...]]:
     """Rows of a table that fit their checksum and can be parsed, by number; what lies between is left out."""
     following, failures, pages = 0, 0, source.execute("PRAGMA page_count").fetchone()[0]
@@ -140,11 +127,11 @@ def _readable(
         try:
             for row in source.execute(f"{query} WHERE trial >= ? ORDER BY trial", (following,)):
                 following, failures = row[0] + 1, 0
-                if sealed and not intact(row):
+                if not intact(row):
                     continue
                 with suppress(*DAMAGE):
                     parse(row)
-                    yield (*row[:-1], checksum(row[:-1]))
+                    yield row
             return
         except (sqlite3.DatabaseError, UnicodeError):
             following, failures = following + 1, failures + 1
