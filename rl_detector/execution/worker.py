@@ -16,16 +16,6 @@ from rl_detector.problem import DesignProblem, Evaluation
 from rl_detector.safety.child_processes import follow_parent
 from rl_detector.space import Design
 
-THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
-"""What sets the number of threads of linear algebra and torch before they are loaded; 1 in workers."""
-
-
 _SET_PARENT_DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 

@@ -25,19 +25,17 @@ from typing import NamedTuple
 from rl_detector.execution.evaluator import Evaluations, WorkerLost
 from rl_detector.execution.futures import settle
 from rl_detector.execution.parcel import Parcel
-from rl_detector.execution.worker import THREADS, Answer, Work
+from rl_detector.execution.worker import Answer, Work
 from rl_detector.execution.worker_reasons import ended_with, for_people, no_answer
 from rl_detector.problem import Evaluation
+from rl_detector.reproducible import ONE_THREAD
 from rl_detector.safety.child_processes import end_supervised, supervised
 from rl_detector.safety.safe_path import FLAG, worker_path
+from rl_detector.safety.supervisor import POLL_SECONDS
 from rl_detector.space import Design
 
 START_LIMIT = 300.0
 """Seconds in which a worker must start, and build its problem."""
-
-
-LOOK = 0.5
-"""Seconds between looks whether a silent worker still lives (its connection may be held open by a child of its own)."""
 
 
 STALL = 10
@@ -199,10 +197,10 @@ class _Slot:
             WorkerLost: the time is up, or the worker is no more.
         """
         left = math.inf if limit is None else limit
-        while not connection.poll(look := min(LOOK, left)):
+        while not connection.poll(waited := min(POLL_SECONDS, left)):
             if not self._lives() and not connection.poll(0):
                 raise WorkerLost(self._how_it_ended())
-            left -= look
+            left -= waited
             if left <= 0:
                 raise WorkerLost(late)
 
@@ -246,7 +244,7 @@ class _Slot:
                 supervised(command),
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, **dict.fromkeys(THREADS, "1")},
+                env={**os.environ, **ONE_THREAD},
                 start_new_session=True,
             )
         return Connection(ours.detach())
@@ -255,7 +253,7 @@ class _Slot:
         code = None
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
-                code = self._process.wait(LOOK)
+                code = self._process.wait(POLL_SECONDS)
         return ended_with(code)
 
     def kill(self) -> None:

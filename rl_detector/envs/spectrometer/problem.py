@@ -29,13 +29,14 @@ from rl_detector.envs.spectrometer.layout import (
 )
 from rl_detector.envs.spectrometer.reach import MomentumReach
 from rl_detector.errors import ConfigError, SimulationError
+from rl_detector.physics.constants import AIR_RADIATION_LENGTH_M
 from rl_detector.physics.tracks import Dipole
 from rl_detector.problem import DesignProblem
 from rl_detector.simulators.trackers import tracker_of
 from rl_detector.space import Design
 from rl_detector.terms import Constraint, Cost, Readout
 
-GASES: Mapping[str, float] = {"vacuum": math.inf, "helium": 5671.0, "air": 303.9}
+GASES: Mapping[str, float] = {"vacuum": math.inf, "helium": 5671.0, "air": AIR_RADIATION_LENGTH_M}
 """Radiation length in m of what fills the gaps (PDG 2024, at 20 C and 1 atm)."""
 
 
