@@ -32,7 +32,7 @@ from rl_detector.reproducible import ONE_THREAD
 from rl_detector.safety.child_processes import end_supervised, supervised
 from rl_detector.safety.safe_path import FLAG, worker_path
 from rl_detector.safety.supervisor import POLL_SECONDS
-from rl_detector.space import Design
+from rl_detector.terms import Group
 
 START_LIMIT = 300.0
 """Seconds in which a worker must start, and build its problem."""
@@ -56,9 +56,7 @@ class Job(NamedTuple):
     """One group and the future that waits for it."""
 
     parcel: Parcel
-    designs: Sequence[Design]
-    events: int
-    seeds: Sequence[int]
+    group: Group
     future: Future[Evaluations]
 
 
@@ -93,12 +91,10 @@ class WorkerProcesses:
         for slot in self._slots:
             slot.thread.start()
 
-    def submit(
-        self, parcel: Parcel, designs: Sequence[Design], events: int, seeds: Sequence[int]
-    ) -> Future[Evaluations]:
+    def submit(self, parcel: Parcel, group: Group) -> Future[Evaluations]:
         """Queue a group; its future fails with WorkerLost when the worker died or took too long."""
         future: Future[Evaluations] = Future()
-        self._jobs.put(Job(parcel, designs, events, seeds, future))
+        self._jobs.put(Job(parcel, group, future))
         return future
 
     def stop(self) -> None:
@@ -164,9 +160,10 @@ class _Slot:
         if job.parcel.key not in self._known:
             self._ask(connection, job.parcel, START_LIMIT, f"it did not build the problem within {START_LIMIT:.0f} s")
             self._known.add(job.parcel.key)
-        limit = None if self._timeout is None else self._timeout * len(job.designs)
-        work = Work(job.parcel.key, job.designs, job.events, job.seeds)
-        return self._ask(connection, work, limit, f"no result within {self._timeout or 0:g} s per design")
+        limit = None if self._timeout is None else self._timeout * len(job.group)
+        return self._ask(
+            connection, Work(job.parcel.key, job.group), limit, f"no result within {self._timeout or 0:g} s per design"
+        )
 
     def _ask(self, connection: Connection, message: Parcel | Work, limit: float | None, late: str) -> list[Evaluation]:
         try:
