@@ -13,27 +13,28 @@ import numpy as np
 
 from rl_detector.errors import ConfigError, MissingDependency, SimulationError
 from rl_detector.space import Design
-from rl_detector.terms import BatchReach, BatchSimulator, Measurement, Reach, Readout, Simulator
+from rl_detector.terms import BatchReach, BatchSimulator, Group, Measurement, Reach, Readout, Simulator
 
 _MISTAKES = (ConfigError, MissingDependency)
 """What no other design would escape: it ends a study with its message instead of failing every trial."""
 
 
-def simulate(
-    simulator: Simulator, designs: Sequence[Design], events: int, seeds: Sequence[int]
-) -> list[Readout | SimulationError]:
+def simulate(simulator: Simulator, group: Group) -> list[Readout | SimulationError]:
     """Complete, finite readouts, or the reason why there is none. The simulator gets copies of the designs."""
-    given = [copy.deepcopy(design) for design in designs]
     if isinstance(simulator, BatchSimulator):
         try:
-            readouts = simulator.simulate_batch(given, events, seeds)
-            return [_checked(readout, events) for _, readout in zip(given, readouts, strict=True)]
+            readouts = simulator.simulate_batch(_copies(group), group.events, list(group.seeds))
+            return [_checked(readout, group.events) for _, readout in zip(group.designs, readouts, strict=True)]
         except _MISTAKES:
             raise
         except Exception as error:
             _warn_one_by_one("simulate_batch", error)
-            given = [copy.deepcopy(design) for design in designs]
-    return [_simulate_one(simulator, design, events, seed) for design, seed in zip(given, seeds, strict=True)]
+    pairs = zip(_copies(group), group.seeds, strict=True)
+    return [_simulate_one(simulator, design, group.events, seed) for design, seed in pairs]
+
+
+def _copies(group: Group) -> list[Design]:
+    return [copy.deepcopy(design) for design in group.designs]
 
 
 def _simulate_one(simulator: Simulator, design: Design, events: int, seed: int) -> Readout | SimulationError:

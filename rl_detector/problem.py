@@ -17,6 +17,7 @@ from rl_detector.terms import (
     Constraint,
     Cost,
     Features,
+    Group,
     Measurement,
     Reach,
     Readout,
@@ -170,17 +171,16 @@ class DesignProblem:
         A simulation that fails becomes a failed Evaluation with its reason and does not touch the others.
         """
         self.check_events(events)
-        if len(designs) != len(seeds):
-            raise DesignError(f"each design needs a seed: got {len(designs)} designs and {len(seeds)} seeds")
+        group = Group(designs, events, seeds)
         for design in designs:
             self.space.check(design)
-        readouts = simulate(self.simulator, designs, events, seeds)
+        readouts = simulate(self.simulator, group)
         outcomes: Sequence[Measurement | Readout | SimulationError] = (
             readouts if self.unjudged else measure(self.reach, readouts)
         )
         return [
             self._evaluation(design, events, seed, outcome)
-            for design, seed, outcome in zip(designs, seeds, outcomes, strict=True)
+            for (design, seed), outcome in zip(group.pairs(), outcomes, strict=True)
         ]
 
     def _evaluation(

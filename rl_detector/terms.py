@@ -3,12 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from rl_detector.errors import ConfigError, SimulationError
+from rl_detector.errors import ConfigError, DesignError, SimulationError
 from rl_detector.space import Design, FloatArray
+
+
+@dataclass(frozen=True)
+class Group:
+    """Designs that are simulated together, each with its own event seed; a slice of a group is a group.
+
+    Attributes:
+        designs: in physical units.
+        events: per design.
+        seeds: one per design; designs with equal seeds may share primaries.
+
+    Examples:
+        >>> group = Group([{"x": 1.0}, {"x": 2.0}, {"x": 3.0}], events=100, seeds=[7, 8, 9])
+        >>> len(group), group[1:].seeds
+        (3, (8, 9))
+    """
+
+    designs: Sequence[Design]
+    events: int
+    seeds: Sequence[int]
+
+    def __post_init__(self) -> None:
+        if len(self.designs) != len(self.seeds):
+            raise DesignError(f"each design needs a seed: got {len(self.designs)} designs and {len(self.seeds)} seeds")
+        object.__setattr__(self, "designs", tuple(self.designs))
+        object.__setattr__(self, "seeds", tuple(self.seeds))
+
+    def __len__(self) -> int:
+        return len(self.designs)
+
+    def __getitem__(self, part: slice) -> Group:
+        return Group(self.designs[part], self.events, self.seeds[part])
+
+    def pairs(self) -> Iterator[tuple[Design, int]]:
+        """Every design with its seed."""
+        return zip(self.designs, self.seeds, strict=True)
 
 
 @dataclass(frozen=True)

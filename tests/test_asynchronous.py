@@ -43,19 +43,19 @@ class Disordered(SerialEvaluator):
         for name, value in state.items():
             object.__setattr__(self, name, value)
 
-    def submit(self, problem, designs, events, seeds) -> Future:
+    def submit(self, problem, group) -> Future:
         future: Future = Future()
-        ready = self.now + float(np.random.default_rng(seeds[0]).lognormal(0, self.spread))
-        heapq.heappush(self.pending, (ready, next(self.number), future, (problem, designs, events, seeds)))
+        ready = self.now + float(np.random.default_rng(group.seeds[0]).lognormal(0, self.spread))
+        heapq.heappush(self.pending, (ready, next(self.number), future, (problem, group)))
         return future
 
     def advance(self) -> None:
         if self.left == 0:
             raise Killed
-        now, _, future, (problem, designs, events, seeds) = heapq.heappop(self.pending)
+        now, _, future, (problem, group) = heapq.heappop(self.pending)
         object.__setattr__(self, "now", now)
         object.__setattr__(self, "left", self.left - 1)
-        future.set_result(problem.evaluate_batch(designs, events, seeds))
+        future.set_result(problem.evaluate_batch(group.designs, group.events, group.seeds))
 
 
 class Scripted(Disordered):
@@ -65,9 +65,9 @@ class Scripted(Disordered):
         super().__init__(groups=groups)
         object.__setattr__(self, "order", {seed: place for place, seed in enumerate(order)})
 
-    def submit(self, problem, designs, events, seeds) -> Future:
+    def submit(self, problem, group) -> Future:
         future: Future = Future()
-        heapq.heappush(self.pending, (self.order[seeds[0]], seeds[0], future, (problem, designs, events, seeds)))
+        heapq.heappush(self.pending, (self.order[group.seeds[0]], group.seeds[0], future, (problem, group)))
         return future
 
 
@@ -157,9 +157,9 @@ def test_new_designs_start_even_where_results_lie_ready(bowl, tmp_path):
     started = []
 
     class Noted(SerialEvaluator):
-        def submit(self, problem, designs, events, seeds) -> Future:
-            started.extend(seeds)
-            return super().submit(problem, designs, events, seeds)
+        def submit(self, problem, group) -> Future:
+            started.extend(group.seeds)
+            return super().submit(problem, group)
 
     study = make_study(bowl, tmp_path / "run", evaluator=Noted())
     for _ in range(5):
@@ -192,8 +192,8 @@ def test_threads_complete_in_their_own_order(bowl, tmp_path, jobs):
     class Threads(Disordered):
         advance = None  # not in simulated time: the study waits
 
-        def submit(self, problem, designs, events, seeds) -> Future:
-            return pool.submit(problem.evaluate_batch, designs, events, seeds)
+        def submit(self, problem, group) -> Future:
+            return pool.submit(problem.evaluate_batch, group.designs, group.events, group.seeds)
 
     with ThreadPoolExecutor(4) as pool:
         whole, _ = finished(bowl, tmp_path / "run", evaluator=Threads(), flow=Flow(24, 8, jobs), agent="reinforce")

@@ -31,7 +31,7 @@ from rl_detector.execution.evaluator import SerialEvaluator
 from rl_detector.problem import DesignProblem
 from rl_detector.records.ledger import Ledger
 from rl_detector.study.study import Budget, Study
-from rl_detector.terms import Readout
+from rl_detector.terms import Group, Readout
 
 pytest.importorskip("distributed")
 
@@ -104,7 +104,7 @@ def test_bad_designs_fail_alone(bowl):
     designs = [{"x": x, "y": 0.0, "material": "good"} for x in (0.1, 0.95, 0.2, -0.95, 0.3)]
     evaluator = DaskEvaluator(2, timeout=0.7)
     try:
-        groups = evaluator.evaluate(problem, designs, 10, range(5))
+        groups = evaluator.evaluate(problem, Group(designs, 10, range(5)))
         found = [evaluation for group in groups for evaluation in group]
     finally:
         evaluator.close()
@@ -181,7 +181,7 @@ def test_a_killed_worker_and_a_killed_scheduler(bowl, tmp_path, monkeypatch):
     with scheduler(file) as hub, worker(file) as first, worker(file):
         wait_for(file.exists)
         evaluator = DaskEvaluator(2, group=1, cluster=str(file))
-        started = list(evaluator.evaluate(problem, [problem.start] * 4, 10, range(4)))
+        started = list(evaluator.evaluate(problem, Group([problem.start] * 4, 10, range(4))))
         assert len(started) == 4
         simulating = children(first.pid)
         harmed = Saboteur(evaluator, 3, first.kill)
@@ -279,7 +279,7 @@ def test_no_scheduler_is_said(bowl, monkeypatch):
     monkeypatch.setattr(dask_evaluator, "CONNECT_LIMIT", 0.5)
     evaluator = DaskEvaluator(1, cluster="tcp://127.0.0.1:9")
     with pytest.raises(SimulationError, match=r"no dask scheduler answers at tcp://127\.0\.0\.1:9"):
-        evaluator.submit(bowl, [bowl.start], 10, [1])
+        evaluator.submit(bowl, Group([bowl.start], 10, [1]))
 
 
 def test_a_scheduler_without_workers_is_said(bowl, tmp_path, monkeypatch):
@@ -292,7 +292,7 @@ def test_a_scheduler_without_workers_is_said(bowl, tmp_path, monkeypatch):
     with scheduler(file):
         wait_for(file.exists)
         evaluator = DaskEvaluator(1, cluster=str(file))
-        waiting = evaluator.submit(bowl, [bowl.start], 10, [1])
+        waiting = evaluator.submit(bowl, Group([bowl.start], 10, [1]))
         wait_for(lambda: bool(said))
         evaluator.close()
     assert "has had no worker for" in said[0] and "tcp://127.0.0.1" in said[0]
@@ -318,7 +318,7 @@ def test_settings_are_checked(settings, message):
 def test_a_wrong_security_is_said(bowl):
     evaluator = DaskEvaluator(1, cluster="tcp://127.0.0.1:9", settings={"security": {"certificate": "x"}})
     with pytest.raises(ConfigError, match=r"security=.*certificate"):
-        evaluator.submit(bowl, [bowl.start], 10, [1])
+        evaluator.submit(bowl, Group([bowl.start], 10, [1]))
 
 
 def test_the_extra_is_named(monkeypatch):
@@ -417,19 +417,19 @@ def test_tls(bowl, tmp_path, monkeypatch):
         files = {"tls_ca_file": certificate, "tls_client_cert": certificate, "tls_client_key": key}
         security = {**{name: str(path) for name, path in files.items()}, "require_encryption": True}
         evaluator = DaskEvaluator(1, cluster=address, settings={"security": security})
-        found = evaluator.submit(bowl, [bowl.start], 10, [1]).result(60)
+        found = evaluator.submit(bowl, Group([bowl.start], 10, [1])).result(60)
         evaluator.close()
         assert found == [bowl.evaluate(bowl.start, 10, 1)]
         naked = address.replace("tls://", "tcp://")
         with pytest.raises(SimulationError, match="no dask scheduler answers"):
-            DaskEvaluator(1, cluster=naked).submit(bowl, [bowl.start], 10, [1])
+            DaskEvaluator(1, cluster=naked).submit(bowl, Group([bowl.start], 10, [1]))
 
 
 def test_a_killed_study_leaves_no_process(tmp_path):
     script = (
         "import time\nfrom rl_detector.envs.oracles.problem import oracle\n"
-        "from rl_detector.execution.cluster import DaskEvaluator\n"
-        "p = oracle()\ne = DaskEvaluator(2, group=1)\nlist(e.evaluate(p, [p.start] * 4, 1, range(4)))\n"
+        "from rl_detector.execution.cluster import DaskEvaluator\nfrom rl_detector.terms import Group\n"
+        "p = oracle()\ne = DaskEvaluator(2, group=1)\nlist(e.evaluate(p, Group([p.start] * 4, 1, range(4))))\n"
         "print('ready', flush=True)\ntime.sleep(100)\n"
     )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, Future
+from functools import partial
 
 import numpy as np
 import pytest
 
 from rl_detector.errors import ConfigError, DesignError
-from rl_detector.execution.evaluator import ParallelEvaluator, SerialEvaluator, WorkerLost, in_groups, with_second_try
+from rl_detector.execution.evaluator import ParallelEvaluator, SerialEvaluator, WorkerLost, in_parts, with_second_try
 from rl_detector.execution.futures import finished, gathered, then
 from rl_detector.execution.parcel import Parcel
 from rl_detector.problem import DesignProblem, Evaluation
 from rl_detector.space import Design
+from rl_detector.terms import Group
 
 KILLER, UNLUCKY, SHY = 13, 10, 14
 """Seeds: kills its worker, fails by itself (see FailingBowl), kills its worker the first time only."""
@@ -26,17 +28,15 @@ class Workers:
         self.groups: list[list[int]] = []
         self.shy = {SHY}
 
-    def __call__(
-        self, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
-    ) -> Future[list[Evaluation]]:
-        self.groups.append(list(seeds))
-        killers = {KILLER, *self.shy} & set(seeds)
+    def __call__(self, problem: DesignProblem, group: Group) -> Future[list[Evaluation]]:
+        self.groups.append(list(group.seeds))
+        killers = {KILLER, *self.shy} & set(group.seeds)
         self.shy -= killers
         if killers:
             future: Future[list[Evaluation]] = Future()
             future.set_exception(WorkerLost("the worker process ended with exit code 3"))
             return future
-        return finished(problem.evaluate_batch(designs, events, seeds))
+        return finished(problem.evaluate_batch(group.designs, group.events, group.seeds))
 
 
 def designs(problem: DesignProblem, number: int) -> list[Design]:
@@ -44,14 +44,15 @@ def designs(problem: DesignProblem, number: int) -> list[Design]:
     return [problem.space.sample(rng) for _ in range(number)]
 
 
+def group_of(problem: DesignProblem, seeds: Sequence[int], events: int = 10) -> Group:
+    return Group(designs(problem, len(seeds)), events, seeds)
+
+
 def outcomes(problem: DesignProblem, group: int, seeds: Sequence[int]) -> list[Evaluation]:
     call = Workers()
 
-    def submit(chosen: Sequence[Design], events: int, numbers: Sequence[int]) -> Future[list[Evaluation]]:
-        return with_second_try(call, problem, chosen, events, numbers)
-
-    groups = in_groups(submit, designs(problem, len(seeds)), 10, seeds, group, ahead=len(seeds))
-    return [evaluation for found in groups for evaluation in found]
+    parts = in_parts(partial(with_second_try, call, problem), group_of(problem, seeds), group, ahead=len(seeds))
+    return [evaluation for found in parts for evaluation in found]
 
 
 @pytest.mark.parametrize("group", [1, 2, 3, 4, 12])
@@ -71,12 +72,12 @@ def test_outcomes_and_reasons_do_not_depend_on_the_group(failing_bowl, group):
 
 def test_a_lost_group_is_tried_design_by_design(bowl):
     call = Workers()
-    with_second_try(call, bowl, designs(bowl, 3), 10, [1, KILLER, 2]).result(0)
+    with_second_try(call, bowl, group_of(bowl, [1, KILLER, 2])).result(0)
     assert call.groups == [[1, KILLER, 2], [1], [KILLER], [KILLER], [2]]
 
 
 def test_a_design_that_succeeds_the_second_time_counts(bowl):
-    (found,) = with_second_try(Workers(), bowl, designs(bowl, 1), 10, [SHY]).result(0)
+    (found,) = with_second_try(Workers(), bowl, group_of(bowl, [SHY])).result(0)
     assert found == bowl.evaluate(designs(bowl, 1)[0], 10, SHY)
 
 
@@ -86,14 +87,14 @@ def test_the_loss_of_a_group_is_no_try_of_its_designs(bowl, group):
     call, seeds = Workers(), [KILLER + 2, SHY, SHY + 2]
     call.shy = {SHY, SHY + 2}
     groups = [seeds[first : first + group] for first in range(0, 3, group)]
-    made = [with_second_try(call, bowl, designs(bowl, len(each)), 10, each).result(0) for each in groups]
+    made = [with_second_try(call, bowl, group_of(bowl, each)).result(0) for each in groups]
     assert not any(evaluation.failed for found in made for evaluation in found)
-    shy_alone = with_second_try(call, bowl, designs(bowl, 2), 10, [KILLER, SHY]).result(0)
+    shy_alone = with_second_try(call, bowl, group_of(bowl, [KILLER, SHY])).result(0)
     assert [evaluation.failed for evaluation in shy_alone] == [True, False]
 
 
 def test_a_lost_design_has_its_costs(bowl):
-    (found,) = with_second_try(Workers(), bowl, designs(bowl, 1), 10, [KILLER]).result(0)
+    (found,) = with_second_try(Workers(), bowl, group_of(bowl, [KILLER])).result(0)
     assert found.failed and found.reward is None
     assert found.costs == bowl.evaluate(found.design, 10, 1).costs
 
@@ -103,9 +104,9 @@ def test_errors_that_no_design_escapes_pass_through(bowl):
         raise ConfigError("no data sets")
 
     with pytest.raises(ConfigError, match="no data sets"):
-        with_second_try(call, bowl, designs(bowl, 1), 10, [1]).result(0)
+        with_second_try(call, bowl, group_of(bowl, [1])).result(0)
     with pytest.raises(DesignError, match="whole number"):
-        list(SerialEvaluator().evaluate(bowl, designs(bowl, 2), 0, [1, 2]))
+        list(SerialEvaluator().evaluate(bowl, group_of(bowl, [1, 2], events=0)))
 
 
 def test_serial_groups_are_simulated_when_they_are_awaited(bowl):
@@ -116,7 +117,7 @@ def test_serial_groups_are_simulated_when_they_are_awaited(bowl):
             calls.append(len(arguments[1]))
             return super().submit(*arguments)
 
-    groups = Watched(4).evaluate(bowl, designs(bowl, 10), 10, range(10))
+    groups = Watched(4).evaluate(bowl, group_of(bowl, range(10)))
     assert len(next(groups)) == 4 and calls == [4]
     assert [len(group) for group in groups] == [4, 2] and calls == [4, 4, 2]
 
@@ -130,9 +131,9 @@ class Waiting(ParallelEvaluator):
         self.futures: list[Future[list[Evaluation]]] = []
         self.sizes: list[int] = []
 
-    def start(self, parcel: Parcel, designs: Sequence[Design], events: int, seeds: Sequence[int]):
+    def start(self, parcel: Parcel, group: Group):
         self.futures.append(Future())
-        self.sizes.append(len(designs))
+        self.sizes.append(len(group))
         if len(self.futures) == self.stops_after:
             self.futures[0].set_exception(ConfigError("stop"))
         return self.futures[-1]
@@ -147,7 +148,7 @@ class Waiting(ParallelEvaluator):
 )
 def test_every_worker_gets_something_and_what_nobody_awaits_is_cancelled(bowl, workers, group, sizes):
     evaluator = Waiting(workers, group, stops_after=len(sizes))
-    groups = evaluator.evaluate(bowl, designs(bowl, 16), 10, range(16))
+    groups = evaluator.evaluate(bowl, group_of(bowl, range(16)))
     assert not evaluator.futures
     with pytest.raises(ConfigError, match="stop"):
         next(groups)
@@ -157,10 +158,10 @@ def test_every_worker_gets_something_and_what_nobody_awaits_is_cancelled(bowl, w
 
 def test_cancelling_a_group_cancels_its_work(bowl):
     evaluator = Waiting(1, 4)
-    future = evaluator.submit(bowl, designs(bowl, 2), 10, [1, 2])
+    future = evaluator.submit(bowl, group_of(bowl, [1, 2]))
     assert future.cancel() and evaluator.futures[0].cancelled()
-    evaluator.submit(bowl, designs(bowl, 2), 10, [1, 2])
-    late = evaluator.submit(bowl, designs(bowl, 2), 10, [1, 2])
+    evaluator.submit(bowl, group_of(bowl, [1, 2]))
+    late = evaluator.submit(bowl, group_of(bowl, [1, 2]))
     evaluator.close()
     with pytest.raises(CancelledError):
         late.result(0)

@@ -27,7 +27,7 @@ from rl_detector.problem import DesignProblem, Evaluation
 from rl_detector.records.ledger import Ledger
 from rl_detector.running import launch
 from rl_detector.study.study import Budget, Study
-from rl_detector.terms import Readout
+from rl_detector.terms import Group, Readout
 
 
 def sockets() -> list[int]:
@@ -104,7 +104,7 @@ def local() -> Iterator[Callable[..., LocalEvaluator]]:
 
 def evaluate(evaluator, problem: DesignProblem, designs, events: int = 10, seeds=None) -> list[Evaluation]:
     numbers = list(range(len(designs))) if seeds is None else seeds
-    return [found for group in evaluator.evaluate(problem, designs, events, numbers) for found in group]
+    return [found for group in evaluator.evaluate(problem, Group(designs, events, numbers)) for found in group]
 
 
 def numbers(evaluations: list[Evaluation]) -> list:
@@ -325,7 +325,7 @@ def test_workers_start_with_the_first_group_and_end_at_once(bowl, local):
     evaluator, others = local(2), worker_processes(os.getpid())
     evaluate(evaluator, bowl, sample(bowl, 4))
     assert len(worker_processes(os.getpid())) == len(others) + 2
-    busy = evaluator.submit(replace(bowl, simulator=AlwaysFaulty("hang")), sample(bowl, 1), 10, [1])
+    busy = evaluator.submit(replace(bowl, simulator=AlwaysFaulty("hang")), Group(sample(bowl, 1), 10, [1]))
     time.sleep(0.3)
     started = time.monotonic()
     evaluator.close()
@@ -339,6 +339,7 @@ import sys, ctypes, time, threading
 from dataclasses import dataclass
 from rl_detector.envs.oracles.problem import oracle
 from rl_detector.execution.local import LocalEvaluator
+from rl_detector.terms import Group
 from dataclasses import replace
 
 class Stuck:
@@ -350,7 +351,7 @@ class Stuck:
 
 problem = replace(oracle(), simulator=Stuck())
 evaluator = LocalEvaluator(2, group=1)
-list(evaluator.evaluate(problem, [problem.start] * 4, 1, range(4)))
+list(evaluator.evaluate(problem, Group([problem.start] * 4, 1, range(4))))
 """
 
 

@@ -29,6 +29,7 @@ from rl_detector.envs.muon_tomography.layout import (
 from rl_detector.envs.muon_tomography.problem import MUONS_PER_BLOCK, NO_VERTEX, TomographySimulator, muon_tomography
 from rl_detector.envs.muon_tomography.reach import HEIGHT_VARIANCE, MINIMUM_EVENTS, FillHeightReach, vertex_weights
 from rl_detector.errors import ConfigError
+from rl_detector.physics.constants import MUON_MASS
 from rl_detector.physics.cosmic_muons import Muons, Rays, flux
 from rl_detector.physics.scattering import highland_angle, velocity
 from rl_detector.physics.scattering import scatter as scatter_layer
@@ -108,7 +109,7 @@ def test_the_flux_falls_with_energy_and_roughly_as_the_cosine_squared() -> None:
 
 def test_muons_follow_the_flux_and_cross_the_furnace() -> None:
     muons = sample_muons(np.random.default_rng(0), 50_000)
-    energy = np.sqrt(muons.momentum**2 + 0.10566**2)
+    energy = np.sqrt(muons.momentum**2 + MUON_MASS**2)
     grid = np.geomspace(0.5, 500, 20_001)
     weights = flux(grid, np.zeros(1)) * np.gradient(grid)
     for limit in (2.0, 10.0):

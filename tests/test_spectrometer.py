@@ -38,8 +38,9 @@ from rl_detector.envs.spectrometer.layout import (
 from rl_detector.envs.spectrometer.problem import GASES, REFERENCE_EVENTS, REFERENCE_SAMPLES, spectrometer
 from rl_detector.envs.spectrometer.reach import UNMEASURED_ERROR, MomentumReach
 from rl_detector.errors import ConfigError
-from rl_detector.physics.scattering import MUON_MASS, highland_angle, velocity
-from rl_detector.physics.tracks import CURVATURE, Dipole, basis, scattering_covariance, weighted_fit
+from rl_detector.physics.constants import CURVATURE_GEV_PER_T_M, MUON_MASS_MEV
+from rl_detector.physics.scattering import highland_angle, velocity
+from rl_detector.physics.tracks import Dipole, basis, scattering_covariance, weighted_fit
 from rl_detector.space import Design, FloatArray
 from rl_detector.terms import Measurement, Readout
 
@@ -79,7 +80,7 @@ def test_gluckstern(points: int) -> None:
     """100,000 muons, no matter: sigma of the curvature is eps sqrt(A_N) / L^2, eps = pitch / sqrt 12."""
     n = points - 1
     constant = 720 * n**3 / ((n - 1) * (n + 1) * (n + 2) * (n + 3))
-    expected = 1e-3 / math.sqrt(12) * math.sqrt(constant) / 4.0**2 / (CURVATURE * UNIFORM.field)
+    expected = 1e-3 / math.sqrt(12) * math.sqrt(constant) / 4.0**2 / (CURVATURE_GEV_PER_T_M * UNIFORM.field)
     apparatus = Spectrometer(UNIFORM, math.inf, 100.0, muons(50.0, 0.05))
     assert spread(fitted(stations(np.linspace(0, 4, points)), apparatus)) == pytest.approx(expected, rel=TOLERANCE)
 
@@ -112,7 +113,7 @@ def test_scattering_with_a_thin_magnet_by_hand() -> None:
     """
     z, magnet, p = np.array([0.0, 1.9, 2.1, 4.0]), Dipole(1.0, 1.95, 0.1), 20.0
     layout = stations(z, pitch=1e-8, radiation=0.01)
-    theta = float(highland_angle(1000 * p, velocity(1000 * p, MUON_MASS), 0.04)) / 2
+    theta = float(highland_angle(1000 * p, velocity(1000 * p, MUON_MASS_MEV), 0.04)) / 2
     found = spread(fitted(layout, Spectrometer(magnet, math.inf, 100.0, muons(p)))) * float(magnet.kick(4.0))
     assert math.sqrt(2) * theta < found * (1 + TOLERANCE)
     assert found == pytest.approx(math.sqrt(2) * theta, rel=0.06)

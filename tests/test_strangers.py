@@ -97,10 +97,10 @@ def test_modules_that_a_user_named_are_found_by_workers(tmp_path: Path) -> None:
         "    def simulate(self, design, events, seed): return self.inner.simulate(design, events, seed)\n"
         "    def describe(self): return {'simulator': 'mine'}\n"
         "def run():\n"
-        "    from rl_detector.execution.local import LocalEvaluator\n"
+        "    from rl_detector.execution.local import LocalEvaluator\n    from rl_detector.terms import Group\n"
         "    problem = oracle()\n    problem = replace(problem, simulator=Mine(problem.simulator))\n"
         "    evaluator = LocalEvaluator(1)\n"
-        "    groups = list(evaluator.evaluate(problem, [problem.start], 10, [1]))\n"
+        "    groups = list(evaluator.evaluate(problem, Group([problem.start], 10, [1])))\n"
         "    print(groups[0][0].failed)\n    evaluator.close()\n"
     )
     (tmp_path / "script.py").write_text("import mine\nmine.run()\n")
@@ -113,6 +113,7 @@ import os, subprocess, sys, time
 from dataclasses import replace
 from rl_detector.envs.oracles.problem import oracle
 from rl_detector.execution.local import LocalEvaluator
+from rl_detector.terms import Group
 
 class Stubborn:
     def simulate(self, design, events, seed):
@@ -124,7 +125,7 @@ class Stubborn:
 
 problem = replace(oracle(), simulator=Stubborn())
 evaluator = LocalEvaluator(1, timeout={timeout})
-print(list(evaluator.evaluate(problem, [problem.start], 1, [1])), flush=True)
+print(list(evaluator.evaluate(problem, Group([problem.start], 1, [1]))), flush=True)
 time.sleep(600)
 """
 

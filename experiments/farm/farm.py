@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import count
@@ -17,7 +17,7 @@ from itertools import count
 import numpy as np
 
 from rl_detector.problem import DesignProblem, Evaluation
-from rl_detector.space import Design
+from rl_detector.terms import Group
 
 
 @dataclass(frozen=True)
@@ -95,26 +95,21 @@ class Farm:
     def workers(self) -> int:
         return self.settings.nodes * self.settings.workers_per_node
 
-    def submit(
-        self, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
-    ) -> Future[list[Evaluation]]:
+    def submit(self, problem: DesignProblem, group: Group) -> Future[list[Evaluation]]:
         """One design arrives at the farm after the agent's own time for it."""
-        ((design, seed),) = zip(designs, seeds, strict=True)
+        ((design, seed),) = group.pairs()
         job = Job(
-            lambda: problem.evaluate(design, events, seed),
-            lambda: problem.failure(design, events, seed, "failed twice: the run crashed; then: the run crashed"),
+            lambda: problem.evaluate(design, group.events, seed),
+            lambda: problem.failure(design, group.events, seed, "failed twice: the run crashed; then: the run crashed"),
             seed,
         )
         self.agent_time = max(self.agent_time, self.time) + self.settings.own_time
         self._at(self.agent_time, lambda: self._arrive(job))
         return job.future
 
-    def evaluate(
-        self, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
-    ) -> Iterator[list[Evaluation]]:
+    def evaluate(self, problem: DesignProblem, group: Group) -> Iterator[list[Evaluation]]:
         """All designs at once, when the slowest is ready."""
-        pairs = zip(designs, seeds, strict=True)
-        futures = [self.submit(problem, [design], events, [seed]) for design, seed in pairs]
+        futures = [self.submit(problem, group[index : index + 1]) for index in range(len(group))]
         while not all(future.done() for future in futures):
             self.advance()
         yield [future.result()[0] for future in futures]

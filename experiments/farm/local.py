@@ -21,6 +21,7 @@ from rl_detector.execution.cluster import DaskEvaluator
 from rl_detector.execution.local import LocalEvaluator
 from rl_detector.study.asynchronous import AsynchronousStudy
 from rl_detector.study.study import Study
+from rl_detector.terms import Group
 
 MEDIAN, SPREAD, DESIGNS, WORKERS = 0.05, 1.5, 120, 2
 
@@ -85,7 +86,7 @@ def main() -> None:
     results: dict[str, Any] = {"workers": WORKERS, "designs": DESIGNS, "median": MEDIAN, "spread": SPREAD}
     for name, make in (("processes", LocalEvaluator), ("dask LocalCluster", DaskEvaluator)):
         with closing(make(workers=WORKERS, group=1)) as evaluator:
-            list(evaluator.evaluate(bowl(), [bowl().start] * 4, 1, [1, 2, 3, 4]))  # start the workers
+            list(evaluator.evaluate(bowl(), Group([bowl().start] * 4, 1, [1, 2, 3, 4])))  # start the workers
             results[name] = {way: timed(evaluator, loop, per_batch) for way, loop, per_batch in ways()}
         quick = results[name]["asynchronous"]["wall"]
         for found in results[name].values():

@@ -13,13 +13,11 @@ from typing import Any
 from rl_detector.comparison.plan import Comparison, Task
 from rl_detector.comparison.task import DONE, FAILED, TIMEOUT, judge, read_record, run_task, write_record
 from rl_detector.errors import ConfigError, DetectorError, RunFolderError
+from rl_detector.reproducible import ONE_THREAD
 from rl_detector.safety.child_processes import SafeContext, follow_parent
 
 GRACE = 120.0
 """Seconds beyond one and a half time limits after which a run that does not end by itself is stopped from outside."""
-
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""Variables that give every worker process one thread."""
 
 Listener = Callable[[Task, dict[str, Any]], None]
 
@@ -121,8 +119,8 @@ def _outcome(future: Future[Any], task: Task, folder: Path) -> dict[str, Any]:
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
     """Worker processes that start meanwhile use one thread each."""
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ import shutil
 import sys
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from rl_detector.execution.parcel import Parcel
 from rl_detector.execution.scheduler_connection import SchedulerConnection, Task
 from rl_detector.execution.worker_processes import WorkerProcesses
 from rl_detector.safety.safe_path import FLAG, named_folders
-from rl_detector.space import Design
+from rl_detector.terms import Group
 
 BATCH_SYSTEMS = {
     "slurm": "SLURMCluster",
@@ -84,15 +84,12 @@ class DaskEvaluator(ParallelEvaluator):
         self._connection: SchedulerConnection | None = None
         self._finalizer: Any = None
 
-    def start(
-        self, parcel: Parcel, designs: Sequence[Design], events: int, seeds: Sequence[int]
-    ) -> Future[Evaluations]:
+    def start(self, parcel: Parcel, group: Group) -> Future[Evaluations]:
         """Send one group to the scheduler."""
         if self._connection is None:
             self._connection = SchedulerConnection(self._client(), run_task, _end_processes_of)
             self._finalizer = weakref.finalize(self, self._connection.close)
-        group = parcel, list(designs), events, list(seeds)
-        return self._connection.submit(Task(self._limits, *group, tuple(named_folders())))
+        return self._connection.submit(Task(self._limits, parcel, group, tuple(named_folders())))
 
     def close(self) -> None:
         """Leave the scheduler; a cluster that was started here ends."""
@@ -181,7 +178,7 @@ def run_task(task: Task) -> Evaluations | Exception:
         if key not in _processes:
             _processes[key] = WorkerProcesses(worker.state.nthreads, *task.limits, task.folders)
     try:
-        return _processes[key].submit(task.parcel, task.designs, task.events, task.seeds).result()
+        return _processes[key].submit(task.parcel, task.group).result()
     except (WorkerLost, DetectorError) as error:
         return error
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +21,7 @@ from rl_detector.execution.futures import finished, gathered, then
 from rl_detector.execution.parcel import Packer, Parcel
 from rl_detector.problem import DesignProblem, Evaluation
 from rl_detector.reproducible import one_thread
-from rl_detector.space import Design
+from rl_detector.terms import Group
 
 Evaluations = list[Evaluation]
 
@@ -34,18 +34,14 @@ class Evaluator(Protocol):
         """How many groups can run at once."""
         ...
 
-    def submit(
-        self, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
-    ) -> Future[Evaluations]:
+    def submit(self, problem: DesignProblem, group: Group) -> Future[Evaluations]:
         """Evaluate one group; its future has the evaluations in order, those that failed were tried twice.
 
         The future fails with what no other design would escape (a wrong configuration, a lost cluster).
         """
         ...
 
-    def evaluate(
-        self, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
-    ) -> Iterator[Evaluations]:
+    def evaluate(self, problem: DesignProblem, group: Group) -> Iterator[Evaluations]:
         """Evaluations in the order of the designs, in groups as they become ready."""
         ...
 
@@ -74,17 +70,13 @@ class SerialEvaluator:
         """One: this process."""
         return 1
 
-    def submit(
-        self, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
-    ) -> Future[Evaluations]:
+    def submit(self, problem: DesignProblem, group: Group) -> Future[Evaluations]:
         """Evaluate one group now; its future is finished."""
-        return with_second_try(_run_here, problem, designs, events, seeds)
+        return with_second_try(_run_here, problem, group)
 
-    def evaluate(
-        self, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
-    ) -> Iterator[Evaluations]:
+    def evaluate(self, problem: DesignProblem, group: Group) -> Iterator[Evaluations]:
         """Evaluations in the order of the designs, in groups as they become ready."""
-        return in_groups(partial(self.submit, problem), designs, events, seeds, self.group, ahead=1)
+        return in_parts(partial(self.submit, problem), group, self.group, ahead=1)
 
     def close(self) -> None:
         """Nothing to end: the simulator belongs to its owner."""
@@ -96,17 +88,18 @@ def check_group(group: int) -> None:
         raise ConfigError(f"the evaluator needs a group of at least 1 design, got {group}")
 
 
-def in_groups(
-    submit: Callable[[Sequence[Design], int, Sequence[int]], Future[Evaluations]],
-    designs: Sequence[Design],
-    events: int,
-    seeds: Sequence[int],
-    group: int,
-    ahead: int,
+def in_parts(
+    submit: Callable[[Group], Future[Evaluations]], group: Group, size: int, ahead: int
 ) -> Iterator[Evaluations]:
-    """Evaluations in the order of the designs; `ahead` groups are submitted before the first of them is awaited."""
-    parts = (slice(first, first + group) for first in range(0, len(designs), group))
-    futures = (submit(designs[part], events, seeds[part]) for part in parts)
+    """Evaluations in the order of the designs, in parts of `size` designs.
+
+    Args:
+        submit: starts the evaluation of one part.
+        group: all designs.
+        size: designs per part; the last part may be smaller.
+        ahead: parts that are submitted before the first of them is awaited.
+    """
+    futures = (submit(group[first : first + size]) for first in range(0, len(group), size))
     waiting = deque(islice(futures, ahead))
     try:
         while waiting:
@@ -136,62 +129,52 @@ class ParallelEvaluator(ABC):
         self.packer = Packer()
 
     @abstractmethod
-    def start(
-        self, parcel: Parcel, designs: Sequence[Design], events: int, seeds: Sequence[int]
-    ) -> Future[Evaluations]:
+    def start(self, parcel: Parcel, group: Group) -> Future[Evaluations]:
         """Send one group to a worker; the future fails with WorkerLost when it comes to nothing."""
 
     @abstractmethod
     def close(self) -> None:
         """End the workers at once; the next group starts new ones."""
 
-    def submit(
-        self, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
-    ) -> Future[Evaluations]:
+    def submit(self, problem: DesignProblem, group: Group) -> Future[Evaluations]:
         """Evaluate one group on a worker, and what failed once more.
 
         Raises:
             ConfigError: the problem cannot be sent to a worker.
             DesignError: the problem does not judge so many events.
         """
-        problem.check_events(events)
-        return with_second_try(self._call, problem, designs, events, seeds)
+        problem.check_events(group.events)
+        return with_second_try(self._call, problem, group)
 
-    def evaluate(
-        self, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
-    ) -> Iterator[Evaluations]:
+    def evaluate(self, problem: DesignProblem, group: Group) -> Iterator[Evaluations]:
         """Evaluations in the order of the designs, in groups as they become ready."""
-        size = min(self.group, -(-len(designs) // (GROUPS_PER_WORKER * self.workers)) or 1)
-        return in_groups(partial(self.submit, problem), designs, events, seeds, size, ahead=len(designs))
+        size = min(self.group, -(-len(group) // (GROUPS_PER_WORKER * self.workers)) or 1)
+        return in_parts(partial(self.submit, problem), group, size, ahead=len(group))
 
-    def _call(
-        self, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
-    ) -> Future[Evaluations]:
-        return self.start(self.packer.pack(problem), designs, events, seeds)
+    def _call(self, problem: DesignProblem, group: Group) -> Future[Evaluations]:
+        return self.start(self.packer.pack(problem), group)
 
 
 GROUPS_PER_WORKER = 4
 """A batch is cut into at least so many groups per worker, so that all end at about the same time."""
 
 
-Call = Callable[[DesignProblem, Sequence[Design], int, Sequence[int]], Future[Evaluations]]
+Call = Callable[[DesignProblem, Group], Future[Evaluations]]
 
 
 class WorkerLost(Exception):
     """A group came to nothing because its worker died or took too long; any of its designs may be the cause."""
 
 
-def with_second_try(
-    call: Call, problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
-) -> Future[Evaluations]:
+def with_second_try(call: Call, problem: DesignProblem, group: Group) -> Future[Evaluations]:
     """Run one group with `call`; what failed or was lost runs once more, one design at a time with the same seed.
 
     What was lost with its group has both of its tries by itself, whichever design was the cause, so that the outcome of
     a design and its reason are the same in any group.
     """
-    attempts = _Attempts(call, problem, events)
-    first = attempts.run(designs, seeds)
-    return then(first, lambda done: gathered([attempts.second(outcome, len(designs)) for outcome in done.result()]))
+    attempts = _Attempts(call, problem)
+    first = attempts.run(group)
+    return then(first, lambda done: gathered([attempts.second(outcome, len(group)) for outcome in done.result()]))
 
 
 class _Outcome(NamedTuple):
@@ -204,33 +187,32 @@ class _Outcome(NamedTuple):
 class _Attempts(NamedTuple):
     call: Call
     problem: DesignProblem
-    events: int
 
-    def run(self, designs: Sequence[Design], seeds: Sequence[int]) -> Future[list[_Outcome]]:
-        """One attempt at some designs; the loss of the worker is an outcome of each."""
+    def run(self, group: Group) -> Future[list[_Outcome]]:
+        """One attempt at a group; the loss of the worker is an outcome of each design."""
 
         def outcomes(done: Future[Evaluations]) -> Future[list[_Outcome]]:
             try:
                 return finished([_Outcome(evaluation, False) for evaluation in done.result()])
             except WorkerLost as loss:
-                pairs = zip(designs, seeds, strict=True)
-                lost = [self.problem.failure(design, self.events, seed, str(loss)) for design, seed in pairs]
-                return finished([_Outcome(evaluation, True) for evaluation in lost])
+                fail = partial(self.problem.failure, events=group.events, reason=str(loss))
+                return finished([_Outcome(fail(design, seed=seed), True) for design, seed in group.pairs()])
 
-        return then(self.call(self.problem, designs, self.events, seeds), outcomes)
+        return then(self.call(self.problem, group), outcomes)
 
     def second(self, first: _Outcome, together: int) -> Future[Evaluation]:
         """The evaluation after its further tries, if it needs any."""
         if not first.evaluation.failed:
             return finished(first.evaluation)
 
-        def judged(done: Future[list[_Outcome]]) -> Future[Evaluation]:
+        def outcome(done: Future[list[_Outcome]]) -> Future[Evaluation]:
             (again,) = done.result()
             if first.lost and together > 1:
-                return self.second(again, 1)  # the loss was that of the group: this is its first try of its own
+                return self.second(again, 1)  # the whole group was lost, so this was the design's first try alone
             return finished(_failed_twice(first.evaluation, again.evaluation))
 
-        return then(self.run([first.evaluation.design], [first.evaluation.seed]), judged)
+        failed = first.evaluation
+        return then(self.run(Group([failed.design], failed.events, [failed.seed])), outcome)
 
 
 def _failed_twice(first: Evaluation, again: Evaluation) -> Evaluation:
@@ -238,8 +220,6 @@ def _failed_twice(first: Evaluation, again: Evaluation) -> Evaluation:
     return replace(again, failure=reason) if again.failed else again
 
 
-def _run_here(
-    problem: DesignProblem, designs: Sequence[Design], events: int, seeds: Sequence[int]
-) -> Future[Evaluations]:
+def _run_here(problem: DesignProblem, group: Group) -> Future[Evaluations]:
     with one_thread():
-        return finished(problem.evaluate_batch(designs, events, seeds))
+        return finished(problem.evaluate_batch(group.designs, group.events, group.seeds))

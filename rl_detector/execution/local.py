@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import weakref
-from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -13,7 +12,7 @@ from rl_detector.errors import ConfigError
 from rl_detector.execution.evaluator import Evaluations, ParallelEvaluator
 from rl_detector.execution.parcel import Parcel
 from rl_detector.execution.worker_processes import WorkerProcesses
-from rl_detector.space import Design
+from rl_detector.terms import Group
 
 
 class LocalEvaluator(ParallelEvaluator):
@@ -43,14 +42,12 @@ class LocalEvaluator(ParallelEvaluator):
         self._processes: WorkerProcesses | None = None
         self._finalizer: Any = None
 
-    def start(
-        self, parcel: Parcel, designs: Sequence[Design], events: int, seeds: Sequence[int]
-    ) -> Future[Evaluations]:
+    def start(self, parcel: Parcel, group: Group) -> Future[Evaluations]:
         """Queue one group."""
         if self._processes is None:
             self._processes = WorkerProcesses(self.workers, self.timeout, self.memory_mb)
             self._finalizer = weakref.finalize(self, self._processes.stop)
-        return self._processes.submit(parcel, designs, events, seeds)
+        return self._processes.submit(parcel, group)
 
     def close(self) -> None:
         """End the workers at once; the next group starts new ones."""

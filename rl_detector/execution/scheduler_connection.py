@@ -15,14 +15,11 @@ from rl_detector.errors import ConfigError, DetectorError, SimulationError
 from rl_detector.execution.evaluator import Evaluations, WorkerLost
 from rl_detector.execution.futures import settle
 from rl_detector.execution.parcel import Parcel
-from rl_detector.space import Design
+from rl_detector.safety.supervisor import POLL_SECONDS
+from rl_detector.terms import Group
 
 NO_WORKERS = 60.0
 """Seconds without any worker after which that is said."""
-
-
-_LOOK = 0.5
-"""Seconds between looks whether the scheduler is still there."""
 
 
 class Task(NamedTuple):
@@ -30,15 +27,13 @@ class Task(NamedTuple):
 
     Attributes:
         limits: seconds per design and MB, None for no limit.
-        parcel, designs, events, seeds: what to evaluate.
+        parcel, group: the problem, and the designs to evaluate.
         folders: of the user's own modules, see `safe_path.named_folders`.
     """
 
     limits: tuple[float | None, int | None]
     parcel: Parcel
-    designs: list[Design]
-    events: int
-    seeds: list[int]
+    group: Group
     folders: tuple[str, ...] = ()
 
 
@@ -117,7 +112,7 @@ class SchedulerConnection:
     def _watch(self) -> None:
         """Send lost groups again once the scheduler is back, or give up."""
         self._patience = time.monotonic() + NO_WORKERS
-        while not self._closed.wait(_LOOK):
+        while not self._closed.wait(POLL_SECONDS):
             if self._client.status == "running":
                 self._send_again()
                 self._say_if_nobody_works()

@@ -7,41 +7,28 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
 from rl_detector.execution.parcel import Parcel
 from rl_detector.problem import DesignProblem, Evaluation
 from rl_detector.safety.child_processes import follow_parent
-from rl_detector.space import Design
-
-THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
-"""What sets the number of threads of linear algebra and torch before they are loaded; 1 in workers."""
-
+from rl_detector.terms import Group
 
 _SET_PARENT_DEATH_SIGNAL = 1
 """PR_SET_PDEATHSIG of prctl(2)."""
 
 
 class Work(NamedTuple):
-    """One group.
+    """What a worker is asked to evaluate.
 
     Attributes:
         key: of the parcel with the problem, sent before.
-        designs, events, seeds: as for `DesignProblem.evaluate_batch`.
+        group: the designs.
     """
 
     key: str
-    designs: Sequence[Design]
-    events: int
-    seeds: Sequence[int]
+    group: Group
 
 
 class Answer(NamedTuple):
@@ -75,8 +62,8 @@ def _answer(message: Parcel | Work, problems: dict[str, DesignProblem]) -> Answe
                 del problems[next(iter(problems))]
             problems[message.key] = message.unpack()
             return Answer([])
-        problem = problems[message.key]
-        return Answer(problem.evaluate_batch(message.designs, message.events, message.seeds))
+        group = message.group
+        return Answer(problems[message.key].evaluate_batch(group.designs, group.events, group.seeds))
     except Exception as error:
         return Answer([], error)
 

@@ -25,19 +25,17 @@ from typing import NamedTuple
 from rl_detector.execution.evaluator import Evaluations, WorkerLost
 from rl_detector.execution.futures import settle
 from rl_detector.execution.parcel import Parcel
-from rl_detector.execution.worker import THREADS, Answer, Work
+from rl_detector.execution.worker import Answer, Work
 from rl_detector.execution.worker_reasons import ended_with, for_people, no_answer
 from rl_detector.problem import Evaluation
+from rl_detector.reproducible import ONE_THREAD
 from rl_detector.safety.child_processes import end_supervised, supervised
 from rl_detector.safety.safe_path import FLAG, worker_path
-from rl_detector.space import Design
+from rl_detector.safety.supervisor import POLL_SECONDS
+from rl_detector.terms import Group
 
 START_LIMIT = 300.0
 """Seconds in which a worker must start, and build its problem."""
-
-
-LOOK = 0.5
-"""Seconds between looks whether a silent worker still lives (its connection may be held open by a child of its own)."""
 
 
 STALL = 10
@@ -58,9 +56,7 @@ class Job(NamedTuple):
     """One group and the future that waits for it."""
 
     parcel: Parcel
-    designs: Sequence[Design]
-    events: int
-    seeds: Sequence[int]
+    group: Group
     future: Future[Evaluations]
 
 
@@ -95,12 +91,10 @@ class WorkerProcesses:
         for slot in self._slots:
             slot.thread.start()
 
-    def submit(
-        self, parcel: Parcel, designs: Sequence[Design], events: int, seeds: Sequence[int]
-    ) -> Future[Evaluations]:
+    def submit(self, parcel: Parcel, group: Group) -> Future[Evaluations]:
         """Queue a group; its future fails with WorkerLost when the worker died or took too long."""
         future: Future[Evaluations] = Future()
-        self._jobs.put(Job(parcel, designs, events, seeds, future))
+        self._jobs.put(Job(parcel, group, future))
         return future
 
     def stop(self) -> None:
@@ -166,9 +160,10 @@ class _Slot:
         if job.parcel.key not in self._known:
             self._ask(connection, job.parcel, START_LIMIT, f"it did not build the problem within {START_LIMIT:.0f} s")
             self._known.add(job.parcel.key)
-        limit = None if self._timeout is None else self._timeout * len(job.designs)
-        work = Work(job.parcel.key, job.designs, job.events, job.seeds)
-        return self._ask(connection, work, limit, f"no result within {self._timeout or 0:g} s per design")
+        limit = None if self._timeout is None else self._timeout * len(job.group)
+        return self._ask(
+            connection, Work(job.parcel.key, job.group), limit, f"no result within {self._timeout or 0:g} s per design"
+        )
 
     def _ask(self, connection: Connection, message: Parcel | Work, limit: float | None, late: str) -> list[Evaluation]:
         try:
@@ -199,10 +194,10 @@ class _Slot:
             WorkerLost: the time is up, or the worker is no more.
         """
         left = math.inf if limit is None else limit
-        while not connection.poll(look := min(LOOK, left)):
+        while not connection.poll(waited := min(POLL_SECONDS, left)):
             if not self._lives() and not connection.poll(0):
                 raise WorkerLost(self._how_it_ended())
-            left -= look
+            left -= waited
             if left <= 0:
                 raise WorkerLost(late)
 
@@ -246,7 +241,7 @@ class _Slot:
                 supervised(command),
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={**os.environ, **dict.fromkeys(THREADS, "1")},
+                env={**os.environ, **ONE_THREAD},
                 start_new_session=True,
             )
         return Connection(ours.detach())
@@ -255,7 +250,7 @@ class _Slot:
         code = None
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
-                code = self._process.wait(LOOK)
+                code = self._process.wait(POLL_SECONDS)
         return ended_with(code)
 
     def kill(self) -> None:

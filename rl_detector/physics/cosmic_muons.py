@@ -12,7 +12,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from rl_detector.physics.scattering import MUON_MASS, highland_angle, velocity
+from rl_detector.physics.constants import MUON_MASS
+from rl_detector.physics.scattering import highland_angle, velocity
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -113,7 +114,7 @@ def sample_momenta(rng: np.random.Generator, muons: int) -> FloatArray:
     """
     energies, cumulative = _spectrum()
     energy = np.interp(rng.random(muons), cumulative, energies)
-    momentum: FloatArray = np.sqrt(energy**2 - (MUON_MASS / 1000) ** 2)
+    momentum: FloatArray = np.sqrt(energy**2 - MUON_MASS**2)
     return momentum
 
 

@@ -17,16 +17,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rl_detector.physics.constants import BETHE_GEV_CM2_PER_MOL, ELECTRON_MASS, INVERSE_FINE_STRUCTURE, MUON_MASS
+
 FloatArray = NDArray[np.float64]
-
-MUON_MASS = 0.1056583755
-"""GeV (PDG 2024)."""
-
-ELECTRON_MASS = 0.51099895e-3
-"""GeV (PDG 2024)."""
-
-BETHE = 0.307075e-3
-"""K = 4 pi N_A r_e^2 m_e c^2 in GeV cm2 / mol (PDG 2024, table 34.1)."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +111,8 @@ def ionisation(momentum: ArrayLike, matter: Stopper = IRON) -> FloatArray:
     logarithm = np.log(2 * ELECTRON_MASS * (momentum / MUON_MASS) ** 2 * transfer / matter.excitation**2)
     bracket = logarithm / 2 - beta2 - density_effect(momentum, matter) / 2 + (transfer / energy) ** 2 / 8
     electrons = np.log(2 * transfer / ELECTRON_MASS)
-    photons = (np.log(2 * energy / MUON_MASS) - electrons / 3) * electrons**2 / (4 * math.pi * 137.036)
-    loss: FloatArray = BETHE * matter.density * matter.charge_over_mass * (bracket / beta2 + photons)
+    photons = (np.log(2 * energy / MUON_MASS) - electrons / 3) * electrons**2 / (4 * math.pi * INVERSE_FINE_STRUCTURE)
+    loss: FloatArray = BETHE_GEV_CM2_PER_MOL * matter.density * matter.charge_over_mass * (bracket / beta2 + photons)
     return loss
 
 
@@ -194,7 +187,7 @@ class Straggling:
     def xi(self) -> FloatArray:
         """Scale of the spectrum of knock-on electrons in GeV/cm, [points]."""
         beta2 = (self.momenta / self.energies) ** 2
-        xi: FloatArray = BETHE / 2 * self.matter.density * self.matter.charge_over_mass / beta2
+        xi: FloatArray = BETHE_GEV_CM2_PER_MOL / 2 * self.matter.density * self.matter.charge_over_mass / beta2
         return xi
 
     @cached_property

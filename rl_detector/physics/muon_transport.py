@@ -15,16 +15,14 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rl_detector.physics.energy_loss import MUON_MASS, Straggling
+from rl_detector.physics.constants import CURVATURE_GEV_PER_T_CM, MUON_MASS
+from rl_detector.physics.energy_loss import Straggling
 from rl_detector.physics.magnets import Magnet
 from rl_detector.physics.materials import material
 from rl_detector.physics.scattering import HIGHLAND_MEV, IRON_RATE, growth
 
 FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
-
-CURVATURE = 0.00299792458
-"""GeV of transverse momentum per T cm."""
 
 FLATTEST = 0.1
 """Smallest cosine of the angle to the z axis; a muon that is flatter is lost sideways."""
@@ -178,7 +176,7 @@ class IronTransport:
         path = 2 * half * iron
         lost = self._loss(momentum, path, noise, step, source)
         middle = np.maximum(momentum - lost / 2, MUON_MASS)
-        bend = CURVATURE * muons.charge * dz / middle
+        bend = CURVATURE_GEV_PER_T_CM * muons.charge * dz / middle
         u, v = muons.u - bend * by, muons.v + bend * bx
         w = np.sqrt(np.maximum(1 - u**2 - v**2, FLATTEST**2))
         shift = dz / (slope + w)

@@ -14,14 +14,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rl_detector.errors import DesignError
+from rl_detector.physics.constants import INVERSE_FINE_STRUCTURE, MUON_MASS_MEV
 
 FloatArray = NDArray[np.float64]
-
-MUON_MASS = 105.6583755
-"""MeV (PDG 2024)."""
-
-PION_MASS = 139.57039
-"""MeV, charged pion (PDG 2024)."""
 
 HIGHLAND_MEV = 13.6
 HIGHLAND_LOG = 0.038
@@ -31,11 +26,11 @@ _THINNEST = 1e-9
 """Thickness in X0 below which the logarithm stands still: the fit would turn negative at 4e-12 X0."""
 
 
-def velocity(p_mev: ArrayLike, mass_mev: ArrayLike = MUON_MASS) -> FloatArray:
+def velocity(p_mev: ArrayLike, mass_mev: ArrayLike = MUON_MASS_MEV) -> FloatArray:
     """beta = p / sqrt(p^2 + m^2), from momentum and mass in MeV.
 
     Examples:
-        >>> round(float(velocity(MUON_MASS)), 4)
+        >>> round(float(velocity(MUON_MASS_MEV)), 4)
         0.7071
     """
     momentum = np.asarray(p_mev, dtype=np.float64)
@@ -141,7 +136,7 @@ def thick_rate(atomic_number: float, mass_number: float, radiation_length: float
     """
     z = atomic_number
     strength = 0.157 * z * (z + 1) / mass_number * radiation_length
-    screening = 2.007e-5 * z ** (2 / 3) * (1 + 3.34 * (z / 137.036) ** 2)
+    screening = 2.007e-5 * z ** (2 / 3) * (1 + 3.34 * (z / INVERSE_FINE_STRUCTURE) ** 2)
     largest = 3 * np.exp(-np.euler_gamma) * (197.327 / radius) ** 2
     return float(strength * (np.log(largest / screening) - 1) / 2 / HIGHLAND_MEV**2)
 

@@ -19,12 +19,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rl_detector.errors import DesignError
+from rl_detector.physics.constants import CURVATURE_GEV_PER_T_M
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
-
-CURVATURE = 0.299792458
-"""GeV per T m of a unit charge: p = 0.2998 B R (PDG 2024, sec. 35.14)."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +45,14 @@ class Dipole:
     def kick(self, z: ArrayLike) -> FloatArray:
         """D'(z) in GeV: change of slope per kappa of a track that starts at z = -infinity."""
         inside = np.clip(np.asarray(z, dtype=np.float64) - self.start, 0, self.length)
-        bent: FloatArray = CURVATURE * self.field * inside
+        bent: FloatArray = CURVATURE_GEV_PER_T_M * self.field * inside
         return bent
 
     def bend(self, z: ArrayLike) -> FloatArray:
         """D(z) in m GeV: displacement per kappa of such a track."""
         behind = np.asarray(z, dtype=np.float64) - self.start
         inside = np.clip(behind, 0, self.length)
-        bent: FloatArray = CURVATURE * self.field * inside * (np.maximum(behind, 0) - inside / 2)
+        bent: FloatArray = CURVATURE_GEV_PER_T_M * self.field * inside * (np.maximum(behind, 0) - inside / 2)
         return bent
 
 
@@ -78,11 +76,11 @@ def arc(z: ArrayLike, slope: ArrayLike, kappa: ArrayLike, field: float) -> Float
     sin(angle) grows by 0.2998 B kappa per m: a circle, x = R (cos a0 - cos a1). Tracks that curl up give NaN.
 
     Examples:
-        >>> round(float(arc(1.0, slope=0.0, kappa=0.1, field=1.0)), 5), round(CURVATURE * 0.1 / 2, 5)
+        >>> round(float(arc(1.0, slope=0.0, kappa=0.1, field=1.0)), 5), round(CURVATURE_GEV_PER_T_M * 0.1 / 2, 5)
         (0.01499, 0.01499)
     """
     sine = np.sin(np.arctan(slope))
-    curvature = CURVATURE * field * np.asarray(kappa, dtype=np.float64)
+    curvature = CURVATURE_GEV_PER_T_M * field * np.asarray(kappa, dtype=np.float64)
     end = sine + curvature * np.asarray(z, dtype=np.float64)
     with np.errstate(invalid="ignore"):
         total: FloatArray = np.asarray(z) * (sine + end) / (np.sqrt(1 - sine**2) + np.sqrt(1 - end**2))
@@ -103,7 +101,7 @@ def exact_path(z: ArrayLike, slope: ArrayLike, kappa: ArrayLike, dipole: Dipole)
     planes = np.asarray(z, dtype=np.float64)
     inside = np.clip(planes - dipole.start, 0, dipole.length)
     straight = np.asarray(slope) * np.minimum(planes, dipole.start)
-    end = np.sin(np.arctan(slope)) + CURVATURE * dipole.field * np.asarray(kappa, dtype=np.float64) * inside
+    end = np.sin(np.arctan(slope)) + CURVATURE_GEV_PER_T_M * dipole.field * np.asarray(kappa, dtype=np.float64) * inside
     with np.errstate(invalid="ignore"):
         leaving = end / np.sqrt(1 - end**2) * np.maximum(planes - dipole.start - dipole.length, 0)
     path: FloatArray = straight + arc(inside, slope, kappa, dipole.field) + leaving

@@ -18,12 +18,8 @@ from typing import Any
 from rl_detector.safety import supervisor as command_supervisor
 from rl_detector.safety.safe_path import FLAG, worker_path
 
-_TICK = 0.005
+_END_POLL_SECONDS = 0.005
 """Seconds between looks whether a supervisor has ended."""
-
-
-_PARENT_CHECK = 0.5
-"""Seconds between two looks whether the parent is still there."""
 
 
 util: Any = _util  # the types of the standard library leave out what is changed here
@@ -56,7 +52,7 @@ def _await_end(number: int, deadline: float) -> None:
         while time.monotonic() < deadline:
             if os.waitid(os.P_PID, number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
                 return
-            time.sleep(_TICK)
+            time.sleep(_END_POLL_SECONDS)
 
 
 def follow_parent() -> None:
@@ -66,7 +62,7 @@ def follow_parent() -> None:
 
 def _follow(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(_PARENT_CHECK)
+        time.sleep(command_supervisor.POLL_SECONDS)
     os._exit(1)
 
 

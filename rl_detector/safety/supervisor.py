@@ -16,8 +16,8 @@ import signal
 import sys
 import time
 
-PARENT_CHECK = 0.2
-"""Seconds between two looks whether the parent is still there."""
+POLL_SECONDS = 0.5
+"""Seconds between checks of what sends no notice: a parent, a silent worker, a scheduler, a locked run."""
 
 
 PATIENCE = 5.0
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> None:
     adopt_orphans()
     signal.signal(signal.SIGTERM, _give_up)
     signal.signal(signal.SIGALRM, lambda *_: _follow(parent))
-    signal.setitimer(signal.ITIMER_REAL, PARENT_CHECK, PARENT_CHECK)
+    signal.setitimer(signal.ITIMER_REAL, POLL_SECONDS, POLL_SECONDS)
     if report != _NO_REPORT:
         os.set_inheritable(report, False)
     if largest:

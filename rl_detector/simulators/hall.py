@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rl_detector.errors import DesignError, SimulationError
+from rl_detector.physics.constants import MUON_MASS, PION_MASS
 from rl_detector.physics.magnets import Block
 from rl_detector.physics.materials import material
-from rl_detector.physics.scattering import MUON_MASS, PION_MASS
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
-MASSES = {name: mass / 1000 for sign in "+-" for name, mass in ((f"mu{sign}", MUON_MASS), (f"pi{sign}", PION_MASS))}
+MASSES = {"mu+": MUON_MASS, "pi+": PION_MASS, "mu-": MUON_MASS, "pi-": PION_MASS}
 """Particles that can be tracked and their masses in GeV."""
 
 MEDIA = {"vacuum": "G4_Galactic", "helium": "G4_He", "air": "G4_AIR"}

@@ -14,15 +14,16 @@ import numpy as np
 from rl_detector.claims import Claim, claims_of
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.measure import as_failure, simulate
+from rl_detector.simulators.batch import FromBatch
 from rl_detector.space import Design, FloatArray
-from rl_detector.terms import PairedReadout, Readout, ReplicatingSimulator, Simulator
+from rl_detector.terms import Group, PairedReadout, Readout, ReplicatingSimulator, Simulator
 
 _FURTHER = 4
 """Spawn key of the event seeds of the further primaries."""
 
 
 @dataclass(frozen=True)
-class TwoFidelities:
+class TwoFidelities(FromBatch):
     """A dear simulator with a cheap one as its control.
 
     `events` are dear events, and only they are counted by a budget and a ledger. Each takes (1 + further) * copies
@@ -70,18 +71,11 @@ class TwoFidelities:
         """What one event costs with its cheap ones, in dear events."""
         return 1 + self.cheap_per_event / self.cost_ratio
 
-    def simulate(self, design: Design, events: int, seed: int) -> Readout:
-        """The dear events of one design with their cheap ones."""
-        readout = self.simulate_batch([design], events, [seed])[0]
-        if isinstance(readout, SimulationError):
-            raise readout
-        return readout
-
     def simulate_batch(
         self, designs: Sequence[Design], events: int, seeds: Sequence[int]
     ) -> list[Readout | SimulationError]:
         """Paired readouts of many designs."""
-        found = simulate(self.dear, designs, events, seeds)
+        found = simulate(self.dear, Group(designs, events, seeds))
         return [
             self._paired(readout, design, events, seed) if isinstance(readout, Readout) else readout
             for readout, design, seed in zip(found, designs, seeds, strict=True)

@@ -14,6 +14,7 @@ from rl_detector.errors import ConfigError
 from rl_detector.execution.evaluator import Evaluations, Evaluator
 from rl_detector.problem import DesignProblem
 from rl_detector.space import Encoding
+from rl_detector.terms import Group
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,8 @@ class Jobs:
     def submit(self, proposals: Sequence[Proposal]) -> None:
         """Start one job."""
         designs = [self._problem.space.decode(proposal.action) for proposal in proposals]
-        seeds, started = [proposal.seed for proposal in proposals], time.monotonic()
-        future = self._evaluator.submit(self._problem, designs, self._events, seeds)
+        group, started = Group(designs, self._events, [proposal.seed for proposal in proposals]), time.monotonic()
+        future = self._evaluator.submit(self._problem, group)
         self._running[future] = proposals, started
         future.add_done_callback(self._finished.put)
 

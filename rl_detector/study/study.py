@@ -21,6 +21,7 @@ from rl_detector.records.ledger import Ledger, Trial
 from rl_detector.reproducible import trial_seed
 from rl_detector.space import Design, Encoding, FloatArray
 from rl_detector.study.judge import Judge
+from rl_detector.terms import Group
 
 CHECKPOINT_SECONDS = 2.0
 """Longest time between checkpoints; what lies between is replayed from the ledger without simulation."""
@@ -298,9 +299,9 @@ class Study:
         known, self._seconds = self._known(rows), {}
         missing = [index for index in range(len(rows)) if index not in known]
         designs = [self.problem.space.decode(rows[index]) for index in missing]
-        seeds = [self._event_seed(index) for index in missing]
+        asked = Group(designs, self.budget.events_per_design, [self._event_seed(index) for index in missing])
         started, remaining = time.monotonic(), iter(missing)
-        for group in self.evaluator.evaluate(self._simulated, designs, self.budget.events_per_design, seeds):
+        for group in self.evaluator.evaluate(self._simulated, asked):
             seconds, started = (time.monotonic() - started) / len(group), time.monotonic()
             found = {next(remaining): self._rewarded(evaluation) for evaluation in group}
             if self.judge is None:

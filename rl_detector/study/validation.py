@@ -12,7 +12,7 @@ from rl_detector.execution.evaluator import SerialEvaluator
 from rl_detector.problem import RECOMMENDED, DesignProblem, Evaluation
 from rl_detector.reproducible import held_out_seed
 from rl_detector.space import Design
-from rl_detector.terms import Measurement
+from rl_detector.terms import Group, Measurement
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def held_out(problem: DesignProblem, designs: Mapping[str, Design], events: int,
     Raises:
         SimulationError: one of the designs could not be simulated.
     """
-    seeds = [held_out_seed(seed)] * len(designs)
-    groups = SerialEvaluator(len(designs)).evaluate(problem, list(designs.values()), events, seeds)
+    held_out = Group(list(designs.values()), events, [held_out_seed(seed)] * len(designs))
+    groups = SerialEvaluator(len(designs)).evaluate(problem, held_out)
     evaluations = dict(zip(designs, (evaluation for group in groups for evaluation in group), strict=True))
     for name, evaluation in evaluations.items():
         if evaluation.failed:

@@ -13,19 +13,13 @@ from typing import TypeVar
 
 from rl_detector.errors import RunFolderError
 from rl_detector.records.run_folder import RunFolder
+from rl_detector.reproducible import ONE_THREAD
+from rl_detector.safety.supervisor import POLL_SECONDS
 
 Task = TypeVar("Task")
 
 
 Result = TypeVar("Result")
-
-
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-"""Variables that give every process one thread when several run at the same time."""
-
-
-_POLL = 0.5
-"""Seconds between two looks at a run that another process still holds."""
 
 
 _GOOD_BYE = 30.0
@@ -43,7 +37,7 @@ class Processes:
         """Exit code of a command whose output goes to a file."""
         if self._stopped:
             return -signal.SIGINT
-        threads = dict.fromkeys(THREADS, "1") if one_thread else {}
+        threads = ONE_THREAD if one_thread else {}
         with log.open("ab") as file:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, env={**os.environ, **threads}
@@ -93,7 +87,7 @@ def wait_until_free(folder: RunFolder) -> None:
             with folder.locked():
                 return
         except RunFolderError:
-            time.sleep(_POLL)
+            time.sleep(POLL_SECONDS)
 
 
 def failure_reason(code: int, log: Path) -> str:

@@ -25,7 +25,7 @@ from rl_detector.execution.local import LocalEvaluator
 from rl_detector.parameters import Continuous
 from rl_detector.problem import DesignProblem
 from rl_detector.space import Design, DesignSpace
-from rl_detector.terms import Measurement, Readout
+from rl_detector.terms import Group, Measurement, Readout
 
 TASKS, ROUNDS = 50, 25
 GROUPS, SPEED_ROUNDS, SECONDS = 32, 3, 0.05
@@ -70,7 +70,7 @@ def overhead(evaluators: Mapping[str, ParallelEvaluator | SerialEvaluator]) -> N
     empty = problem("empty")
     calls: dict[str, Callable[[], object]] = {"bare": lambda: [empty.evaluate({"x": 0.5}, 1, n) for n in range(TASKS)]}
     calls |= {
-        name: lambda e=evaluator: list(e.evaluate(empty, [{"x": 0.5}] * TASKS, 1, range(TASKS)))  # type: ignore[misc]
+        name: lambda e=evaluator: list(e.evaluate(empty, Group([{"x": 0.5}] * TASKS, 1, range(TASKS))))  # type: ignore[misc]
         for name, evaluator in evaluators.items()
     }
     with (
@@ -96,7 +96,7 @@ def speed_up(kind: str, make: Callable[[int], ParallelEvaluator]) -> tuple[float
     with closing(make(1)) as one, closing(make(2)) as two:
         ratios = []
         for _ in range(SPEED_ROUNDS + 1):
-            times = [seconds(lambda e=e: list(e.evaluate(work, designs, 1, range(GROUPS)))) for e in (one, two)]  # type: ignore[misc]
+            times = [seconds(lambda e=e: list(e.evaluate(work, Group(designs, 1, range(GROUPS))))) for e in (one, two)]  # type: ignore[misc]
             ratios.append(times[0] / times[1])
     return statistics.median(ratios[1:]), ratios[1:]
 

@@ -31,8 +31,8 @@ from rl_detector.records.ledger import Ledger
 from rl_detector.records.ledger_rows import NAMES, REPRODUCIBLE
 from rl_detector.simulators.command.needs import Needs
 from rl_detector.simulators.command.simulator import CommandSimulator, _seed
-from rl_detector.space import Design
 from rl_detector.study.study import Budget, Study
+from rl_detector.terms import Group
 
 HERE = Path(__file__).parent
 
@@ -58,12 +58,10 @@ class Watched:
 
     came: list[Came]
 
-    def start(
-        self, parcel: Parcel, designs: Sequence[Design], events: int, seeds: Sequence[int]
-    ) -> Future[Evaluations]:
+    def start(self, parcel: Parcel, group: Group) -> Future[Evaluations]:
         """As the evaluator does it."""
-        future: Future[Evaluations] = super().start(parcel, designs, events, seeds)  # type: ignore[misc]
-        future.add_done_callback(lambda done: self._note(done, tuple(seeds)))
+        future: Future[Evaluations] = super().start(parcel, group)  # type: ignore[misc]
+        future.add_done_callback(lambda done: self._note(done, tuple(group.seeds)))
         return future
 
     def _note(self, done: Future[Evaluations], seeds: tuple[int, ...]) -> None:

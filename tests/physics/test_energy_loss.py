@@ -7,10 +7,9 @@ import pytest
 from scipy.integrate import quad
 from scipy.optimize import brentq
 
+from rl_detector.physics.constants import ELECTRON_MASS, MUON_MASS
 from rl_detector.physics.energy_loss import (
-    ELECTRON_MASS,
     IRON,
-    MUON_MASS,
     Straggling,
     ionisation,
     largest_transfer,

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rl_detector.physics.energy_loss import MUON_MASS, mean_loss
+from rl_detector.physics.constants import CURVATURE_GEV_PER_T_CM, MUON_MASS
+from rl_detector.physics.energy_loss import mean_loss
 from rl_detector.physics.magnets import Magnet, Section, magnet_blocks
 from rl_detector.physics.muon_transport import IRON_LENGTH, IronTransport, Muons, Noise, Stage, field_at
 from rl_detector.physics.scattering import HIGHLAND_MEV, IRON_RATE, highland_angle
@@ -33,9 +34,9 @@ def test_deflection_in_one_block(steps: int) -> None:
     """p_x changes by 0.3 B L, the path is an arc of the radius p / 0.3 B: exact for any number of steps."""
     p, b, half = 20.0, 1.7, 100.0
     after = taken(PLAIN, beam(1, p), Magnet(half, WIDE, WIDE, b), steps)
-    kick = 0.00299792458 * b * 2 * half
+    kick = CURVATURE_GEV_PER_T_CM * b * 2 * half
     assert float(p * after.u[0]) == pytest.approx(kick, rel=1e-12)
-    radius = p / (0.00299792458 * b)
+    radius = p / (CURVATURE_GEV_PER_T_CM * b)
     assert float(after.x[0] - 10) == pytest.approx(radius - np.sqrt(radius**2 - (2 * half) ** 2), rel=1e-9)
     assert float(after.u[0]) == pytest.approx(0.3 * b * 2 / p, rel=1e-3)
     assert float(after.v[0]) == 0 and float(after.y[0]) == 5
@@ -45,7 +46,7 @@ def test_the_other_coordinate_follows_the_helix() -> None:
     """y = y0 + v R phi, to phi^2 / 12 of one step."""
     muons = replace(beam(1), v=np.array([0.1]))
     after = taken(PLAIN, muons, Magnet(100, WIDE, WIDE, 1.7), 10)
-    radius = 20.0 * np.sqrt(0.99) / (0.00299792458 * 1.7)
+    radius = 20.0 * np.sqrt(0.99) / (CURVATURE_GEV_PER_T_CM * 1.7)
     phi = np.arcsin(200 / radius)
     assert float(after.y[0] - 5) == pytest.approx(0.1 / np.sqrt(0.99) * radius * phi, rel=5e-6)
 

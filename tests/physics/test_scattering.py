@@ -10,11 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rl_detector.errors import DesignError
+from rl_detector.physics.constants import MUON_MASS_MEV, PION_MASS_MEV
 from rl_detector.physics.scattering import (
     HIGHLAND_MEV,
     IRON_RATE,
-    MUON_MASS,
-    PION_MASS,
     covariance,
     growth,
     highland_angle,
@@ -39,8 +38,10 @@ def test_the_sign_of_the_charge_does_not_matter() -> None:
 
 
 def test_velocities() -> None:
-    assert velocity(MUON_MASS) == pytest.approx(1 / math.sqrt(2))
-    np.testing.assert_allclose(velocity(np.array([1e3, 1e3]), [MUON_MASS, PION_MASS]), [0.994464, 0.990399], atol=1e-6)
+    assert velocity(MUON_MASS_MEV) == pytest.approx(1 / math.sqrt(2))
+    np.testing.assert_allclose(
+        velocity(np.array([1e3, 1e3]), [MUON_MASS_MEV, PION_MASS_MEV]), [0.994464, 0.990399], atol=1e-6
+    )
 
 
 def test_no_matter_no_scattering() -> None:

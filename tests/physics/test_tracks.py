@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rl_detector.errors import DesignError
+from rl_detector.physics.constants import CURVATURE_GEV_PER_T_M
 from rl_detector.physics.tracks import (
-    CURVATURE,
     Dipole,
     Steps,
     arc,
@@ -43,7 +43,7 @@ def kappa_sigma(z: FloatArray, covariance: FloatArray, dipole: Dipole = EVERYWHE
 @pytest.mark.parametrize("points", [3, 4, 5, 8, 20, 200])
 def test_equidistant_points_resolve_as_gluckstern_found(points: int) -> None:
     z, eps = np.linspace(0, LENGTH, points), 1e-4
-    expected = eps * math.sqrt(gluckstern(points)) / LENGTH**2 / (CURVATURE * FIELD)
+    expected = eps * math.sqrt(gluckstern(points)) / LENGTH**2 / (CURVATURE_GEV_PER_T_M * FIELD)
     assert kappa_sigma(z, eps**2 * np.eye(points)) == pytest.approx(expected, rel=1e-9)
 
 
@@ -63,7 +63,7 @@ def test_a_quarter_at_each_end_and_half_in_the_middle(dipole: Dipole) -> None:
 def test_the_best_places_in_a_homogeneous_field() -> None:
     """sigma of the curvature = eps sqrt(256 / N) / L^2 (Gluckstern 1963)."""
     z = np.repeat([0.0, LENGTH / 2, LENGTH], [2, 4, 2])
-    expected = 1e-4 * math.sqrt(256 / 8) / LENGTH**2 / (CURVATURE * FIELD)
+    expected = 1e-4 * math.sqrt(256 / 8) / LENGTH**2 / (CURVATURE_GEV_PER_T_M * FIELD)
     assert kappa_sigma(z, np.eye(8) * 1e-8) == pytest.approx(expected, rel=1e-9)
 
 
@@ -91,14 +91,14 @@ def test_scattering_with_equal_weights() -> None:
     """
     z, covariance = continuous_medium(401, 1e-9)
     weights, _ = weighted_fit(basis(z, EVERYWHERE), np.eye(len(z)))
-    variance = weights[2] @ covariance @ weights[2] * (CURVATURE * FIELD * LENGTH) ** 2
+    variance = weights[2] @ covariance @ weights[2] * (CURVATURE_GEV_PER_T_M * FIELD * LENGTH) ** 2
     assert variance == pytest.approx(10 / 7 * 1e-6, rel=3e-3)
 
 
 def test_scattering_with_the_full_covariance() -> None:
     """Perfect points: the best estimate uses the directions at both ends alone, with the variance of scattering."""
     z, covariance = continuous_medium(401, 1e-9)
-    sigma = kappa_sigma(z, covariance) * CURVATURE * FIELD * LENGTH
+    sigma = kappa_sigma(z, covariance) * CURVATURE_GEV_PER_T_M * FIELD * LENGTH
     assert sigma == pytest.approx(1e-3, rel=2e-3)
     assert sigma > 1e-3
 
@@ -193,7 +193,7 @@ def test_the_weights_reproduce_every_track() -> None:
 
 
 def test_field_free_before_constant_inside_straight_behind() -> None:
-    unit = CURVATURE * MIDDLE.field
+    unit = CURVATURE_GEV_PER_T_M * MIDDLE.field
     np.testing.assert_allclose(MIDDLE.bend([0.0, 1.0, 1.5, 2.0, 4.0]), unit * np.array([0, 0, 0.125, 0.5, 2.5]))
     np.testing.assert_allclose(MIDDLE.kick([0.0, 1.0, 1.5, 2.0, 4.0]), unit * np.array([0, 0, 0.5, 1.0, 1.0]))
 
@@ -224,7 +224,7 @@ def test_exact_path_is_line_circle_line() -> None:
     x, angle = 0.0, math.atan(slope)
     for index in range(4000):
         inside = MIDDLE.start <= (index + 0.5) * step < MIDDLE.start + MIDDLE.length
-        turn = CURVATURE * MIDDLE.field * kappa * step if inside else 0.0
+        turn = CURVATURE_GEV_PER_T_M * MIDDLE.field * kappa * step if inside else 0.0
         end = math.asin(math.sin(angle) + turn)
         x += step * math.tan((angle + end) / 2)
         angle = end

@@ -27,6 +27,7 @@ from rl_detector.simulators.command.needs import Needs
 from rl_detector.simulators.command.simulator import CommandSimulator, command_simulator
 from rl_detector.simulators.command.units import UNITS, factor
 from rl_detector.space import DesignSpace, Repeated
+from rl_detector.terms import Group
 
 HONEST = """
 import json, random, sys
@@ -763,7 +764,7 @@ def test_in_the_processes_of_an_evaluator(write: Callable[..., Path]) -> None:
     here = problem.evaluate_batch(designs, 20, range(4))
     local = build_evaluator({"evaluator": {"name": "local", "workers": 2, "group": 2}})
     try:
-        there = [evaluation for group in local.evaluate(problem, designs, 20, range(4)) for evaluation in group]
+        there = [evaluation for group in local.evaluate(problem, Group(designs, 20, range(4))) for evaluation in group]
     finally:
         local.close()
     assert [each.reward for each in there] == [each.reward for each in here]

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from rl_detector.errors import ConfigError, DesignError, SimulationError
+from rl_detector.physics.constants import CURVATURE_GEV_PER_T_CM, MUON_MASS_MEV
 from rl_detector.physics.magnets import Block, Magnet, Section, row_blocks
-from rl_detector.physics.scattering import HIGHLAND_MEV, IRON_RATE, MUON_MASS, velocity
+from rl_detector.physics.scattering import HIGHLAND_MEV, IRON_RATE, velocity
 from rl_detector.simulators.geant4 import Geant4Tracker, tracker, worker, workers
 from rl_detector.simulators.hall import IRON, Charged, Crossings, Hall, Matter
 
@@ -23,9 +24,6 @@ pytestmark = [
     pytest.mark.geant4,
     pytest.mark.skipif(importlib.util.find_spec("geant4_pybind") is None, reason="geant4 extra not installed"),
 ]
-
-CURVATURE = 0.299792458e-2
-"""GeV per T cm."""
 
 SQUARE = np.array([[-50.0, -50], [50, -50], [50, 50], [-50, 50]])
 IRON_BLOCK = Hall((Block(0.0, 100.0, SQUARE, SQUARE, (0.0, 1.7, 0.0)),), (100.0,), half_width=200.0)
@@ -92,7 +90,7 @@ def test_a_circle_in_vacuum(geant4: Geant4Tracker) -> None:
     sent = muons(5.0, 2, z=0.0)
     found = ok(geant4.crossings([hall], [sent], [1])[0])
     strength = np.hypot(0.8, 1.5)
-    sine = CURVATURE * strength * 200 / 5
+    sine = CURVATURE_GEV_PER_T_CM * strength * 200 / 5
     sagitta = 200 * sine / (1 + np.sqrt(1 - sine**2))
     direction = np.array([[-1.5, 0.8], [1.5, -0.8]]) / strength  # q v x B
     np.testing.assert_allclose(found.position[:, 0], sagitta * direction, atol=1e-3)
@@ -109,7 +107,7 @@ def test_a_tapered_block_bends_where_it_is(geant4: Geant4Tracker) -> None:
     sent = Charged.muons(position, np.tile([0.0, 0.0, 500.0], (3, 1)), np.ones(3))
     found = ok(geant4.crossings([hall], [sent], [1])[0])
     inside = 100 - 100 * (49 - x) / 49
-    np.testing.assert_allclose(-found.momentum[:, 0, 0], CURVATURE * inside, rtol=2e-3)
+    np.testing.assert_allclose(-found.momentum[:, 0, 0], CURVATURE_GEV_PER_T_CM * inside, rtol=2e-3)
 
 
 @pytest.mark.parametrize("momentum", [5.0, 20.0])
@@ -125,10 +123,10 @@ def test_iron_bends_scatters_and_slows(geant4: Geant4Tracker, momentum: float) -
     kick = np.median(-charge * found.momentum[:, 0, 0])
     across = np.quantile(found.momentum[:, 0, 1] / end, [0.16, 0.84])
     middle = 1000 * (momentum - np.median(loss) / 2)
-    width = HIGHLAND_MEV / middle / velocity(middle, MUON_MASS) * np.sqrt(IRON_RATE * 100 / 1.757)
+    width = HIGHLAND_MEV / middle / velocity(middle, MUON_MASS_MEV) * np.sqrt(IRON_RATE * 100 / 1.757)
     assert abs(np.diff(across)[0] / 2 / width - 1) < 0.02 + 3 * 1.2 / np.sqrt(2000)
     share = momentum / np.median(loss) * np.log(momentum / (momentum - np.median(loss)))  # <1 / p> p
-    expected = CURVATURE * 170 / momentum * share * np.median(end)
+    expected = CURVATURE_GEV_PER_T_CM * 170 / momentum * share * np.median(end)
     assert abs(kick / expected - 1) < 0.015 + 4 * 1.25 * (width * np.median(end)) / expected / np.sqrt(1000)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from rl_detector.envs.calorimeter.layout import PHOTOELECTRONS_PER_GEV, stack
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.settings import check_settings
+from rl_detector.simulators.batch import FromBatch
 from rl_detector.simulators.fast_stack.simulator import FastStackSimulator
 from rl_detector.simulators.geant4 import Geant4Simulator
 from rl_detector.simulators.stack import Beam, Primaries, Stack, StackSimulator
@@ -19,7 +20,7 @@ from rl_detector.terms import Readout
 
 
 @dataclass(frozen=True)
-class CalorimeterSimulator:
+class CalorimeterSimulator(FromBatch):
     """Signals of the scintillators: energy deposits of a stack simulator plus photostatistics.
 
     Attributes:
@@ -30,17 +31,13 @@ class CalorimeterSimulator:
     engine: StackSimulator
     beam: Beam
 
-    def simulate(self, design: Design, events: int, seed: int) -> Readout:
-        """Readout of one design: truth `energy` [events] in GeV, signals [events, scintillators] in GeV."""
-        readout = self.simulate_batch([design], events, [seed])[0]
-        if isinstance(readout, SimulationError):
-            raise readout
-        return readout
-
     def simulate_batch(
         self, designs: Sequence[Design], events: int, seeds: Sequence[int]
     ) -> list[Readout | SimulationError]:
-        """Readouts of many designs; equal seeds share primaries and random numbers."""
+        """Readouts of many designs; equal seeds share primaries and random numbers.
+
+        Truth `energy` [events] in GeV, signals [events, scintillators] in GeV.
+        """
         draws = {seed: _Draws.of(self.beam, events, seed, _scintillators(designs)) for seed in seeds}
         stacks = [stack(design) for design in designs]
         primaries = [draws[seed].primaries for seed in seeds]

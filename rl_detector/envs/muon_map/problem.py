@@ -25,6 +25,7 @@ from rl_detector.errors import ConfigError
 from rl_detector.physics.cosmic_muons import BoolArray, Muons, Rays
 from rl_detector.physics.materials import material
 from rl_detector.problem import DesignProblem
+from rl_detector.simulators.batch import FromBatch
 from rl_detector.simulators.panels import Panels, measured_tracks
 from rl_detector.space import Design, FloatArray
 from rl_detector.terms import Constraint, Cost, Readout
@@ -34,7 +35,7 @@ REFERENCE_SCANS, REFERENCE_SEED = 40, 20_251_017
 
 
 @dataclass(frozen=True)
-class MapSimulator:
+class MapSimulator(FromBatch):
     """Muons through light material with a block of lead, and their tracks above and below.
 
     Attributes:
@@ -47,12 +48,11 @@ class MapSimulator:
     muons: int = 10_000
     light: str = "water"
 
-    def simulate(self, design: Design, events: int, seed: int) -> Readout:
-        """Readout of one design: truth `place` of the block [events]; signals `SIGNAL_CHANNELS` [events, 13]."""
-        return self.simulate_batch([design], events, [seed])[0]
-
     def simulate_batch(self, designs: Sequence[Design], events: int, seeds: Sequence[int]) -> list[Readout]:
-        """Readouts of many designs; those with equal seeds share the muons."""
+        """Readouts of many designs; those with equal seeds share the muons.
+
+        Truth `place` of the block [events]; signals `SIGNAL_CHANNELS` [events, 13].
+        """
         layouts = [built(design, self.budget) for design in designs]
         signals = np.zeros((len(designs), events, len(SIGNAL_CHANNELS)))
         places = np.empty((len(designs), events))

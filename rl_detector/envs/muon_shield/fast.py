@@ -10,6 +10,7 @@ import numpy as np
 from rl_detector.envs.muon_shield.layout import absorber, magnets, mass
 from rl_detector.envs.muon_shield.source import START_Z, MuonSource, Primaries
 from rl_detector.physics.muon_transport import IndexArray, IronTransport, Muons, Noise, Stage
+from rl_detector.simulators.batch import FromBatch
 from rl_detector.space import Design, FloatArray
 from rl_detector.terms import Readout
 
@@ -29,7 +30,7 @@ MUONS_MOVED_AT_ONCE = 8192
 
 
 @dataclass(frozen=True)
-class ShieldSimulator:
+class ShieldSimulator(FromBatch):
     """Muons at the sensitive plane behind the shield; air, walls and decays are left out.
 
     Attributes:
@@ -42,17 +43,14 @@ class ShieldSimulator:
     distance: float
     transport: IronTransport = field(default_factory=IronTransport)
 
-    def simulate(self, design: Design, events: int, seed: int) -> Readout:
-        """Readout of one design.
-
-        Truth, [events]: `weight`, muons per so many protons that the event stands for, times the events; `momentum`
-        in GeV at the target; `charge`. Signals [events, 4]: x and y in m and momentum in GeV at the plane, all 0 for a
-        muon that does not get there with 1 GeV, and the mass of the shield in kg.
-        """
-        return self.simulate_batch([design], events, [seed])[0]
-
     def simulate_batch(self, designs: Sequence[Design], events: int, seeds: Sequence[int]) -> list[Readout]:
-        """Readouts of many designs; equal seeds share muons and random numbers."""
+        """Readouts of many designs; equal seeds share muons and random numbers.
+
+        Truth, [events]: `weight`, muons per PROTONS protons this event represents, times the number of events;
+        `momentum` in GeV at the target; `charge`. Signals [events, 4]: x and y in m and
+        momentum in GeV at the plane, all 0 for a muon that does not get there with 1 GeV, and the mass of the shield in
+        kg.
+        """
         found: dict[int, Readout] = {}
         for seed in set(seeds):
             mine = [index for index, each in enumerate(seeds) if each == seed]

@@ -11,6 +11,7 @@ from rl_detector.envs.muon_shield.fast import ShieldSimulator
 from rl_detector.envs.muon_shield.layout import length, mass, shield_blocks
 from rl_detector.envs.muon_shield.source import START_Z, MuonSource, Primaries
 from rl_detector.errors import SimulationError
+from rl_detector.simulators.batch import FromBatch
 from rl_detector.simulators.hall import Charged, Crossings, Hall, Tracker
 from rl_detector.space import Design, FloatArray
 from rl_detector.terms import Readout
@@ -31,7 +32,7 @@ _SEED = (1, 0)
 
 
 @dataclass(frozen=True)
-class TrackedShieldSimulator:
+class TrackedShieldSimulator(FromBatch):
     """Muons at the sensitive plane behind the shield, followed by another simulator.
 
     Attributes:
@@ -42,17 +43,13 @@ class TrackedShieldSimulator:
     fast: ShieldSimulator
     tracker: Tracker
 
-    def simulate(self, design: Design, events: int, seed: int) -> Readout:
-        """Readout of one design, see `ShieldSimulator.simulate`; the primaries are the same."""
-        readout = self.simulate_batch([design], events, [seed])[0]
-        if isinstance(readout, SimulationError):
-            raise readout
-        return readout
-
     def simulate_batch(
         self, designs: Sequence[Design], events: int, seeds: Sequence[int]
     ) -> list[Readout | SimulationError]:
-        """Readouts of many designs; equal seeds share the muons at the target."""
+        """Readouts of many designs; equal seeds share the muons at the target.
+
+        Truth, signals and primaries are those of `ShieldSimulator.simulate_batch`.
+        """
         primaries = {seed: draw(self.fast.source, events, seed) for seed in set(seeds)}
         halls = [hall(design, self.fast.distance) for design in designs]
         numbers = [int(np.random.SeedSequence(seed, spawn_key=_SEED).generate_state(1)[0]) for seed in seeds]
@@ -73,7 +70,7 @@ def draw(source: MuonSource, events: int, seed: int) -> Primaries:
 
 
 def truth(primaries: Primaries) -> dict[str, FloatArray]:
-    """See `ShieldSimulator.simulate`."""
+    """Truth of a readout, see `ShieldSimulator.simulate_batch`."""
     momentum = np.sqrt((primaries.momentum**2).sum(axis=0))
     return {"weight": primaries.weight, "momentum": momentum, "charge": primaries.charge}
 

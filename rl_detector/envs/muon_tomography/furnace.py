@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from rl_detector.physics.constants import AIR_RADIATION_LENGTH_M
 from rl_detector.physics.cosmic_muons import BoolArray, Matter, Muons, Rays, sample_momenta, sample_rays
 from rl_detector.physics.cosmic_muons import scatter as deflect
 from rl_detector.space import FloatArray, IntArray
@@ -31,7 +32,12 @@ FILL_HEIGHTS = np.round(np.arange(0.6, 1.31, 0.1), 1)
 """Heights of the surface of the liquid steel in m, all equally likely (TomOpt, ladle furnace benchmark)."""
 
 
-RADIATION_LENGTHS: Mapping[str, float] = {"steel": 0.01782, "liquid steel": 0.01991, "slag": 0.08211, "air": 303.9}
+RADIATION_LENGTHS: Mapping[str, float] = {
+    "steel": 0.01782,
+    "liquid steel": 0.01991,
+    "slag": 0.08211,
+    "air": AIR_RADIATION_LENGTH_M,
+}
 """X0 in m (TomOpt)."""
 
 

@@ -35,6 +35,7 @@ from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.physics.closest_approach import Tracks, closest_approach, vertex_height_error
 from rl_detector.physics.cosmic_muons import BoolArray, Muons, Rays
 from rl_detector.problem import DesignProblem
+from rl_detector.simulators.batch import FromBatch
 from rl_detector.simulators.hall import Tracker
 from rl_detector.simulators.panels import measured_tracks
 from rl_detector.simulators.trackers import tracker_of
@@ -65,7 +66,7 @@ REFERENCE_SEED = 20_240_613
 
 
 @dataclass(frozen=True)
-class TomographySimulator:
+class TomographySimulator(FromBatch):
     """Vertices of muons that scatter in a ladle furnace, reconstructed from the hits of panels.
 
     Attributes:
@@ -78,17 +79,13 @@ class TomographySimulator:
     smoothness: float = 0.0
     tracker: Tracker | None = None
 
-    def simulate(self, design: Design, events: int, seed: int) -> Readout:
-        """Readout of one design: truth `height` [events] in m; signals z, its error (m) and acceptance [events, 3]."""
-        readout = self.simulate_batch([design], events, [seed])[0]
-        if isinstance(readout, SimulationError):
-            raise readout
-        return readout
-
     def simulate_batch(
         self, designs: Sequence[Design], events: int, seeds: Sequence[int]
     ) -> list[Readout | SimulationError]:
-        """Readouts of many designs; those with equal seeds share the muons."""
+        """Readouts of many designs; those with equal seeds share the muons.
+
+        Truth `height` [events] in m; signals z, its error (m) and acceptance [events, 3].
+        """
         layouts = [built(design, self.budget) for design in designs]
         readouts: dict[int, Readout | SimulationError] = {}
         for seed in dict.fromkeys(seeds):

@@ -16,6 +16,7 @@ from rl_detector.envs.oracles.material_landscapes import binary, layers, mixed
 from rl_detector.errors import ConfigError
 from rl_detector.parameters import Categorical, Continuous
 from rl_detector.problem import DesignProblem
+from rl_detector.simulators.batch import FromBatch
 from rl_detector.space import Design, DesignSpace, FloatArray, IntArray
 from rl_detector.terms import Measurement, Readout
 
@@ -32,7 +33,7 @@ KINDS: dict[str, tuple[Callable[[int, int], Landscape], int, float]] = {
 
 
 @dataclass(frozen=True)
-class OracleSimulator:
+class OracleSimulator(FromBatch):
     """Noisy gains of a landscape.
 
     The noise of an event depends on the seed and on the design, so designs with common events do not share it.
@@ -47,12 +48,11 @@ class OracleSimulator:
     noise: float
     name: str
 
-    def simulate(self, design: Design, events: int, seed: int) -> Readout:
-        """Readout of one design: signals [events, 1] are gains with noise, truth `spread` [events] its sd."""
-        return self.simulate_batch([design], events, [seed])[0]
-
     def simulate_batch(self, designs: Sequence[Design], events: int, seeds: Sequence[int]) -> list[Readout]:
-        """Readouts of many designs."""
+        """Readouts of many designs.
+
+        Signals [events, 1] are gains with noise, truth `spread` [events] its sd.
+        """
         x, choices = self._numbers(designs)
         spreads = self.noise * self.landscape.spread(x, choices)
         keys = zip(seeds, x, choices, strict=True)

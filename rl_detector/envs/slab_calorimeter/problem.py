@@ -31,6 +31,7 @@ from rl_detector.envs.slab_calorimeter.reach import MINIMUM_EVENTS, SlabReach
 from rl_detector.envs.slab_calorimeter.stored import StoredLibrary
 from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem
+from rl_detector.simulators.batch import FromBatch
 from rl_detector.space import Design, FloatArray
 from rl_detector.terms import Constraint, Cost, Readout
 
@@ -55,7 +56,7 @@ EVENTS_PER_BOOK = 2000
 
 
 @dataclass(frozen=True)
-class SlabSimulator:
+class SlabSimulator(FromBatch):
     """Signals of sensors that are cut out of stored showers.
 
     A sensor sees the particles that cross the plane next to it. Each leaves the energy of a minimum-ionising particle,
@@ -71,16 +72,12 @@ class SlabSimulator:
     library: Library = field(default_factory=FastLibrary)
     sensors: int = 60
 
-    def simulate(self, design: Design, events: int, seed: int) -> Readout:
-        """Readout of one design.
+    def simulate_batch(self, designs: Sequence[Design], events: int, seeds: Sequence[int]) -> list[Readout]:
+        """Readouts of many designs; equal seeds share stored events and random numbers.
 
-        Truth [events]: `sample` (see library.SAMPLES), `energy` in GeV, `pion`. Signals [events,
+        Truth [events]: `sample` (see `library.SAMPLES`), `energy` in GeV, `pion`. Signals [events,
         sensors]: deposit in GeV times the published layer weight gap / thickness.
         """
-        return self.simulate_batch([design], events, [seed])[0]
-
-    def simulate_batch(self, designs: Sequence[Design], events: int, seeds: Sequence[int]) -> list[Readout]:
-        """Readouts of many designs; equal seeds share stored events and random numbers."""
         rows = [row(layout) for layout in designs]
         parts: list[list[Readout]] = [[] for _ in designs]
         for start in range(0, events, EVENTS_PER_BOOK):

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rl_detector.errors import ConfigError
-from rl_detector.physics.scattering import MUON_MASS, PION_MASS, deflections, highland_angle, velocity
+from rl_detector.physics.constants import MUON_MASS_MEV, PION_MASS_MEV
+from rl_detector.physics.scattering import deflections, highland_angle, velocity
 from rl_detector.physics.tracks import BoolArray, Dipole, Steps, filter_kappa
 from rl_detector.space import FloatArray
 from rl_detector.terms import Readout
@@ -68,7 +69,7 @@ class TrackBeam:
         momentum = np.exp(rng.uniform(low, high, events))
         charge = np.where(rng.random(events) < 0.5, -1.0, 1.0)
         pion = rng.random(events) < self.pion_fraction
-        beta = velocity(1000 * momentum, np.where(pion, PION_MASS, MUON_MASS))
+        beta = velocity(1000 * momentum, np.where(pion, PION_MASS_MEV, MUON_MASS_MEV))
         x, y = rng.normal(0.0, self.spot, (2, events))
         slope_x, slope_y = rng.uniform(-self.divergence, self.divergence, (2, events))
         range_ = np.where(pion, rng.standard_exponential(events), np.inf)

@@ -25,13 +25,15 @@ from rl_detector.envs.spectrometer.layout import (
 )
 from rl_detector.envs.spectrometer.reach import MomentumReach
 from rl_detector.errors import ConfigError, SimulationError
+from rl_detector.physics.constants import AIR_RADIATION_LENGTH_M
 from rl_detector.physics.tracks import Dipole
 from rl_detector.problem import DesignProblem
+from rl_detector.simulators.batch import FromBatch
 from rl_detector.simulators.trackers import tracker_of
 from rl_detector.space import Design
 from rl_detector.terms import Constraint, Cost, Readout
 
-GASES: Mapping[str, float] = {"vacuum": math.inf, "helium": 5671.0, "air": 303.9}
+GASES: Mapping[str, float] = {"vacuum": math.inf, "helium": 5671.0, "air": AIR_RADIATION_LENGTH_M}
 """Radiation length in m of what fills the gaps (PDG 2024, at 20 C and 1 atm)."""
 
 
@@ -50,7 +52,7 @@ MOST_STATIONS = 500
 
 
 @dataclass(frozen=True)
-class SpectrometerSimulator:
+class SpectrometerSimulator(FromBatch):
     """Tracks and their fitted momenta for designs of this space.
 
     Attributes:
@@ -59,17 +61,13 @@ class SpectrometerSimulator:
 
     spectrometer: Spectrometer | TrackedSpectrometer
 
-    def simulate(self, design: Design, events: int, seed: int) -> Readout:
-        """Readout of one design: truth `kappa` = q / p, signals fitted kappa, its error [1/GeV], number of hits."""
-        readout = self.simulate_batch([design], events, [seed])[0]
-        if isinstance(readout, SimulationError):
-            raise readout
-        return readout
-
     def simulate_batch(
         self, designs: Sequence[Design], events: int, seeds: Sequence[int]
     ) -> Sequence[Readout | SimulationError]:
-        """Readouts of many designs; equal seeds share tracks and random numbers."""
+        """Readouts of many designs; equal seeds share tracks and random numbers.
+
+        Truth `kappa` = q / p, signals fitted kappa, its error [1/GeV], number of hits.
+        """
         return self.spectrometer.readouts([stations_of(layout) for layout in designs], events, seeds)
 
     def describe(self) -> Mapping[str, str]:

@@ -21,8 +21,8 @@ STDOUT, STDERR = "stdout.txt", "stderr.txt"
 """Files of the scratch folder that take what the executable prints."""
 
 
-_TICK = 0.2
-"""Seconds between two looks at the clock, the folder and the request to stop."""
+_LIMITS_CHECK_SECONDS = 0.2
+"""Seconds between checks of the time limit, the size of the folder and the request to stop."""
 
 
 _TAIL = 1500
@@ -104,7 +104,7 @@ def _watch(job: Job, report: io.RawIOBase) -> str:
     end = time.monotonic() + job.seconds
     with selectors.DefaultSelector() as selector:
         selector.register(report, selectors.EVENT_READ)
-        while not selector.select(max(min(_TICK, end - time.monotonic()), 0)):
+        while not selector.select(max(min(_LIMITS_CHECK_SECONDS, end - time.monotonic()), 0)):
             if job.stop.is_set():
                 raise SimulationError("stopped with the rest of its batch")
             if time.monotonic() >= end:

@@ -23,6 +23,7 @@ import numpy as np
 from rl_detector.claims import Claim
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.settings import check_settings
+from rl_detector.simulators.batch import FromBatch
 from rl_detector.simulators.command import inputs as inputs
 from rl_detector.simulators.command import scratch as scratch
 from rl_detector.simulators.command.description import CONDITIONS, DESIGN
@@ -37,7 +38,7 @@ _VERSION_SECONDS, _VERSION_LENGTH = 60.0, 300
 """Time limit of a version command, and the bytes of its output that are kept."""
 
 
-class CommandSimulator:
+class CommandSimulator(FromBatch):
     """An executable that simulates one design per run.
 
     The same (design, events, seed) gives the same command and files, up to the name of the scratch folder. Trials of a
@@ -67,13 +68,6 @@ class CommandSimulator:
         except ConfigError as error:
             raise ConfigError(f"{file}: {error}") from error
         self._version: str | None = None
-
-    def simulate(self, design: Design, events: int, seed: int) -> Readout:
-        """Simulate events in one design."""
-        (outcome,) = self.simulate_batch([design], events, [seed])
-        if isinstance(outcome, SimulationError):
-            raise outcome
-        return outcome
 
     def simulate_batch(
         self, designs: Sequence[Design], events: int, seeds: Sequence[int]

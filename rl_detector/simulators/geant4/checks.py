@@ -7,10 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rl_detector.physics.constants import PION_MASS
 from rl_detector.simulators.geant4.worker import Chunk
-
-PION_MASS = 0.13957
-"""Rest mass of the charged pion in GeV (PDG 2024), released when it is absorbed or decays."""
 
 ELECTROMAGNETIC_TOLERANCE = 1e-6
 """Relative excess of energy allowed for photons and electrons, plus ROUNDING: floating-point sums only."""
@@ -23,7 +21,8 @@ NUCLEAR_TOLERANCE = 0.03
 (G4CascadeCheckBalance)."""
 
 NUCLEAR_ALLOWANCE = 0.05
-"""Absolute excess in GeV allowed for pions: exothermic nuclear reactions, a few times 10 MeV."""
+"""Absolute excess in GeV allowed for pions beyond their mass, which they release when they are absorbed or decay.
+Exothermic nuclear reactions give a few times 10 MeV."""
 
 
 def violation(deposits: Any, chunk: Chunk) -> str | None:
