@@ -29,6 +29,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "markdown_
 exclude_patterns = ["_build", "_ext", "_generated/*.md", "**/.ipynb_checkpoints"]
 html_theme = "furo"
 html_title = "rl_detector"
+html_theme_options = {"light_css_variables": {"code-font-size": "0.75rem"}}
 html_static_path: list[str] = []
 html_show_sphinx = False
 

@@ -33,7 +33,7 @@ from rl_detector.envs.muon_map.volume import (
     VOLUME_VOXELS,
     densities,
 )
-from rl_detector.records.run_folder import RunFolder
+from rl_detector.records import RunFolder
 from rl_detector.study.validation import paired_difference
 
 FOLDER = Path(__file__).parent

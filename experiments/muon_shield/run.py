@@ -33,10 +33,10 @@ from rl_detector.envs.muon_shield.reach import hit_weight
 from rl_detector.envs.muon_shield.source import PROTONS_ON_TARGET, PythiaSource
 from rl_detector.physics.muon_transport import IronTransport
 from rl_detector.problem import DesignProblem
-from rl_detector.records.ledger import Ledger
+from rl_detector.records import Ledger
 from rl_detector.reproducible import held_out_seed
 from rl_detector.space import Design
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study
 from rl_detector.terms import Measurement
 
 FOLDER = Path(__file__).parent

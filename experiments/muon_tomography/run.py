@@ -22,7 +22,7 @@ from rl_detector.envs.muon_tomography.furnace import FURNACE_BOTTOM, FURNACE_TOP
 from rl_detector.envs.muon_tomography.layout import ABOVE_AND_BELOW, BUDGET_UNITS, built
 from rl_detector.envs.muon_tomography.problem import TomographySimulator, muon_tomography
 from rl_detector.envs.muon_tomography.reach import FillHeightReach
-from rl_detector.records.run_folder import RunFolder
+from rl_detector.records import RunFolder
 from rl_detector.study.validation import paired_difference
 
 FOLDER = Path(__file__).parent

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 
 import rl_detector as rd
-from rl_detector.simulators.command.needs import Needs
-from rl_detector.simulators.command.simulator import command_simulator
+from rl_detector.simulators.command import Needs, command_simulator
 from rl_detector.terms import Component
 
 DESCRIPTION = Path(__file__).with_name("telescope.yaml")
