@@ -14,10 +14,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from rl_detector.checks.problems import check_problem, check_simulator
+from rl_detector.envs.calorimeter import layout as layout_module
 from rl_detector.envs.calorimeter.layout import (
     LENGTH_LIMIT,
     PHOTOELECTRONS_PER_GEV,
     PRICE_LIMIT,
+    PRICE_PER_CM,
     THICKNESS_LIMIT,
     baselines,
     components,
@@ -240,3 +242,13 @@ def test_the_defaults_of_yaml_and_python_are_the_same() -> None:
 
 def test_thickness_bounds() -> None:
     assert {slot.parameter.high for slot in space(2).continuous if hasattr(slot.parameter, "high")} == {THICKNESS_LIMIT}
+
+
+def test_another_material_is_an_edit_of_the_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout_module, "ABSORBERS", ("Pb", "Fe", "W"))
+    monkeypatch.setitem(PRICE_PER_CM, "W", 100.0)
+    problem = calorimeter()
+    built = design(("W", 1.0, "PbWO4", 30.0), ("Fe", 10.0, "polystyrene", 5.0), ("W", 2.0, "polystyrene", 5.0))
+    assert problem.space.contains(built)
+    assert price(built) == pytest.approx(3 * 100 + 30 * 2500 + 10 * 4.166 + 10 * 0.01)
+    assert np.isfinite(problem.evaluate(built, 200, 0).reward)
