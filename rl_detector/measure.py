@@ -20,7 +20,7 @@ _MISTAKES = (ConfigError, MissingDependency)
 
 
 def simulate(simulator: Simulator, group: Group) -> list[Readout | SimulationError]:
-    """Simulate a group: complete, finite readouts, or the reason of a failure. The simulator gets copies of the designs."""
+    """Simulate copies of the designs of a group: complete, finite readouts, or the reason of a failure."""
     if isinstance(simulator, BatchSimulator):
         try:
             readouts = simulator.simulate_batch(_copies(group), group.events, list(group.seeds))

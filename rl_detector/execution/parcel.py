@@ -86,8 +86,8 @@ class Packer:
         except Exception as error:  # whatever a user's class raises when it is pickled
             raise ConfigError(
                 f"the problem {problem.name} cannot be sent to worker processes ({type(error).__name__}: {error}). "
-                "Use evaluator=serial, or register its factory and run it from a configuration, or remove what cannot be "
-                "pickled from the simulator."
+                "Use evaluator=serial, or register its factory and run it from a configuration, or remove what cannot "
+                "be pickled from the simulator."
             ) from error
         return content
 
