@@ -18,6 +18,7 @@ import cloudpickle
 import numpy as np
 import pytest
 
+import rl_detector
 from rl_detector.agents import make_agent
 from rl_detector.assembly import build_evaluator, build_judge
 from rl_detector.envs.calorimeter.problem import calorimeter
@@ -326,7 +327,7 @@ def test_the_extra_is_named(monkeypatch):
         DaskEvaluator(1)
 
 
-CONFS = Path(dask_evaluator.__file__).parent / "conf" / "evaluator"
+CONFS = Path(rl_detector.__file__).parent / "conf" / "evaluator"
 
 LINES = {
     "slurm": ("#SBATCH -p long", "#SBATCH -t 08:00:00", "#SBATCH --mem=2G"),
