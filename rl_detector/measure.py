@@ -1,4 +1,4 @@
-"""From designs to measurements, so that the failure of one design never touches the others."""
+"""Simulate and measure designs; the failure of one never touches the others."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from rl_detector.space import Design
 from rl_detector.terms import BatchReach, BatchSimulator, Group, Measurement, Reach, Readout, Simulator
 
 _MISTAKES = (ConfigError, MissingDependency)
-"""What no other design would escape: it ends a study with its message instead of failing every trial."""
+"""Errors that every design would meet: they end a study with their message instead of failing every trial."""
 
 
 def simulate(simulator: Simulator, group: Group) -> list[Readout | SimulationError]:
-    """Complete, finite readouts, or the reason why there is none. The simulator gets copies of the designs."""
+    """Simulate copies of the designs of a group: complete, finite readouts, or the reason of a failure."""
     if isinstance(simulator, BatchSimulator):
         try:
             readouts = simulator.simulate_batch(_copies(group), group.events, list(group.seeds))
@@ -47,7 +47,7 @@ def _simulate_one(simulator: Simulator, design: Design, events: int, seed: int) 
 
 
 def measure(reach: Reach, readouts: Sequence[Readout | SimulationError]) -> list[Measurement | SimulationError]:
-    """Finite measurements of the readouts; what failed already stays in its place."""
+    """Measure readouts: finite measurements, or the reason of a failure. Earlier failures stay in their place."""
     good = [readout for readout in readouts if isinstance(readout, Readout)]
     measured: Iterator[Measurement | SimulationError] = iter(_measure_good(reach, good))
     return [next(measured) if isinstance(readout, Readout) else readout for readout in readouts]
@@ -75,7 +75,7 @@ def _measure_one(reach: Reach, readout: Readout) -> Measurement | SimulationErro
 
 
 def _warn_one_by_one(what: str, error: Exception) -> None:
-    message = f"{what} failed ({type(error).__name__}: {error}); going on with one design after the other"
+    message = f"{what} failed ({type(error).__name__}: {error}); continuing with one design at a time"
     warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
@@ -120,7 +120,7 @@ def _checked(readout: Readout | SimulationError, events: int) -> Readout | Simul
 
 
 def _finite(measurement: Measurement) -> Measurement | SimulationError:
-    """The measurement with plain finite floats, or the reason why it is none."""
+    """The measurement with plain finite floats, or the reason why it has none."""
     names = ("reach", "error", "metric", "metric_error")
     numbers = {name: float(getattr(measurement, name)) for name in names}
     if not all(math.isfinite(number) for number in numbers.values()):

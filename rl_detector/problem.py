@@ -39,10 +39,10 @@ class Evaluation:
         events, seed: what was simulated.
         costs: name -> amount in the cost's unit.
         violations: name -> amount beyond the limit in the constraint's unit.
-        measurement: None when the simulation failed, or when a judge has not judged it yet.
+        measurement: None when the simulation failed, or before a judge has scored it.
         reward: reach - cost_weight * cost - penalties; None where there is no measurement.
         failure: why the simulation failed, else None.
-        readout: what the simulator gave, kept only for a judge.
+        readout: of the simulator, kept only for a judge.
 
     Examples:
         >>> import rl_detector as rd
@@ -69,21 +69,21 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class DesignProblem:
-    """What can be built, how it is measured, what it is worth and what it takes.
+    """Joins what can be built, its simulator, its reach, its costs and its constraints.
 
     Attributes:
         name: short name for folders and tables.
         space: what can be built.
-        simulator: how it is measured.
-        reach: what it is worth.
-        costs, constraints: what it takes and what is not allowed.
+        simulator: simulates events in a design.
+        reach: figure of merit of a readout.
+        costs, constraints: terms that lower the reward.
         baselines: named designs to compare with; the first one is the zero of the reach and the start of a search.
         cost_weight: reward per unit of relative cost (sum of amount / reference).
         penalty_weight: reward per unit of `penalty(relative violation)`.
-        conditions: name -> number, further facts of the task shown to the agent (beam, budget).
+        conditions: name -> value, further facts of the task shown to the agent (beam, budget).
         layout: design -> components, for pictures.
         metric: name of the figure behind the reach, with unit.
-        minimum_events: fewest events per design from which the reach can be judged.
+        minimum_events: fewest events per design from which the reach can be measured.
         features: how a reconstruction shared by designs sees them; None: by the encoding and the signals as they are.
         unjudged: whether evaluations keep their readouts for a judge instead of being measured, see `for_judge`.
 
@@ -129,12 +129,12 @@ class DesignProblem:
 
     @property
     def context(self) -> Mapping[str, float]:
-        """What an agent may know of the task: weights of the reward and the conditions, name -> number."""
+        """Facts of the task that an agent may know: weights of the reward and conditions, name -> value."""
         return {"cost_weight": self.cost_weight, "penalty_weight": self.penalty_weight, **self.conditions}
 
     @property
     def observation(self) -> FloatArray:
-        """The context as numbers, [context]."""
+        """Values of the context, [context]."""
         return np.array(list(self.context.values()), dtype=np.float64)
 
     @property
@@ -143,15 +143,15 @@ class DesignProblem:
         return next(iter(self.baselines.values()), None)
 
     def with_cost_weight(self, cost_weight: float) -> DesignProblem:
-        """The same problem with another price of cost."""
+        """This problem with another weight of the cost."""
         return replace(self, cost_weight=cost_weight)
 
     def for_judge(self) -> DesignProblem:
-        """The same problem whose evaluations keep their readouts, of any number of events, for a judge of the study."""
+        """This problem for a study with a judge: evaluations keep their readouts, of any number of events."""
         return replace(self, unjudged=True, minimum_events=1)
 
     def check_events(self, events: Any) -> None:
-        """Raise DesignError unless so many events per design can be judged."""
+        """Raise DesignError unless the reach can be measured from this number of events per design."""
         if isinstance(events, bool) or not isinstance(events, int) or events < self.minimum_events:
             raise DesignError(
                 f"events per design must be a whole number >= {self.minimum_events} for {self.name}, got {events!r}"
@@ -199,7 +199,7 @@ class DesignProblem:
         )
 
     def failure(self, design: Design, events: int, seed: int, reason: str) -> Evaluation:
-        """The evaluation of a design whose simulation came to nothing, with the reason."""
+        """The failed evaluation of a design, with the reason."""
         return self._evaluation(design, events, seed, SimulationError(reason))
 
     def with_measurement(self, evaluation: Evaluation, measurement: Measurement) -> Evaluation:

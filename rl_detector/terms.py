@@ -1,4 +1,4 @@
-"""The terms of a design problem: what measures a design, what it is worth, what it takes, what is not allowed."""
+"""The terms of a design problem: simulator, reach, costs and constraints."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Readout:
-    """What a simulator gives back for one design.
+    """Result of a simulation of one design.
 
     Attributes:
         truth: what was generated, name -> [events], for example the energy of the primary in GeV.
@@ -69,11 +69,11 @@ class Readout:
 
 @dataclass(frozen=True)
 class PairedReadout(Readout):
-    """Events of a dear simulator, with a cheap simulator's events of the same primaries and of further ones.
+    """Events of an expensive simulator, with a cheap simulator's events of their primaries and of further ones.
 
     Attributes:
-        copies: cheap readouts of the same primaries, which differ in the other random numbers only. Their first events
-            are the primaries of the dear ones, in the same order; all primaries are independent draws from one beam.
+        copies: cheap readouts that share all primaries and differ in the other random numbers. Their first events have
+            the primaries of the expensive events, in order. All primaries are independent draws from one beam.
     """
 
     copies: tuple[Readout, ...]
@@ -107,7 +107,7 @@ class Simulator(Protocol):
 
 @runtime_checkable
 class BatchSimulator(Simulator, Protocol):
-    """A simulator that measures many designs at once; each result is the one that `simulate` would give."""
+    """A simulator that measures many designs at once; each result equals that of `simulate`."""
 
     def simulate_batch(
         self, designs: Sequence[Design], events: int, seeds: Sequence[int]
@@ -118,7 +118,7 @@ class BatchSimulator(Simulator, Protocol):
 
 @runtime_checkable
 class ReplicatingSimulator(Simulator, Protocol):
-    """A simulator that can send the same primaries through a design several times."""
+    """A simulator that can send its primaries through a design several times."""
 
     def replicas(self, design: Design, events: int, seed: int, copies: int) -> Sequence[Readout]:
         """Readouts with the primaries of `simulate(design, events, seed)`, each with other random numbers beyond."""
@@ -134,7 +134,7 @@ class Measurement:
         metric, metric_error: the physical figure behind it (a resolution, a rate) and its standard error.
         losses: per-event terms, [events], for paired comparisons, where the metric is their mean and the reach
             ln(reference / metric); else None.
-        diagnostics: further numbers, never part of the reward.
+        diagnostics: further results, never part of the reward.
 
     Examples:
         >>> import rl_detector as rd
@@ -170,13 +170,13 @@ class Reach(Protocol):
     """
 
     def measure(self, readout: Readout) -> Measurement:
-        """Reach of one design; data that cannot be judged raise SimulationError."""
+        """Reach of one design; raises SimulationError for data from which it cannot be measured."""
         ...
 
 
 @runtime_checkable
 class SharedReach(Reach, Protocol):
-    """A reach whose metric is the mean of per-event losses, so that a reconstruction shared by designs can judge it.
+    """A reach whose metric is the mean of per-event losses, as a reconstruction shared by designs needs it.
 
     The reach is ln(reference / metric), or reference - metric where it is not logarithmic.
     """
@@ -226,7 +226,7 @@ class Features:
 
 @runtime_checkable
 class BatchReach(Reach, Protocol):
-    """A reach that judges many readouts at once; each result is the one that `measure` would give."""
+    """A reach that measures many readouts at once; each result equals that of `measure`."""
 
     def measure_batch(self, readouts: Sequence[Readout]) -> Sequence[Measurement]:
         """Reach of every design."""
@@ -235,7 +235,7 @@ class BatchReach(Reach, Protocol):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a design takes, for example money or mass.
+    """A cost of a design, for example money or mass.
 
     Attributes:
         name, unit: for people and the ledger.
@@ -283,11 +283,11 @@ class Constraint:
     def violation(self, design: Design) -> float:
         """How far the design is beyond the limit, in `unit`; 0 when it is within (up to rounding)."""
         excess = self.amount(design) - self.limit
-        return 0.0 if excess <= ROUNDING * self.limit else excess  # NaN stays NaN, which an evaluation refuses
+        return 0.0 if excess <= ROUNDING * self.limit else excess  # an evaluation refuses NaN
 
 
 class Component(NamedTuple):
-    """One piece of a layout drawn to scale: position and extent along the beam axis in cm."""
+    """One part of a detector, drawn to scale: position and extent along the beam axis in cm."""
 
     label: str
     material: str

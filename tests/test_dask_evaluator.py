@@ -187,7 +187,7 @@ def test_a_killed_worker_and_a_killed_scheduler(bowl, tmp_path, monkeypatch):
         harmed = Saboteur(evaluator, 3, first.kill)
         assert ledger_of(problem, tmp_path / "worker", harmed) == expected
         wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in simulating))
-        with pytest.raises(SimulationError, match=r"the dask scheduler is gone .* go on with `rl-detector resume`"):
+        with pytest.raises(SimulationError, match=r"the dask scheduler is gone .* continue with `rl-detector resume`"):
             ledger_of(problem, tmp_path / "scheduler", Saboteur(evaluator, 3, hub.kill))
         evaluator.close()
     study = study_of(problem, tmp_path / "scheduler", SerialEvaluator())

@@ -242,15 +242,15 @@ REASONS = {
     "hang with the GIL": "no result within 0.7 s per design",
     "stopped": "no result within 0.7 s per design",
     "closed connection": "closed its connection",
-    "garbage": "sent what is no answer (UnpicklingError",
-    "something else": "sent what is no answer (NoneType",
+    "garbage": "sent something else than an answer (UnpicklingError",
+    "something else": "sent something else than an answer (NoneType",
     "half an answer": "stopped within a message, for 1 s",
 }
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_bad_design_fails_alone(fault, bowl, local, monkeypatch):
-    monkeypatch.setattr("rl_detector.execution.worker_processes.STALL", 1)
+    monkeypatch.setattr("rl_detector.execution.worker_processes.STALL_SECONDS", 1)
     problem = replace(bowl, simulator=Faulty(fault))
     designs = sample(bowl, 8)
     for index, design in enumerate(designs):

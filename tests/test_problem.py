@@ -137,7 +137,7 @@ def test_a_failure_stays_where_it_happens(kind: type[Line], broken: Callable[[Re
 
 def test_a_batch_that_loses_designs_is_simulated_one_by_one() -> None:
     problem = make_line(Losing())
-    with pytest.warns(RuntimeWarning, match="simulate_batch failed .* one design after the other"):
+    with pytest.warns(RuntimeWarning, match="simulate_batch failed .* one design at a time"):
         found = problem.evaluate_batch([{"x": 0.5}, {"x": -0.5}], 8, [1, 2])
     assert [evaluation.reward for evaluation in found] == [0.5, -0.5]
 

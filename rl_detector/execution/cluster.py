@@ -1,8 +1,8 @@
 """Simulations on a cluster through dask: SLURM, HTCondor, PBS, LSF, or any running dask scheduler.
 
-The workers of dask only distribute: each runs the simulations in a process of its own (see worker_processes), so that a
-crash, a hang or a memory limit is handled there as on one computer, and dask itself deals with nodes that vanish.
-This is the only module that imports dask; it needs the extra `cluster`.
+Dask distributes the groups and deals with nodes that vanish. Each dask worker simulates in a separate process, which
+handles crashes, hangs and memory limits (see worker_processes). This is the only module that imports dask; it needs
+the extra `cluster`.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ BATCH_SYSTEMS = {
 
 
 LOOPBACK = "127.0.0.1"
+"""Address that only this computer reaches."""
 
 
 CONNECT_LIMIT = 30.0
@@ -44,18 +45,18 @@ CONNECT_LIMIT = 30.0
 
 
 class DaskEvaluator(ParallelEvaluator):
-    """Groups go to a dask scheduler and come back in any order; the cluster starts with the first group.
+    """Sends groups to a dask scheduler, in any order of completion; the cluster starts with the first group.
 
     Args:
-        workers: groups that run at once; where this evaluator starts the cluster, also how many workers it asks for.
-            None for one per core of this computer (cluster=local only).
+        workers: groups that run at once, and workers of a cluster that this evaluator starts. None: one per core of
+            this computer (cluster=local only).
         group: designs per task at most.
         timeout: seconds per design after which its process is ended; None: no limit.
         memory_mb: address space of each simulating process in MB; None: no limit.
         cluster: local, slurm, htcondor, pbs, lsf, the address of a scheduler (tcp://..., tls://...), or its file.
-        listen: where the scheduler of a batch system listens: address or network interface. Loopback serves only jobs
-            on this computer; say what the nodes can reach, in a network that you trust or with `security`: who can
-            connect to a scheduler without TLS can run programs as you.
+        listen: address or network interface where the scheduler of a batch system listens. Loopback serves only jobs
+            on this computer; other nodes need an address that they can reach. Use a private network or `security`:
+            anybody who can connect to a scheduler without TLS can run programs as you.
         settings: job, for dask-jobqueue (queue, walltime, cores, memory, ...); security, TLS for dask's Security
             (tls_ca_file, tls_client_cert, tls_client_key, tls_scheduler_cert, ..., require_encryption: true).
     """
@@ -159,16 +160,16 @@ class DaskEvaluator(ParallelEvaluator):
 
 
 _processes: dict[tuple[Any, ...], WorkerProcesses] = {}
+"""Simulating processes of the dask workers in this process, by address of the worker, limits and folders."""
 
 
 _starting = threading.Lock()
 
 
 def run_task(task: Task) -> Evaluations | Exception:
-    """Evaluate a group in a process of its own; called by dask workers, which keep the process for the next one.
+    """Evaluate a group in a separate process of a dask worker, which keeps the process for its next group.
 
-    Gives the reason where it came to nothing, instead of raising it: dask would print a traceback for each, though
-    they are dealt with.
+    Returns expected errors instead of raising them, because dask prints a traceback for every error.
     """
     from distributed import get_worker
 
@@ -184,7 +185,7 @@ def run_task(task: Task) -> Evaluations | Exception:
 
 
 def _end_processes_of(cluster: Any) -> None:
-    """End those of the dask workers that a local cluster has in this process; those of others end with them."""
+    """End the simulating processes of a local cluster, whose dask workers live in this process."""
     workers = [getattr(worker, "address", None) for worker in getattr(cluster, "workers", {}).values()]
     with _starting:
         ended = [_processes.pop(key) for key in list(_processes) if key[0] in workers]

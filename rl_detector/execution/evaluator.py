@@ -1,8 +1,7 @@
-"""Where simulations run: designs in, evaluations out, in small groups so that little is lost when something dies.
+"""Evaluate designs in small groups, so that little is lost when a worker dies.
 
-An evaluator is written once it can `submit` one group; the rest is here: groups in the order of the designs, a second
-try for every design that failed, and a FAILED evaluation with its reason for what failed twice. The evaluations depend
-on (design, events, seed) alone, never on the evaluator, its workers or the grouping.
+An evaluator implements `submit` for one group; this module adds order, a second try and FAILED results. Evaluations
+depend on (design, events, seed) alone, never on the evaluator, its workers or the grouping.
 """
 
 from __future__ import annotations
@@ -35,9 +34,9 @@ class Evaluator(Protocol):
         ...
 
     def submit(self, problem: DesignProblem, group: Group) -> Future[Evaluations]:
-        """Evaluate one group; its future has the evaluations in order, those that failed were tried twice.
+        """Evaluate one group; its future has the evaluations in order. What failed was tried twice.
 
-        The future fails with what no other design would escape (a wrong configuration, a lost cluster).
+        The future itself fails only with errors that every design would meet: a wrong configuration, a lost cluster.
         """
         ...
 
@@ -52,12 +51,12 @@ class Evaluator(Protocol):
 
 @dataclass(frozen=True)
 class SerialEvaluator:
-    """Calls the simulator from this process; a simulator with workers of its own spreads each group over them.
+    """Calls the simulator from this process; a simulator with its own workers spreads each group over them.
 
-    A failed evaluation is tried once more with the same seed (a simulator replaces a dead worker by a fresh one).
+    A failed evaluation is tried once more with its seed. Simulators replace dead workers before that.
 
     Attributes:
-        group: designs per call of the simulator; what an interruption loses at most.
+        group: designs per call of the simulator. An interruption loses at most one group.
     """
 
     group: int = 64
@@ -79,7 +78,7 @@ class SerialEvaluator:
         return in_parts(partial(self.submit, problem), group, self.group, ahead=1)
 
     def close(self) -> None:
-        """Nothing to end: the simulator belongs to its owner."""
+        """Do nothing: the caller ends the simulator."""
 
 
 def check_group(group: int) -> None:
@@ -111,14 +110,14 @@ def in_parts(
 
 
 class ParallelEvaluator(ABC):
-    """What evaluators with workers share: they send parcels to them, and every worker gets something to do.
+    """Base of evaluators with workers: sends them the problem as a parcel and divides a batch among them.
 
     Args:
         workers: groups that can run at once.
-        group: designs per task at most; what a dead worker sets back at most.
+        group: designs per task at most. A dead worker delays at most one group.
 
     Attributes:
-        packer: makes parcels of problems; replace it by one with a recipe for problems from a configuration.
+        packer: makes parcels of problems; give it a recipe for problems from a configuration.
     """
 
     def __init__(self, workers: int, group: int) -> None:
@@ -130,18 +129,18 @@ class ParallelEvaluator(ABC):
 
     @abstractmethod
     def start(self, parcel: Parcel, group: Group) -> Future[Evaluations]:
-        """Send one group to a worker; the future fails with WorkerLost when it comes to nothing."""
+        """Send one group to a worker; its future fails with WorkerLost when the worker dies or takes too long."""
 
     @abstractmethod
     def close(self) -> None:
         """End the workers at once; the next group starts new ones."""
 
     def submit(self, problem: DesignProblem, group: Group) -> Future[Evaluations]:
-        """Evaluate one group on a worker, and what failed once more.
+        """Evaluate one group on a worker, and each design that failed once more.
 
         Raises:
             ConfigError: the problem cannot be sent to a worker.
-            DesignError: the problem does not judge so many events.
+            DesignError: the problem needs more events per design.
         """
         problem.check_events(group.events)
         return with_second_try(self._call, problem, group)
@@ -156,21 +155,21 @@ class ParallelEvaluator(ABC):
 
 
 GROUPS_PER_WORKER = 4
-"""A batch is cut into at least so many groups per worker, so that all end at about the same time."""
+"""Groups per worker into which a batch is cut, at least, so that all workers end at about one time."""
 
 
 Call = Callable[[DesignProblem, Group], Future[Evaluations]]
 
 
 class WorkerLost(Exception):
-    """A group came to nothing because its worker died or took too long; any of its designs may be the cause."""
+    """A group has no evaluations because its worker died or took too long. Any of its designs may be the cause."""
 
 
 def with_second_try(call: Call, problem: DesignProblem, group: Group) -> Future[Evaluations]:
-    """Run one group with `call`; what failed or was lost runs once more, one design at a time with the same seed.
+    """Run one group with `call`; designs that failed or were lost run once more, each alone with its seed.
 
-    What was lost with its group has both of its tries by itself, whichever design was the cause, so that the outcome of
-    a design and its reason are the same in any group.
+    The loss of a larger group counts as no try: each of its designs then has two tries alone. So the outcome of a
+    design and its reason do not depend on its group.
     """
     attempts = _Attempts(call, problem)
     first = attempts.run(group)
@@ -178,7 +177,7 @@ def with_second_try(call: Call, problem: DesignProblem, group: Group) -> Future[
 
 
 class _Outcome(NamedTuple):
-    """Evaluation of a design, failed with the reason if its worker was lost."""
+    """Evaluation of a design, and whether it failed because its worker was lost."""
 
     evaluation: Evaluation
     lost: bool
@@ -200,14 +199,14 @@ class _Attempts(NamedTuple):
 
         return then(self.call(self.problem, group), outcomes)
 
-    def second(self, first: _Outcome, together: int) -> Future[Evaluation]:
-        """The evaluation after its further tries, if it needs any."""
+    def second(self, first: _Outcome, group_size: int) -> Future[Evaluation]:
+        """Try a design again if it failed in a group of this size, and give its last evaluation."""
         if not first.evaluation.failed:
             return finished(first.evaluation)
 
         def outcome(done: Future[list[_Outcome]]) -> Future[Evaluation]:
             (again,) = done.result()
-            if first.lost and together > 1:
+            if first.lost and group_size > 1:
                 return self.second(again, 1)  # the whole group was lost, so this was the design's first try alone
             return finished(_failed_twice(first.evaluation, again.evaluation))
 

@@ -1,4 +1,4 @@
-"""Futures that follow from other futures, without a thread that waits for them."""
+"""Futures that follow from other futures; no thread waits for them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ B = TypeVar("B")
 
 
 def finished(value: A) -> Future[A]:
-    """A future that has its result."""
+    """A future that already has its result."""
     future: Future[A] = Future()
     future.set_result(value)
     return future
 
 
 def then(first: Future[A], step: Callable[[Future[A]], Future[B]]) -> Future[B]:
-    """The future of what `step` starts once the first one is done; an error in `step` is its error.
+    """Call `step` once the first future is done; the result is that of the future that `step` returns.
 
-    Cancelling it cancels what it waits for.
+    An error in `step` becomes the error of the result. Cancelling the result cancels the future it waits for.
     """
     outcome: Future[B] = Future()
 
@@ -44,7 +44,7 @@ def then(first: Future[A], step: Callable[[Future[A]], Future[B]]) -> Future[B]:
 
 
 def gathered(futures: Sequence[Future[A]]) -> Future[list[A]]:
-    """The future of all results in order; the first error is its error."""
+    """A future of all results in order; the first error becomes its error."""
     outcome: Future[list[A]] = Future()
     left, lock = [len(futures)], Lock()
 
@@ -80,7 +80,7 @@ def pass_on(done: Future[A], outcome: Future[A]) -> None:
 
 
 def settle(outcome: Future[A], value: A | None = None, error: BaseException | None = None) -> None:
-    """Give a future its result or error, or cancel it with what it waits for, unless it has one or was cancelled."""
+    """Give a future its result or error, unless it has one or was cancelled. A CancelledError cancels it."""
     if isinstance(error, CancelledError):
         outcome.cancel()
         return

@@ -16,17 +16,17 @@ from rl_detector.terms import Group
 
 
 class LocalEvaluator(ParallelEvaluator):
-    """Worker processes that start with the first group, live until closed, and are replaced when they die or hang.
+    """Simulates in worker processes that start with the first group, and are replaced when they die or hang.
 
-    They end with this process, however it ends. Each uses one thread.
+    Each uses one thread. They live until `close`, and end with this process, however it ends.
 
     Args:
-        workers: how many; None for one per core that this process may use.
+        workers: number of processes; None for one per core that this process may use.
         group: designs per task at most.
-        timeout: seconds per design after which its worker is ended; None: no limit. A group may take so long for each
-            of its designs together.
-        memory_mb: address space of each worker in MB (RLIMIT_AS: what is reserved counts, not only what is used; torch
-            reserves several GB); None: no limit. Where it is used up the simulation fails with a MemoryError.
+        timeout: seconds per design after which a worker is ended; None: no limit. A group of n designs has n times as
+            long.
+        memory_mb: address space of each worker in MB; None: no limit. Beyond it a simulation fails with a MemoryError.
+            Reserved memory counts, too (RLIMIT_AS): torch reserves several GB.
     """
 
     def __init__(

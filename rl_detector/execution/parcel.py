@@ -1,8 +1,8 @@
-"""How a design problem reaches another process: by its recipe where it came from a configuration, else pickled.
+"""Send a design problem to another process: as a recipe if it came from a configuration, else pickled.
 
-A problem may hold what cannot leave its process (a simulator with worker processes, an open file). A recipe says how to
-build it anew: environment and simulator settings. Parcels go from a study to its own workers and are read from nowhere
-else: they are pickles, which must never come from a stranger.
+A problem may hold what cannot leave its process, such as a simulator with worker processes or an open file. A recipe
+says how to build it again: environment and simulator settings. Parcels are pickles, so they go only from a study to
+its own workers and are read from nowhere else.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from typing import Any, NamedTuple, Protocol
 from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem
 
-PLAIN = frozenset(
+PLAIN_FIELDS = frozenset(
     {"name", "cost_weight", "penalty_weight", "minimum_events", "unjudged", "conditions", "baselines", "metric"}
 )
-"""Fields of a problem that are plain data and may differ from what the recipe builds, as `for_judge` makes them."""
+"""Plain data of a problem, in which it may differ from what its recipe builds (see `for_judge`)."""
 
 
 class Recipe(Protocol):
     """How another process builds the problem; it can be pickled."""
 
     def build(self) -> DesignProblem:
-        """The problem, built anew."""
+        """Build the problem."""
 
     def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
         """This recipe, followed by replacing fields of the problem it builds."""
 
 
 class Parcel(NamedTuple):
-    """A problem on its way.
+    """A problem that is sent to a worker.
 
     Attributes:
-        key: digest of the content, by which a worker knows what it has already.
+        key: digest of the content; a worker gets no content twice.
         content: a pickled recipe or DesignProblem.
     """
 
@@ -44,18 +44,18 @@ class Parcel(NamedTuple):
     content: bytes
 
     def unpack(self) -> DesignProblem:
-        """The problem; only for parcels of this study's own."""
-        thing = pickle.loads(self.content)  # noqa: S301 - from the process that started this one
-        problem: DesignProblem = thing if isinstance(thing, DesignProblem) else thing.build()
+        """The problem. Call this only for parcels that this study has made."""
+        content = pickle.loads(self.content)  # noqa: S301 - from the process that started this one
+        problem: DesignProblem = content if isinstance(content, DesignProblem) else content.build()
         return problem
 
 
 class Packer:
-    """Makes the parcels of one evaluator; each problem is packed once.
+    """Makes the parcels of one evaluator, one for each problem.
 
     Args:
-        recipe: of the problem that `built` is; None: all problems are pickled.
-        built: what the recipe built in this process.
+        recipe: how to build `built`; None: all problems are pickled.
+        built: the problem of the recipe in this process.
     """
 
     def __init__(self, recipe: Recipe | None = None, built: DesignProblem | None = None) -> None:
@@ -86,8 +86,8 @@ class Packer:
         except Exception as error:  # whatever a user's class raises when it is pickled
             raise ConfigError(
                 f"the problem {problem.name} cannot be sent to worker processes ({type(error).__name__}: {error}). "
-                "Use evaluator=serial, register its factory and run it from a configuration, or hold nothing in the "
-                "simulator that cannot be pickled."
+                "Use evaluator=serial, or register its factory and run it from a configuration, or remove what cannot "
+                "be pickled from the simulator."
             ) from error
         return content
 
@@ -98,4 +98,4 @@ class Packer:
         names = [each.name for each in fields(problem)]
         changed = {name: getattr(problem, name) for name in names}
         changed = {name: value for name, value in changed.items() if value is not getattr(self._built, name)}
-        return changed if changed.keys() <= PLAIN else None
+        return changed if changed.keys() <= PLAIN_FIELDS else None

@@ -1,4 +1,4 @@
-"""The groups that a dask scheduler has: sent, sent again when it was lost and came back, given up when it is gone."""
+"""Groups at a dask scheduler: sent, sent again when it comes back after a loss, given up when it is gone."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rl_detector.safety.supervisor import POLL_SECONDS
 from rl_detector.terms import Group
 
 NO_WORKERS = 60.0
-"""Seconds without any worker after which that is said."""
+"""Seconds without any worker after which a warning says so."""
 
 
 class Task(NamedTuple):
@@ -38,12 +38,12 @@ class Task(NamedTuple):
 
 
 class SchedulerConnection:
-    """A client with the groups that are under way; they are sent again when the scheduler was lost and came back.
+    """A dask client and the groups it has sent, which are sent again when a lost scheduler comes back.
 
     Args:
-        client: of dask; closed with the connection, and the cluster that was started with it.
-        run: what a worker does; it gives the evaluations, or why there are none.
-        on_close: called with the cluster, or None, before it is closed.
+        client: of dask; closed with this connection, as is the cluster that it started.
+        run: called on a worker; returns the evaluations, or the error that prevented them.
+        on_close: called before the cluster is closed, with the cluster or None.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class SchedulerConnection:
         return future
 
     def close(self) -> None:
-        """Leave the scheduler, end the cluster, cancel what is under way."""
+        """Cancel all groups, leave the scheduler and end the cluster."""
         self._closed.set()
         for future in list(self._under_way):
             future.cancel()
@@ -103,7 +103,9 @@ class SchedulerConnection:
             found = remote.result()
             settle(future, error=found) if isinstance(found, Exception) else settle(future, found)
         except Exception as error:
-            if isinstance(error, (CancelledError, OSError)) and remote.status != "error":  # lost on its way to us
+            if (
+                isinstance(error, (CancelledError, OSError)) and remote.status != "error"
+            ):  # lost on its way to this process
                 with self._lock:
                     self._again.append(future)
             else:
@@ -143,18 +145,18 @@ class SchedulerConnection:
 
 def _scheduler_gone(reason: str) -> SimulationError:
     return SimulationError(
-        f"the dask scheduler is gone ({reason}). What was simulated is kept; when a scheduler runs again, go on with "
-        "`rl-detector resume`."
+        f"the dask scheduler is gone ({reason}). Finished simulations are kept. Start a scheduler, "
+        "then continue with `rl-detector resume`."
     )
 
 
 def _as_loss(error: Exception) -> Exception:
-    """An error of dask in our words."""
+    """An error of dask, said for the physicist."""
     if isinstance(error, (WorkerLost, DetectorError)):
         return error
     if type(error).__name__ == "KilledWorker":
         return WorkerLost("every dask worker that had it died")
     return ConfigError(
         f"a dask worker could not run a group ({type(error).__name__}: {error}). The workers need the same versions of "
-        "Python, rl_detector and the environment as here."
+        "Python, rl_detector and the environment as this process."
     )

@@ -32,7 +32,7 @@ class Work(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a worker has to say: evaluations (none for a parcel), or the error that no other design would escape."""
+    """Reply of a worker: evaluations (none to a parcel), or an error that every design would meet."""
 
     evaluations: list[Evaluation]
     error: Exception | None = None
@@ -69,7 +69,7 @@ def _answer(message: Parcel | Work, problems: dict[str, DesignProblem]) -> Answe
 
 
 def _packed(answer: Answer) -> bytes:
-    """The answer as bytes that the parent can surely read."""
+    """The answer as bytes that the parent can read; an error that cannot be unpickled is replaced by its text."""
     try:
         data = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
         if answer.error is not None:
@@ -81,7 +81,7 @@ def _packed(answer: Answer) -> bytes:
 
 
 def _end_with_supervisor() -> None:
-    """End when the supervisor does, however it ends: by the kernel's signal on Linux, and by looking."""
+    """End with the supervisor, however it ends: by a signal of the kernel on Linux, and by polling."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
     follow_parent()

@@ -1,8 +1,8 @@
-"""Worker processes of this computer: they may die, hang or be killed, and a new one takes the place of each.
+"""Worker processes of this computer; a worker that dies, hangs or is killed is replaced.
 
-Every worker has a connection and a thread of its own here, so that whatever happens to one cannot touch another, and
-its end is seen whatever its exit code. (A pool with one queue for all workers can be left locked by a worker that is
-killed while it reads, and pebble's takes exit code 0 for no failure and waits.)
+A worker that dies cannot block the others, and every exit is noticed, even with code 0: each worker has its own
+connection and its own thread here. Pools of libraries fail at this. A worker that is killed while it reads leaves a
+common queue locked, and pebble waits for ever after exit code 0.
 """
 
 from __future__ import annotations
@@ -35,21 +35,23 @@ from rl_detector.safety.supervisor import POLL_SECONDS
 from rl_detector.terms import Group
 
 START_LIMIT = 300.0
-"""Seconds in which a worker must start, and build its problem."""
+"""Seconds in which a worker must start, and then build its problem."""
 
 
-STALL = 10
-"""Seconds for which a worker may stop in the middle of sending or reading a message."""
+STALL_SECONDS = 10
+"""Seconds for which a worker may pause in the middle of a message."""
 
 
 _STOP_LIMIT = 10.0
 """Seconds that stopping the workers may take."""
 
 
-_PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from rl_detector.execution.worker import main; "
+_WORKER_PROGRAM = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from rl_detector.execution.worker import main; "
+)
 
 
-_PROGRAM += "main(*map(int, sys.argv[2:]))"
+_WORKER_PROGRAM += "main(*map(int, sys.argv[2:]))"
 
 
 class Job(NamedTuple):
@@ -71,10 +73,10 @@ class WorkerProcesses:
     """Processes that take jobs from one queue until they are stopped.
 
     Args:
-        workers: how many.
+        workers: number of processes.
         timeout: seconds per design after which a worker is ended; None: no limit.
         memory_mb: address space of each worker in MB; None: no limit.
-        folders: where workers look for modules last, for the user's own of another computer.
+        folders: searched last for modules, such as those that a user on another computer wrote.
     """
 
     def __init__(
@@ -87,9 +89,9 @@ class WorkerProcesses:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
         limits = _Limits(timeout, memory_mb)
-        self._slots = [_Slot(self._jobs, self._stopped, limits, folders) for _ in range(workers)]
-        for slot in self._slots:
-            slot.thread.start()
+        self._workers = [_Worker(self._jobs, self._stopped, limits, folders) for _ in range(workers)]
+        for worker in self._workers:
+            worker.thread.start()
 
     def submit(self, parcel: Parcel, group: Group) -> Future[Evaluations]:
         """Queue a group; its future fails with WorkerLost when the worker died or took too long."""
@@ -98,23 +100,23 @@ class WorkerProcesses:
         return future
 
     def stop(self) -> None:
-        """End all workers at once; jobs that are not done are cancelled."""
+        """End all workers at once and cancel the jobs that are not done."""
         self._stopped.set()
-        for _ in self._slots:
+        for _ in self._workers:
             self._jobs.put(None)
-        for slot in self._slots:
-            slot.kill()
-        for slot in self._slots:
-            if slot.thread is not threading.current_thread():
-                slot.thread.join(_STOP_LIMIT)
+        for worker in self._workers:
+            worker.kill()
+        for worker in self._workers:
+            if worker.thread is not threading.current_thread():
+                worker.thread.join(_STOP_LIMIT)
         with suppress(queue.Empty):
             while True:
                 if (job := self._jobs.get_nowait()) is not None:
                     job.future.cancel()
 
 
-class _Slot:
-    """One worker and its replacements, and the thread that talks with them."""
+class _Worker:
+    """One worker process, replaced when it dies, and the thread that talks with it."""
 
     def __init__(
         self,
@@ -132,7 +134,7 @@ class _Slot:
         self.thread = threading.Thread(target=self._serve, daemon=True, name="rl_detector evaluator")
 
     def _serve(self) -> None:
-        """Take jobs until None comes. The worker is started by this thread, whose end would be the worker's."""
+        """Take jobs until None comes. This thread starts the process, which ends with the thread that started it."""
         with suppress(WorkerLost):  # the first job will meet it again
             self._ensure_started()
         while (job := self._jobs.get()) is not None:
@@ -173,10 +175,10 @@ class _Slot:
         except WorkerLost:
             raise
         except BlockingIOError as error:
-            raise WorkerLost(f"the worker process stopped within a message, for {STALL} s") from error
+            raise WorkerLost(f"the worker process stopped within a message, for {STALL_SECONDS} s") from error
         except (EOFError, OSError) as error:
             raise WorkerLost(self._how_it_ended()) from error
-        except Exception as error:  # whatever somebody's bytes lead to; of our own child, so no danger
+        except Exception as error:  # a simulation wrote to the connection
             raise WorkerLost(no_answer(error)) from error
         if not isinstance(answer, Answer):
             raise WorkerLost(no_answer(answer))
@@ -187,11 +189,11 @@ class _Slot:
     def _await(self, connection: Connection, limit: float | None, late: str) -> None:
         """Return when there is something to read.
 
-        Only the time is counted in which this was looking: a study that was paused (Ctrl-Z, a batch system that
-        suspends jobs) or whose clock jumped does not take its workers for slow.
+        Only the time spent waiting here counts. A study that was paused (Ctrl-Z, a suspended batch job) or whose
+        clock jumped does not take its workers for slow.
 
         Raises:
-            WorkerLost: the time is up, or the worker is no more.
+            WorkerLost: the time is up, or the worker has ended.
         """
         left = math.inf if limit is None else limit
         while not connection.poll(waited := min(POLL_SECONDS, left)):
@@ -205,7 +207,7 @@ class _Slot:
         return self._process is not None and self._process.poll() is None
 
     def _ensure_started(self) -> Connection:
-        """The connection to a living worker; one that died while it was idle is replaced in silence."""
+        """Connection to a living process; one that died while it was idle is replaced without a message."""
         if self._connection is None or not self._lives():
             self.kill()
             self._connection = self._started()
@@ -230,21 +232,21 @@ class _Slot:
         return connection
 
     def _start(self) -> Connection:
-        """A worker in a session of its own, deaf to Ctrl-C; its supervisor ends it with all that it started."""
-        ours, theirs = socket.socketpair()
+        """Start a process in its own session, which Ctrl-C does not reach; its supervisor ends all that it started."""
+        parent_end, child_end = socket.socketpair()
         for direction in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
-            ours.setsockopt(socket.SOL_SOCKET, direction, struct.pack("ll", STALL, 0))
-        with theirs:
-            command = [sys.executable, FLAG, "-c", _PROGRAM, json.dumps([*worker_path(), *self._folders])]
-            command += [str(theirs.fileno()), str(self._memory_mb or 0)]
+            parent_end.setsockopt(socket.SOL_SOCKET, direction, struct.pack("ll", STALL_SECONDS, 0))
+        with child_end:
+            command = [sys.executable, FLAG, "-c", _WORKER_PROGRAM, json.dumps([*worker_path(), *self._folders])]
+            command += [str(child_end.fileno()), str(self._memory_mb or 0)]
             self._process = subprocess.Popen(
                 supervised(command),
                 stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
+                pass_fds=[child_end.fileno()],
                 env={**os.environ, **ONE_THREAD},
                 start_new_session=True,
             )
-        return Connection(ours.detach())
+        return Connection(parent_end.detach())
 
     def _how_it_ended(self) -> str:
         code = None
@@ -254,7 +256,7 @@ class _Slot:
         return ended_with(code)
 
     def kill(self) -> None:
-        """End the worker and its children now."""
+        """End the process and its children now."""
         with self._starting:
             process = self._process
             if process is not None:

@@ -1,4 +1,4 @@
-"""Why a worker gave no evaluations, in words for the physicist."""
+"""Reasons why a worker gave no evaluations, in words for the physicist."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rl_detector.errors import ConfigError, DetectorError
 
 
 def ended_with(code: int | None) -> str:
-    """What an exit code says; negative: killed by that signal, None: it still runs."""
+    """Say how a process ended. A negative exit code is the signal that killed it; None: it still runs."""
     if code is None:
         return "the worker process closed its connection"
     if code >= 0:
@@ -19,15 +19,15 @@ def ended_with(code: int | None) -> str:
 
 
 def no_answer(found: object) -> str:
-    """What it sent is no answer, or could not be read with this error."""
+    """Say that a worker sent something else than an answer, or bytes that could not be read."""
     return (
-        f"the worker process sent what is no answer ({type(found).__name__}: {str(found)[:80]}): does the simulation "
-        "write to files that it did not open?"
+        f"the worker process sent something else than an answer ({type(found).__name__}: {str(found)[:80]}): does the "
+        "simulation write to files that it did not open?"
     )
 
 
 def for_people(error: Exception) -> Exception:
-    """Errors of the package as they are; others, which an evaluation never raises, with where they come from."""
+    """Errors of the package unchanged; other errors with their cause and what to check."""
     if isinstance(error, DetectorError):
         return error
     return ConfigError(

@@ -1,7 +1,7 @@
 """Multiple Coulomb scattering in matter: Highland's width, correlated angle and offset, exact under splitting.
 
 One projected plane (x or y); the two planes scatter independently. Momenta in MeV, angles in rad, thicknesses in
-radiation lengths (X0), lengths in any unit (offsets come in the same). Arrays broadcast against each other.
+radiation lengths (X0), lengths in any unit, which is also that of offsets. Arrays broadcast against each other.
 
 Sources: PDG 2024, "Passage of particles through matter", sec. 34.3, eqs. 34.16-34.21; Highland, NIM 129 (1975) 497;
 Lynch and Dahl, NIM B 58 (1991) 6 (13.6 MeV, 0.038 and beta inside the logarithm; central 98 % of the angles to 11 % for

@@ -1,4 +1,4 @@
-"""The reach of few dear events, corrected by what many cheap events tell about those few: a control variate."""
+"""The reach of a few expensive events, corrected by many cheap ones (control variate)."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from rl_detector.terms import Measurement, Reach, Readout
 class CorrectedReach:
     """R = R_dear + sum over folds of (n_f / n) b_f (mean of c over further primaries - mean of c over fold f).
 
-    R_dear is the reach of the n dear events. c_i = - (cheap loss of primary i, mean of its copies) / (mean cheap loss)
-    is what the same primary does to the reach in the cheap simulator; all cheap losses come from one reconstruction of
-    all cheap events, in which every primary counts alike. The coefficient is, without the dear events of fold f,
+    R_dear is the reach of the n expensive events. c_i = - (cheap loss of primary i, mean of its copies) / (mean cheap
+    loss) is the influence of primary i on the reach in the cheap simulator. All cheap losses come from one
+    reconstruction of all cheap events, with equal weights of the primaries. The coefficient of fold f is
 
         b_f = f / (1 + f) * (S_gc + prior V b_0) / (S_cc + prior V),    b_0 = 1 - W / (copies V),
 
-    with g_i = - (dear loss) / (mean dear loss) of a fit that has not seen the fold, sums of products S over the other
-    dear events, the variance V of c and the variance W between copies of a primary, and f further primaries per dear
-    event. b_0 is the best coefficient if the cheap simulator is right; it needs two copies, and is 0 for one.
+    with g_i = - (expensive loss) / (mean expensive loss) of a fit that has not seen the fold, and sums of products S
+    over the expensive events outside the fold. V is the variance of c, W the variance between copies of a primary, f
+    the further primaries per expensive event. b_0 is the best coefficient if the cheap simulator is right. It needs
+    two copies, and is 0 for one.
 
-    Bias: none. Given all events but those of fold f, and the cheap losses of the fold and of the further primaries as
-    a set, b_f is a constant, and each loss of that set is as likely to be in the fold as among the others: both means
-    have one expectation, whatever the cheap simulator is worth, and E[R] = E[R_dear] for the same n exactly. The bias
-    of R_dear itself (a logarithm, and a fit to few events: see the reach), of order 1/n, stays what it is; more cheap
-    events do not cure it.
+    Bias: none. Fix all events outside fold f, and the set of cheap losses of the fold and of the further primaries.
+    Then b_f is a constant, and each loss of the set is as likely to be in the fold as among the further primaries. Both
+    means have one expectation, however wrong the cheap simulator is, and E[R] = E[R_dear] exactly at equal n. R_dear
+    itself has a bias of order 1/n (a logarithm, and a fit to few events: see the reach), which cheap events leave.
 
     Variance: that of R_dear times 1 - rho^2 f / (1 + f), with the correlation rho of g and c, plus that of estimating
     b. Control variates between levels: Giles, Acta Numerica 24 (2015) 259; Peherstorfer, Willcox and Gunzburger, SIAM
@@ -40,10 +40,10 @@ class CorrectedReach:
     Wilson, Operations Research 41 (1993) 833.
 
     Attributes:
-        reach: judges the dear events, and the cheap ones; a reach ln(reference / metric) with per-event losses.
+        reach: measures expensive and cheap events; a reach ln(reference / metric) with per-event losses.
         coefficient: a fixed b instead of the estimated one, for example from earlier designs.
         folds: F; n (1 - 1 / F) events must be enough for the reach.
-        prior: events that b_0 counts as against the dear ones: with long tails some 50 are needed to learn b.
+        prior: weight of b_0 in expensive events; with long tails some 50 events are needed to learn b.
     """
 
     reach: Reach
@@ -60,7 +60,7 @@ class CorrectedReach:
             raise ConfigError(f"coefficient of a corrected reach must be finite or null, got {self.coefficient}")
 
     def measure(self, readout: Readout) -> Measurement:
-        """Corrected reach of a readout of `TwoFidelities`; its standard error holds for dear and cheap events.
+        """Corrected reach of a readout of `TwoFidelities`; its standard error covers expensive and cheap events.
 
         Diagnostics: dear_reach (without correction), dear_error, coefficient, correlation (of g and c), repeatability
         (correlation of two copies), cheap_events.
@@ -133,9 +133,9 @@ def _shifted(
     """The corrected measurement.
 
     Args:
-        dear: what the dear events say by themselves.
+        dear: measurement of the expensive events alone.
         shift: correction of the reach.
-        rest: what each dear event does to the corrected reach, [events].
+        rest: influence of each expensive event on the corrected reach, [events].
         of_control: variance of the reach from the further primaries.
         numbers: diagnostics.
     """

@@ -1,4 +1,4 @@
-"""The reach of designs that are judged by very few events each: relative to each other, then to a common level."""
+"""The reach of designs with very few events each: relative to each other first, then to a common level."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVENT_FLOORS = (np.inf, 3.0, 1.0, 0.3)
 LEVEL_RANK = 40
 """Functions of the design by which the reaches of batches are brought to one level."""
 
-_UNKNOWN = 0.2
+_ASSUMED_RELIABILITY = 0.2
 """Reliability assumed where it cannot be measured: one event per design, or a single batch without correlation."""
 
 
@@ -39,12 +39,13 @@ def reaches(
 ) -> tuple[FloatArray, float]:
     """Reaches of all designs and their standard error within a batch.
 
-    ln(reference / mean loss) of few events is biased, and more so for good designs: the losses of the published start
-    scatter by 2.3 times their mean, those of the best calorimeter by 3.8 times, so with 5 events the logarithm is
-    biased by +0.5 and +0.9 (1 event: +1.9 and +2.7; 25: +0.1 and +0.2) and scatters by 1.1 and 1.5. Three
-    steps instead:
+    ln(reference / mean loss) of few events is biased, most of all for good designs. The losses of the published start
+    scatter by 2.3 times their mean, those of the best calorimeter by 3.8 times. So 5 events bias the logarithm by +0.5
+    and +0.9, and it scatters by 1.1 and 1.5 (bias of 1 event: +1.9 and +2.7; of 25: +0.1 and +0.2).
 
-    1. Within a batch the designs are compared on the same events (`relative`), which cancels what the events share.
+    Three steps instead:
+
+    1. Compare the designs of a batch on common events (`relative`); the effect of each event cancels.
     2. Relative losses y become -ln(1 + r s (y - 1)) / r: a straight line, without bias, where they are noise and a
        logarithm as far as they are reliable (`calibration`). Even independent events then have a bias of +0.1 and +0.2
        with 5 events and r = 0.2.
@@ -54,7 +55,7 @@ def reaches(
 
     Args:
         batches: in the order of the study.
-        coordinates: of all designs, in the same order, [designs, coordinates].
+        coordinates: of all designs, in this order, [designs, coordinates].
         reference: see SharedReach.
         logarithmic: see SharedReach; otherwise differences are taken instead of ratios and there is no step 2.
 
@@ -86,7 +87,7 @@ def relative(batch: BatchLosses, floor: float) -> FloatArray:
 
     On common events the loss is nearly a product of design and event: 60 to 80 % of its variance is that of the event
     effect c_i, its mean over the designs. Rare events with a large c_i drown the others, so events may have weights
-    1 / (c_i + floor), the same for all designs: 5 events then rank good calorimeters as 50 to 250 independent ones do.
+    1 / (c_i + floor), equal for all designs: 5 events then rank good calorimeters as 50 to 250 independent ones do.
     """
     if not (batch.common and np.isfinite(floor)):
         plain: FloatArray = batch.losses.mean(axis=1) / max(batch.losses.mean(), 1e-300)
@@ -100,17 +101,17 @@ def relative(batch: BatchLosses, floor: float) -> FloatArray:
 def calibration(batches: Sequence[BatchLosses], level: float) -> tuple[float, float, float]:
     """Floor of the weights, slope s and reliability r, from two halves A, B of the events of each batch.
 
-    The halves have independent noise, and the plain relative loss u is what the reach means. So the floor is the one
-    whose y_A correlates best with u_B (weights that favour events of another meaning, where a blind detector guesses
-    well, lose here), s = cov(y_A, u_B) / cov(y_A, y_B) brings y to the scale of u, and r is the correlation of y_A and
-    y_B lengthened by the formula of Spearman and Brown. r s < 1 is kept, so that the logarithm exists for y = 0.
+    The halves have independent noise, and the reach is defined by the plain relative loss u. The chosen floor is the
+    one whose y_A correlates best with u_B; weights that favour events on which a blind detector guesses well lose here.
+    s = cov(y_A, u_B) / cov(y_A, y_B) brings y to the scale of u. r is the correlation of y_A and y_B, extended to all
+    events by the formula of Spearman and Brown. r s < 1 holds, so that the logarithm exists for y = 0.
     """
     sums = [sum((_half_products(batch, floor * level) for batch in batches), np.zeros(3)) for floor in EVENT_FLOORS]
     scores = [crossed / np.sqrt(alone) if alone > 0 else 0.0 for crossed, _, alone in sums]
     best = int(np.argmax(scores))
     crossed, shared, alone = sums[best]
     if not alone > 0:
-        return EVENT_FLOORS[0], 1.0, _UNKNOWN
+        return EVENT_FLOORS[0], 1.0, _ASSUMED_RELIABILITY
     correlation = float(np.clip(shared / alone, 0.02, 0.98))
     reliability = float(np.clip(2 * correlation / (1 + correlation), 0.1, 0.95))
     slope = float(np.clip(crossed / shared, 0.2, 1.0)) if shared > 0.05 * alone else 1.0

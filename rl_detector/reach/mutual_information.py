@@ -1,4 +1,4 @@
-"""Mutual information between truth and readout as physics reach: what a readout tells, whatever is done with it."""
+"""Mutual information between truth and readout as physics reach, independent of the analysis of the readout."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rl_detector.space import FloatArray
 from rl_detector.terms import Measurement, Readout
 
 MINIMUM_EVENTS = 20
-"""Fewest events from which a regression can be judged."""
+"""Fewest events for a regression."""
 
 LN2 = math.log(2)
 
@@ -28,11 +28,11 @@ class MutualInformationReach:
 
     I(truth; readout) = h(truth) - h(truth | readout) >= h(truth) + <log2 q(truth | readout)> for every density q
     (Barber and Agakov, NIPS 16 (2003) 201), with equality when q is the posterior. Here q is a Student distribution
-    around a weighted regression of the truth, with a width that is regressed on the same features; no event is judged
-    by a fit that saw it. Unlike the bound of Donsker and Varadhan (MINE, Belghazi et al., arXiv:1801.04062)
-    its terms are those of single events: their mean has no other bias than what the fit has not learned, which lowers
-    it, and a small variance. In nats the reach of a Gaussian channel is ln(sigma_reference / sigma): half the reach of
-    a squared resolution.
+    around a weighted regression of the truth; its width is regressed on the features, too. No event is predicted by a
+    fit that saw it. Unlike the bound of Donsker and Varadhan (MINE, Belghazi et al., arXiv:1801.04062), this one is a
+    mean of single events: its variance is small, and an imperfect fit can only lower it.
+
+    In nats the reach of a Gaussian channel is ln(sigma_reference / sigma): half the reach of a squared resolution.
 
     Attributes:
         target: name in the truth of a readout.

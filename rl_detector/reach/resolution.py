@@ -14,7 +14,7 @@ from rl_detector.space import FloatArray
 from rl_detector.terms import Measurement, Readout
 
 MINIMUM_EVENTS = 20
-"""Fewest events from which a regression can be judged."""
+"""Fewest events for a regression."""
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,18 @@ class ResolutionReach:
 
     The metric is the loss of the published calorimeter study (AIDO, github.com/KylianSchmidt/aido, full calorimeter
     example). E_rec is a weighted least-squares regression of the signals with weights 1 / (E + 1 GeV), which minimises
-    this very metric on its training events; each event is judged by a fit to all the others. The standard error of the
-    metric is s / sqrt(n) * (1 + p / n): that of a mean of n per-event losses of spread s, times a factor for the fit of
-    p features; that of the reach is it over the metric (delta method). Repeated simulation confirms them from 25 to
-    1000 events within 10 % on average over designs, and within 35 % for every one at 200 events, where losses have long
-    tails (tests/reach). A fit to few events is worse than one to many, by 5 to 10 % at 200 events and 20 % at 25:
-    compare designs at equal n.
+    the metric on its training events. Each event is predicted by a fit to all the others.
+
+    The standard error of the metric is s / sqrt(n) * (1 + p / n): that of a mean of n losses of spread s, times a
+    factor for the fit of p features. The reach has this error over the metric (delta method). Repeated simulation
+    confirms it within 10 % on average over designs, from 25 to 1000 events. For single designs it holds within 35 % at
+    200 events, where losses have long tails (tests/reach). A fit to few events is worse than one to many, by 5 to 10 %
+    at 200 events and 20 % at 25: compare designs at equal n.
 
     Attributes:
         reference: metric of the baseline design in GeV, so that its reach is 0.
-        free_sum: the sum of the signals is one more feature, without penalty. What a homogeneous calorimeter resolves
-            best is then seen from few events: 25 photons in PbWO4 give its reach of 5.8 within 0.3, else less than 1.
+        free_sum: use the sum of the signals as a further feature, without penalty. A homogeneous calorimeter then shows
+            its resolution with few events: 25 photons in PbWO4 give its reach of 5.8 within 0.3, else less than 1.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -77,7 +78,7 @@ class ResolutionReach:
         return self.measure_batch([readout])[0]
 
     def measure_batch(self, readouts: Sequence[Readout]) -> list[Measurement]:
-        """Reach of many readouts; those with equal numbers of layers are computed together."""
+        """Reach of many readouts; those with equally many layers are computed together."""
         result: dict[int, Measurement] = {}
         shapes = [readout.signals.shape for readout in readouts]
         for shape, indices in groupby(sorted(range(len(readouts)), key=shapes.__getitem__), key=shapes.__getitem__):

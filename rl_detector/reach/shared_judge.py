@@ -17,17 +17,17 @@ from rl_detector.terms import Features, Measurement, Readout, SharedReach
 
 
 class SharedJudge:
-    """One reconstruction for all designs, trained on every event of the study, so that few events judge a design.
+    """Scores designs with one reconstruction, trained on every event of the study, so that few events suffice.
 
-    No event is judged by a fit that saw it or another event of its design: the metric of a design then says how well
-    its energy can be reconstructed by somebody who has not calibrated on these very events, and a lucky fluctuation
-    cannot teach the fit that judges it. Splitting by event would let the other events of the same design in.
+    No event is predicted by a fit that saw any event of its design. The metric then says how well the design measures
+    without calibration on its own events, and a lucky fluctuation cannot teach the fit that scores it. Splitting by
+    event instead would let the other events of the design in.
 
     Args:
         problem: its reach must be a SharedReach; its features are used where it has some.
         reconstruction: `kernel` (coefficients that vary smoothly with the design) or `network` (a small neural network
             that gives the coefficients, five-fold over designs, warm-started with every batch).
-        window: the latest designs that are judged anew; older ones keep their last reach and no longer train.
+        window: number of latest designs that are scored again; older ones keep their reach and no longer train.
         seed: of the network.
     """
 
@@ -102,12 +102,12 @@ class SharedJudge:
         return np.split(self._reach.losses(predicted, variance, target), np.cumsum(counts)[:-1])
 
     def state_dict(self) -> dict[str, Any]:
-        """Reaches of designs that are no longer judged anew, and the state of the reconstruction."""
+        """Latest reaches of all designs, and the state of the reconstruction."""
         values = [(m.reach, m.error, m.metric, m.metric_error) for m in self._measured]
         return {"measured": values, "reconstruction": self._reconstruction.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state_dict, after the same batches were added."""
+        """Continue from a state_dict, after its batches were added."""
         self._measured = [Measurement(*values) for values in state["measured"]]
         self._reconstruction.load_state_dict(state["reconstruction"])
 
@@ -127,8 +127,8 @@ class _Design:
 def predicted_variance(sample: Sample, predicted: FloatArray) -> FloatArray:
     """Variance of the prediction of each event, learned from the squared residuals of all other designs, [events].
 
-    A regression of ln(residual^2), the features and the prediction its arguments, scaled so that residual^2 / variance
-    has the mean 1 over events within the central 98 %.
+    ln(residual^2) is regressed on the features and the prediction. The result is scaled so that residual^2 / variance
+    has the mean 1 over the central 98 % of the events.
     """
     squares = (sample.target - predicted) ** 2
     logarithms = np.log(squares + 1e-6 * squares.mean() + 1e-300)
@@ -143,7 +143,7 @@ def predicted_variance(sample: Sample, predicted: FloatArray) -> FloatArray:
 
 
 def _measurement(reach: SharedReach, value: float, error: float) -> Measurement:
-    """The reach with the metric that it means."""
+    """The reach with the metric that belongs to it."""
     if not reach.logarithmic:
         return Measurement(float(value), error, reach.reference - float(value), error)
     metric = reach.reference * float(np.exp(-value))
@@ -151,7 +151,7 @@ def _measurement(reach: SharedReach, value: float, error: float) -> Measurement:
 
 
 def plain_features(space: DesignSpace) -> Features:
-    """What every problem has: the encoding with choices as indicators, and 1, signals and roots of their sizes."""
+    """Features of any problem: the encoding with choices as indicators; 1, the signals and roots of their sizes."""
     choices = space.choices
 
     def coordinates(design: Design) -> FloatArray:

@@ -1,8 +1,8 @@
-"""Logarithms of rates and widths from few events, with an error that covers what was not seen.
+"""Logarithms of rates and widths from few events, with an error that covers rare unseen events.
 
 A Poisson count n with Jeffreys' prior 1 / sqrt(mu) leaves a Gamma distribution of shape n + 1/2 for its mean mu
 (Jeffreys, Theory of Probability, 3.1). Its mean of ln mu is psi(n + 1/2), within 1 / (24 n^2) of ln n, and its variance
-psi'(n + 1/2): a well-measured rate stays what it is, and n = 0 means ln mu = -2.0 +- 2.2.
+psi'(n + 1/2): a well-measured rate is unchanged, and n = 0 means ln mu = -2.0 +- 2.2.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Rate(NamedTuple):
 
 
 def weighted_rate(contributions: FloatArray, whole: float) -> Rate:
-    """Rate from what each event adds to it, where a hit that was not seen adds `whole` before anything is known.
+    """Rate from the contribution of each event; an unseen hit is assumed to add `whole`.
 
     Weighted hits w count as a scaled Poisson number, with the mean sum w and the variance sum w^2 (Bohm and Zech,
     Nuclear Instruments and Methods A 748 (2014) 1). Half a hit of size u is added to them (Jeffreys). The size of the

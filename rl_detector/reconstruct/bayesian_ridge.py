@@ -1,4 +1,4 @@
-"""Ridge regression that learns its penalties from the data and judges no group of events by a fit that saw it."""
+"""Ridge regression that learns its penalties; no group of events is predicted by a fit that saw it."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class RidgeFit:
 
         With the smoother H = W^1/2 Phi Sigma Phi^T W^1/2 / sigma^2, leaving out group g turns its residuals r_g into
         (1 - H_gg)^-1 r_g: the block form of the leave-one-out formula (Hastie, Tibshirani, Friedman, The Elements of
-        Statistical Learning, eq. 7.64). The variances stay those of all events: two or three numbers.
+        Statistical Learning, eq. 7.64). The two or three variances stay those of all events.
 
         Args:
             features, target, weights: the arguments of the fit.
-            groups: [events], equal numbers belong together and need not be neighbours.
+            groups: [events]; events with equal values form a group and need not be neighbours.
         """
         root = np.sqrt(weights)
         scaled = features * root[:, None]

@@ -1,4 +1,4 @@
-"""Weighted least-squares regression that judges no event by a fit that saw it, for many designs at once."""
+"""Weighted least-squares regression of many designs at once; no event is predicted by a fit that saw it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def leave_one_out(
         target: [designs, events].
         weights: [designs, events], > 0.
         ridge: penalty in events, >= 0.
-        free: so many of the last features have no penalty.
+        free: number of last features without penalty.
 
     Returns:
         Predictions, [designs, events].

@@ -7,9 +7,9 @@ logarithm F:
     V = F sum over k of density_k length (1, l_k) (1, l_k)' + noise,    F = (1 + 0.038 ln(x / beta^2))^2,
 
 with x the radiation lengths of the whole way and l_k the distance of its part k from where the offset is measured. The
-likelihood is maximised by expectation maximisation (L. J. Schultz et al., IEEE Trans. Image Process. 16 (2007) 1985);
-the start is the map of closest approach, which puts all of a kink where the two tracks come closest (Schultz et al.,
-NIM A 519 (2004) 687). Lengths in m.
+likelihood is maximised by expectation maximisation (L. J. Schultz et al., IEEE Trans. Image Process. 16 (2007) 1985).
+It starts at the map of closest approach, which puts a whole kink where the two tracks come closest (Schultz et al., NIM
+A 519 (2004) 687). Lengths in m.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Paths:
 
 @dataclass(frozen=True)
 class Prior:
-    """What is assumed before any muon: a density in 1/m, as if seen over so many m of track in every voxel."""
+    """Density assumed before any muon, in 1/m, with the weight of `length` m of track in every voxel."""
 
     density: float
     length: float

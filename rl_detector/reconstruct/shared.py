@@ -11,7 +11,7 @@ import numpy as np
 from rl_detector.reconstruct.bayesian_ridge import fit_ridge
 from rl_detector.space import FloatArray, IntArray
 
-LENGTH = 0.8
+KERNEL_LENGTH = 0.8
 """Distance over which coefficients change, times the root of the number of design coordinates. From 0.4 to 1.2 the
 predictions of the calorimeter are equally good."""
 
@@ -95,7 +95,7 @@ def kernel_basis(coordinates: FloatArray, rank: int) -> FloatArray:
     """
     count, size = coordinates.shape
     chosen = np.unique(np.linspace(0, count - 1, min(count, LANDMARKS)).astype(int))
-    landmarks, length = coordinates[chosen], LENGTH * np.sqrt(max(size, 1))
+    landmarks, length = coordinates[chosen], KERNEL_LENGTH * np.sqrt(max(size, 1))
     values, vectors = np.linalg.eigh(_kernel(landmarks, landmarks, length))
     kept = values > 1e-6 * values[-1]
     kept[: max(len(values) - rank, 0)] = False

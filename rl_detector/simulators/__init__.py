@@ -1,1 +1,1 @@
-"""Black boxes that turn layouts and primaries into energy deposits."""
+"""Black boxes that turn designs and primaries into signals."""

@@ -1,4 +1,4 @@
-"""What simulators of tracks share: blocks with fields in a hall, charged particles one by one, planes that read them.
+"""Halls with magnetised blocks, charged particles and readout planes, and the protocol of track simulators.
 
 Lengths in cm, momenta in GeV, fields in T; z is the beam axis.
 """

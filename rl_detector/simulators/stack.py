@@ -1,4 +1,4 @@
-"""What the calorimeter simulators share: stacks of flat layers, beams, primaries, and the protocol between them."""
+"""Stacks of flat layers, beams and primaries, and the protocol of calorimeter simulators."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Two simulators of one detector: few events of a dear one, and many of a cheap one that tell how those few differ.
+"""A few events of an expensive simulator, corrected by many of a cheap one (control variate).
 
-How the reach of the dear simulator gets better by it, without bias: `rl_detector.reach.corrected`.
+`rl_detector.reach.corrected` says how this reduces the error of the reach without bias.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from rl_detector.simulators.batch import FromBatch
 from rl_detector.space import Design, FloatArray
 from rl_detector.terms import Group, PairedReadout, Readout, ReplicatingSimulator, Simulator
 
-_FURTHER = 4
+_FURTHER_SPAWN_KEY = 4
 """Spawn key of the event seeds of the further primaries."""
 
 
 @dataclass(frozen=True)
 class TwoFidelities(FromBatch):
-    """A dear simulator with a cheap one as its control.
+    """An expensive simulator with a cheap one as its control.
 
-    `events` are dear events, and only they are counted by a budget and a ledger. Each takes (1 + further) * copies
-    cheap events besides; `cost_per_event` and `describe` state what one event takes in all, in dear events.
+    Budget and ledger count the expensive events only. Each comes with (1 + further) * copies cheap events;
+    `cost_per_event` and `describe` state the total cost in expensive events.
 
     Attributes:
-        cheap, dear: simulators that draw the same primaries for the same seed, independent ones for another seed. The
-            cheap one may be wrong about the detector: that costs precision, not truth.
-        further: primaries that only the cheap simulator gets, per dear event.
-        copies: times that the cheap simulator gets every primary. Where the two programs share nothing but the
-            primaries, the mean of many copies is what is common to them; more than 1 needs a ReplicatingSimulator.
-        cost_ratio: cost of a dear event in cheap events, as measured.
+        cheap, dear: the cheap and the expensive simulator. For equal seeds both draw equal primaries, for different
+            seeds independent ones. An error of the cheap one costs precision and adds no bias.
+        further: primaries that only the cheap simulator gets, per expensive event.
+        copies: simulations of every primary by the cheap simulator. Their mean is what the two programs have in common
+            if they share nothing but the primaries. More than 1 needs a ReplicatingSimulator.
+        cost_ratio: measured cost of an expensive event in cheap events.
     """
 
     cheap: Simulator
@@ -58,17 +58,17 @@ class TwoFidelities(FromBatch):
             )
 
     def claims(self) -> list[Claim]:
-        """Programs that the two would start, for a user to trust."""
+        """Programs that the two simulators start, for `--trust`."""
         return [*claims_of(self.cheap), *claims_of(self.dear)]
 
     @property
     def cheap_per_event(self) -> float:
-        """Cheap events per dear event."""
+        """Cheap events per expensive event."""
         return (1 + self.further) * self.copies
 
     @property
     def cost_per_event(self) -> float:
-        """What one event costs with its cheap ones, in dear events."""
+        """Cost of one expensive event with its cheap events, in expensive events."""
         return 1 + self.cheap_per_event / self.cost_ratio
 
     def simulate_batch(
@@ -82,7 +82,7 @@ class TwoFidelities(FromBatch):
         ]
 
     def describe(self) -> Mapping[str, str]:
-        """Facts of the dear simulator, the cheap one's, and what an event takes."""
+        """Facts of both simulators, and the cost of an event."""
         cheap, dear = (dict(simulator.describe()) for simulator in (self.cheap, self.dear))
         differing = {f"cheap {name}": fact for name, fact in cheap.items() if dear.get(name) != fact}
         known = math.isfinite(self.cost_ratio)
@@ -117,18 +117,21 @@ class TwoFidelities(FromBatch):
 
 @dataclass(frozen=True)
 class Plan:
-    """How many cheap events pay, from what a pilot measured (`diagnostics` of `CorrectedReach`).
+    """Finds how many cheap events pay, from a pilot run (`diagnostics` of `CorrectedReach`).
 
-    The mean over c copies of the cheap loss of a primary has the variance V (kappa + (1 - kappa) / c), its covariance
-    with the dear loss does not depend on c. So rho_c^2 = rho_1^2 / (kappa + (1 - kappa) / c), and with f further
-    primaries per dear event the variance falls by the factor 1 - rho_c^2 f / (1 + f) while the cost grows by
-    1 + (1 + f) c / w. For one copy this is the two-model case of Peherstorfer, Willcox and Gunzburger, SIAM Journal on
-    Scientific Computing 38 (2016) A3163, whose optimum is (1 + f)^2 = w rho^2 / (1 - rho^2).
+    The mean over c copies of the cheap loss of a primary has the variance V (kappa + (1 - kappa) / c). Its covariance
+    with the expensive loss does not depend on c. So
+
+        rho_c^2 = rho_1^2 / (kappa + (1 - kappa) / c).
+
+    With f further primaries per expensive event the variance falls by the factor 1 - rho_c^2 f / (1 + f). The cost
+    grows by the factor 1 + (1 + f) c / w. One copy is the two-model case of Peherstorfer, Willcox and Gunzburger, SIAM
+    Journal on Scientific Computing 38 (2016) A3163; its optimum is (1 + f)^2 = w rho^2 / (1 - rho^2).
 
     Attributes:
-        correlation: rho_1, of dear loss and one cheap loss of the same primary.
-        repeatability: kappa, correlation of two cheap losses of the same primary, 0 < kappa <= 1.
-        cost_ratio: w, cost of a dear event in cheap events.
+        correlation: rho_1, of the expensive loss and one cheap loss of a primary.
+        repeatability: kappa, correlation of two cheap losses of a primary, 0 < kappa <= 1.
+        cost_ratio: w, cost of an expensive event in cheap events.
     """
 
     correlation: float
@@ -137,23 +140,24 @@ class Plan:
 
     @staticmethod
     def measured(correlation: float, copies: int, repeatability: float, cost_ratio: float) -> Plan:
-        """A plan from the correlation of the dear loss with the mean of so many copies, which is known better."""
+        """Make a plan from the correlation of the expensive loss with the mean of `copies` cheap losses."""
         shared = repeatability + (1 - repeatability) / copies
         return Plan(correlation * math.sqrt(shared), repeatability, cost_ratio)
 
     def variance(self, further: float, copies: int) -> float:
-        """Variance of the corrected reach over that of the dear events alone."""
+        """Variance of the corrected reach over that of the expensive events alone."""
         shared = self.repeatability + (1 - self.repeatability) / copies
         return 1 - min(self.correlation**2 / shared, 1.0) * further / (1 + further)
 
     def cost(self, further: float, copies: int) -> float:
-        """Cost with the cheap events over that of the dear events alone."""
+        """Cost with the cheap events over that of the expensive events alone."""
         return 1 + (1 + further) * copies / self.cost_ratio
 
     def best(self, most_copies: int = 100) -> tuple[float, int, float]:
-        """Further primaries and copies with the smallest variance at equal cost, and that variance over the dear one's.
+        """Further primaries, copies and relative variance of the plan with the smallest variance at equal cost.
 
-        A factor of 1 or more, at further = 0, says that the cheap simulator does not pay.
+        The variance is relative to expensive events alone. 0 further primaries and the factor 1 say that the cheap
+        simulator does not pay.
         """
         grid = [(float(f), c) for c in range(1, most_copies + 1) for f in _FURTHER_GRID]
         scores = [self.variance(*choice) * self.cost(*choice) for choice in grid]
@@ -165,12 +169,12 @@ _FURTHER_GRID = np.geomspace(0.1, 1000, 81)
 
 
 def _further_seed(seed: int) -> int:
-    sequence = np.random.SeedSequence(seed, spawn_key=(_FURTHER,))
+    sequence = np.random.SeedSequence(seed, spawn_key=(_FURTHER_SPAWN_KEY,))
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 def _check_primaries(dear: Readout, copies: Sequence[Readout]) -> None:
-    """Raise ConfigError unless every copy has the primaries of the dear events."""
+    """Raise ConfigError unless every copy has the primaries of the expensive events."""
     for copy in copies:
         shared = dear.truth.keys() & copy.truth.keys()
         if not shared or not all(np.array_equal(dear.truth[name], copy.truth[name]) for name in shared):

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.simulators.command.description import Output, build
 from rl_detector.simulators.command.files import name_and_unit
-from rl_detector.simulators.command.needs import Needs, layout_for
+from rl_detector.simulators.command.needs import Needs, output_format
 from rl_detector.simulators.command.output import read_output
 from rl_detector.terms import Readout
 
@@ -36,7 +36,7 @@ def read(
     else:
         (folder / file).write_bytes(content)
     entries = {"file": file, "truth": {"energy": "MeV"}, "signals": {"s0": "mm"}, **output}
-    return read_output(folder, layout_for(build("output", Output, entries), Needs()), events, 10_000_000)
+    return read_output(folder, output_format(build("output", Output, entries), Needs()), events, 10_000_000)
 
 
 class Case(NamedTuple):

@@ -1,4 +1,4 @@
-"""A dear simulator with a cheap one as its control: what it simulates, what it states, what it refuses."""
+"""An expensive simulator with a cheap one as its control: what it simulates, what it states, what it refuses."""
 
 from __future__ import annotations
 

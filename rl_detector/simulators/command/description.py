@@ -195,7 +195,7 @@ class Description:
 
 
 def build(where: str, kind: Callable[..., Built], data: Any) -> Built:
-    """A part of a description from plain data; parts of the part are built likewise.
+    """A part of a description from plain data; its own parts are built in turn.
 
     Raises:
         ConfigError: an unknown key (the message names the known ones), a missing one, or a wrong type.

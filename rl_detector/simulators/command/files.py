@@ -1,4 +1,4 @@
-"""What the readers of an executable's output share: what to read, columns with their units, limits, compressed text."""
+"""Shared by the readers of an executable's output: what to read, columns with units, limits, compressed text."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Observable:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Where the observables are.
+class OutputFormat:
+    """Where the observables are in the output of an executable.
 
     Attributes:
         file: name of the file in the scratch folder.
@@ -70,7 +70,7 @@ class Request(NamedTuple):
     """What a reader gets: the file, what is in it, how many events, how many bytes at most."""
 
     path: Path
-    layout: Layout
+    expected: OutputFormat
     events: int
     size: int
 
@@ -88,7 +88,7 @@ def check_events(found: int, request: Request) -> None:
 
     Rows with a key are compared with it later, which can say what is missing; here only their number is bounded.
     """
-    if request.layout.key is None:
+    if request.expected.key is None:
         check_number(found, request.events, "all columns")
     elif found > 2 * request.events + 1000:
         raise SimulationError(f"the output has {found} rows, expected {request.events}")
@@ -162,7 +162,7 @@ def open_text(request: Request) -> IO[str]:
         start = file.read(8)
     for magic, kind in _FOREIGN.items():
         if start.startswith(magic):
-            raise SimulationError(f"is {kind}, not {request.layout.format}")
+            raise SimulationError(f"is {kind}, not {request.expected.format}")
     if not start.startswith(b"\x1f\x8b"):
         return request.path.open(encoding="utf-8-sig", newline="")
     check_gzip(request)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from rl_detector.errors import ConfigError
 from rl_detector.parameters import Categorical
 from rl_detector.simulators.command.description import Output
-from rl_detector.simulators.command.files import Layout, Observable
+from rl_detector.simulators.command.files import Observable, OutputFormat
 from rl_detector.simulators.command.inputs import NAME, forbidden_text, harmless, without_indices
 from rl_detector.simulators.command.program import Program
 from rl_detector.simulators.command.units import factor
@@ -34,7 +34,7 @@ class Needs:
     conditions: Mapping[str, float] = field(default_factory=dict)
 
 
-def layout_for(output: Output, needs: Needs) -> Layout:
+def output_format(output: Output, needs: Needs) -> OutputFormat:
     """Where the observables are, and the factors to the units that the problem wants.
 
     Raises:
@@ -48,7 +48,7 @@ def layout_for(output: Output, needs: Needs) -> Layout:
     wanted = {} if needs.signals is None else dict.fromkeys(output.signals, needs.signals)
     signals = _observables(output, "signals", wanted)
     where = output.file, output.kind, output.tree
-    return Layout(*where, truth, signals, needs.channels, output.key, output.mark, output.decimal)
+    return OutputFormat(*where, truth, signals, needs.channels, output.key, output.mark, output.decimal)
 
 
 def _observables(output: Output, group: str, wanted: Mapping[str, str]) -> tuple[Observable, ...]:

@@ -18,8 +18,8 @@ import numpy as np
 from rl_detector.errors import MissingDependency, SimulationError
 from rl_detector.simulators.command.files import (
     Column,
-    Layout,
     Observable,
+    OutputFormat,
     Reader,
     Request,
     check_number,
@@ -35,45 +35,47 @@ _EXACT = 2**53
 """Larger whole numbers are not exact as floats."""
 
 
-def read_output(folder: Path, layout: Layout, events: int, size: int) -> Readout:
+def read_output(folder: Path, expected: OutputFormat, events: int, size: int) -> Readout:
     """The readout of a finished run.
 
     Args:
         folder: scratch folder.
-        layout: where the observables are.
+        expected: where the observables are.
         events: how many there must be.
         size: most bytes that the data may take in memory, uncompressed.
 
     Raises:
         SimulationError: no file, not the promised format, column, unit, or number of events; NaN or infinity.
     """
-    path = folder / layout.file
+    path = folder / expected.file
     _check_file(path)
     try:
-        return _read(Request(path, layout, events, size))
+        return _read(Request(path, expected, events, size))
     except MissingDependency:
         raise
     except SimulationError as error:
-        raise SimulationError(f"{layout.file}: {error}") from error
+        raise SimulationError(f"{expected.file}: {error}") from error
     except Exception as error:  # whatever a library raises on garbage
         reason = " ".join(str(error).split())[:300]
         raise SimulationError(
-            f"cannot read {layout.file} as {layout.format}: {type(error).__name__}: {reason}"
+            f"cannot read {expected.file} as {expected.format}: {type(error).__name__}: {reason}"
         ) from error
 
 
 def _read(request: Request) -> Readout:
-    layout = request.layout
-    key = () if layout.key is None else (Observable("key", layout.key, "number"),)
+    expected = request.expected
+    key = () if expected.key is None else (Observable("key", expected.key, "number"),)
     found: dict[str, str] = {}
 
     def choose(columns: Sequence[Column]) -> list[str]:
-        found.update({wanted.column: _find(wanted, columns) for wanted in (*layout.truth, *layout.signals, *key)})
+        found.update({wanted.column: _find(wanted, columns) for wanted in (*expected.truth, *expected.signals, *key)})
         return sorted(set(found.values()))
 
-    read = _READERS[layout.format](request, choose)
+    read = _READERS[expected.format](request, choose)
     data = {column: np.asarray(read[key]) for column, key in found.items()}
-    return _readout(layout, data if layout.key is None else _in_order(data, layout.key, request.events), request.events)
+    return _readout(
+        expected, data if expected.key is None else _in_order(data, expected.key, request.events), request.events
+    )
 
 
 def _in_order(data: Mapping[str, Any], key: str, events: int) -> dict[str, Any]:
@@ -136,12 +138,12 @@ def _find(wanted: Observable, columns: Sequence[Column]) -> str:
     return column.key
 
 
-def _readout(layout: Layout, data: Mapping[str, Any], events: int) -> Readout:
-    truth = {each.name: _values(each, data[each.column], events, 1) for each in layout.truth}
-    parts = [_values(each, data[each.column], events, 2).reshape(events, -1) for each in layout.signals]
+def _readout(expected: OutputFormat, data: Mapping[str, Any], events: int) -> Readout:
+    truth = {each.name: _values(each, data[each.column], events, 1) for each in expected.truth}
+    parts = [_values(each, data[each.column], events, 2).reshape(events, -1) for each in expected.signals]
     signals = np.concatenate(parts, axis=1)
-    if layout.channels is not None and signals.shape[1] != layout.channels:
-        raise SimulationError(f"the output has {signals.shape[1]} channels of signals, the problem {layout.channels}")
+    if expected.channels is not None and signals.shape[1] != expected.channels:
+        raise SimulationError(f"the output has {signals.shape[1]} channels of signals, the problem {expected.channels}")
     return Readout(truth, signals)
 
 

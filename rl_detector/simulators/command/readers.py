@@ -27,7 +27,7 @@ def read_json(request: Request, choose: Choose) -> dict[str, Any]:
     """An object of columns, {"x": [...]}, a list of events, [{"x": ...}, ...], or one event per line."""
     with open_text(request) as file:
         text = file.read()
-    data = _parsed(text, lines=request.layout.file.removesuffix(".gz").endswith(("jsonl", "ndjson")))
+    data = _parsed(text, lines=request.expected.file.removesuffix(".gz").endswith(("jsonl", "ndjson")))
     if isinstance(data, list) and data and all(isinstance(event, dict) for event in data):
         keys = choose(columns(list(data[0])))
         return {key: _json_values(key, [_entry(event, key, row) for row, event in enumerate(data, 1)]) for key in keys}
@@ -161,7 +161,7 @@ def read_root(request: Request, choose: Choose) -> dict[str, Any]:
 
     with uproot.open(request.path) as file:
         kinds = file.classnames(cycle=False)
-        name = request.layout.tree
+        name = request.expected.tree
         if name not in kinds:
             found = ", ".join(kinds)[:300] or "nothing"
             raise SimulationError(f"has no tree {name!r}: it has {found}; output.tree says which to read")

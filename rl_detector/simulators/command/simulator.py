@@ -27,7 +27,7 @@ from rl_detector.simulators.batch import FromBatch
 from rl_detector.simulators.command import inputs as inputs
 from rl_detector.simulators.command import scratch as scratch
 from rl_detector.simulators.command.description import CONDITIONS, DESIGN
-from rl_detector.simulators.command.needs import Needs, check_needs, layout_for
+from rl_detector.simulators.command.needs import Needs, check_needs, output_format
 from rl_detector.simulators.command.output import read_output
 from rl_detector.simulators.command.process import STDERR, STDOUT, Job, printable, run, tail
 from rl_detector.simulators.command.program import Program, claim, find_executable, read_program
@@ -64,7 +64,7 @@ class CommandSimulator(FromBatch):
         try:
             if needs is not None:
                 check_needs(self.program, needs)
-            self._layout = layout_for(self.program.description.output, self.needs)
+            self._format = output_format(self.program.description.output, self.needs)
         except ConfigError as error:
             raise ConfigError(f"{file}: {error}") from error
         self._version: str | None = None
@@ -121,7 +121,7 @@ class CommandSimulator(FromBatch):
         command = self._prepare(folder, trial)
         seconds, size = limits.timeout + limits.timeout_per_event * trial.events, int(limits.megabytes * 1e6)
         run(Job(command, folder, self._environment(), seconds, size, trial.stop))
-        return read_output(folder, self._layout, trial.events, size)
+        return read_output(folder, self._format, trial.events, size)
 
     def _prepare(self, folder: Path, trial: _Trial) -> list[str]:
         """Write the files of a trial; its command."""

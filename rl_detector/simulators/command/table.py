@@ -71,11 +71,11 @@ def read_table(request: Request, choose: Choose) -> dict[str, Any]:
     """
     with open_text(request) as file:
         lines = Lines(file)
-        head = _head(lines, request.layout.separator)
+        head = _head(lines, request.expected.separator)
         known = columns(head.names)
         keys = choose(known)
         needed = [_Needed(column, index) for index, column in enumerate(known) if column.key in keys]
-        numbers, data = _read_rows(lines, head, needed, request.layout.decimal)
+        numbers, data = _read_rows(lines, head, needed, request.expected.decimal)
     check_events(len(numbers), request)
     for each in needed:
         _check_finite(each.column.name, data[each.column.key], numbers)

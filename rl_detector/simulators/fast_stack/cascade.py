@@ -89,7 +89,7 @@ class Injection:
         energy: electromagnetic energy in GeV.
         particles: particles per GeV at that point (age^3).
         normal: random numbers of the deposit in the rest of that layer.
-        hadron_normal: the same for the hadrons that travel on.
+        hadron_normal: as `normal`, for the hadrons that travel on.
         local: hadronic energy deposited in that layer, in GeV.
         hadronic: energy of the hadrons that travel on, in GeV.
     """

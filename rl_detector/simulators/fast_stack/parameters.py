@@ -51,7 +51,7 @@ class Electromagnetic:
     Attributes:
         conversion: mean free path of a photon in units of 9/7 X0.
         photon_start: particles per GeV times E at the conversion of a photon; 1 for an electron.
-        pion_start: the same for the neutral pions of a hadronic vertex.
+        pion_start: as `photon_start`, for the neutral pions of a hadronic vertex.
         electron_spread, photon_spread, pion_spread: width of the logarithm of that number.
         growth_spread: width of the logarithm of the growth rate, event by event.
         albedo: mean of the energy in GeV that leaves backwards at 1 GeV, grows as sqrt(E), fluctuates exponentially.
