@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rl_detector.agents.critic.bandwidth import BELIEVED, BIAS, best_bandwidth, lack_of_fit, unresolved
+from rl_detector.agents.critic.bandwidth import BIAS, WIDTH_OF_BELIEF, best_bandwidth, lack_of_fit, unresolved
 
 
 @pytest.mark.parametrize("lack", [0.0, 0.05])
@@ -25,7 +25,7 @@ def test_lack_of_fit_is_what_stated_errors_leave_out() -> None:
     assert lack_of_fit(0.5, math.inf, 200, 1.0) == 0
     assert lack_of_fit(0.5, 0.5, 200, 1.0) == 0
     assert lack_of_fit(0.5, 0.1, 200, 1.0) == pytest.approx(0.5 * significant - 0.1)
-    narrow = lack_of_fit(0.5, 0.1, 200, BELIEVED**2 / 4)
+    narrow = lack_of_fit(0.5, 0.1, 200, WIDTH_OF_BELIEF**2 / 4)
     assert narrow == pytest.approx(0.1 + (0.5 * significant - 0.2) / 4)
 
 

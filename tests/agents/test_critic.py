@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from rl_detector.agents.critic.choices import Slots
-from rl_detector.agents.critic.components import KERNELS, Points, draw_smooth, quadratic_values
+from rl_detector.agents.critic.choices import Choices
+from rl_detector.agents.critic.kernels import KERNELS, Points, draw_smooth, quadratic_values
 from rl_detector.agents.critic.model import COMPONENTS, LEAST_MISFIT, MISFIT_POWER, Critic, Taylor, Variances
 from rl_detector.agents.critic.relevance import Relevance
 from rl_detector.space import FloatArray, IntArray
@@ -34,7 +34,7 @@ def make_points(
     z = rng.standard_normal((n, c))
     discrete = np.array([rng.integers(0, m, n) for m in choices], dtype=np.int64).reshape(len(choices), n).T
     relative = np.ones(n) if noise is None else noise
-    return Points(z @ scale.T, scale, z, Slots(choices).columns(discrete), relative, np.arange(n) // 4, len(choices))
+    return Points(z @ scale.T, scale, z, Choices(choices).columns(discrete), relative, np.arange(n) // 4, len(choices))
 
 
 def symmetric(rng: np.random.Generator, c: int) -> FloatArray:
@@ -44,8 +44,8 @@ def symmetric(rng: np.random.Generator, c: int) -> FloatArray:
 
 def fitted(points: Points, y: FloatArray, without: tuple[str, ...] = (), steps: int = 60) -> Critic:
     """The critic with strengths that the evidence has chosen."""
-    names = tuple(name for name in COMPONENTS if name not in without)
-    critic = Critic(Variances.initial(points.size, points.slots, points.w.shape[1], names))
+    names = tuple(name for name in KERNELS if name not in without)
+    critic = Critic(Variances.initial(points.size, points.choice_count, points.w.shape[1], names))
     critic.fit(points, y, steps)
     return critic
 
@@ -57,7 +57,7 @@ def critic_of(strengths: dict[str, float], noise: float, misfit: float = 0.0) ->
 
 def total(critic: Critic, components: tuple[str, ...], points: Points) -> float:
     """Prior variance of the rewards that these components explain."""
-    v = critic.variances.components
+    v = critic.variances.kernels
     return float(sum(v[name] * np.diag(KERNELS[name](points, points)).mean() for name in components))
 
 
@@ -92,7 +92,7 @@ def prediction(critic: Critic, points: Points, y: FloatArray, new: Points) -> Fl
     """Posterior mean at new designs, from the kernels, dense."""
     v = critic.variances
     kernel, cross = np.ones((len(y), len(y))), np.ones((len(new.noise), len(y)))
-    for name, variance in v.components.items():
+    for name, variance in v.kernels.items():
         kernel += variance * KERNELS[name](points, points)
         cross += variance * KERNELS[name](new, points)
     kernel += np.diag(v.noise * points.noise + v.misfit * points.distances**MISFIT_POWER)
@@ -118,24 +118,26 @@ def test_the_expansion_is_the_critic_itself(c: int, choices: tuple[int, ...]) ->
 def average_over_policy(critic: Critic, points: Points, y: FloatArray, discrete: int) -> float:
     """Of the posterior mean of the smooth components, over z ~ N(0, 1/4) by quadrature, for one number and a slot."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(30)
-    w = np.tile(Slots((3,)).columns(np.array([[discrete]])), (30, 1))
+    w = np.tile(Choices((3,)).columns(np.array([[discrete]])), (30, 1))
     z = nodes[:, None] / 2
     new = Points(z @ points.scale.T, points.scale, z, w, np.ones(30), np.zeros(30, dtype=np.int64), 1)
     v = critic.variances
     kernel = np.ones((len(y), len(y))) + v.noise * np.eye(len(y))
-    kernel += sum(v.components[name] * KERNELS[name](points, points) for name in v.components)
+    kernel += sum(v.kernels[name] * KERNELS[name](points, points) for name in v.kernels)
     alpha = np.linalg.solve(kernel, y)
-    values = sum(v.components[name] * KERNELS[name](new, points) @ alpha for name in SMOOTH)
+    values = sum(v.kernels[name] * KERNELS[name](new, points) @ alpha for name in SMOOTH)
     return float(weights @ values / weights.sum())
 
 
 def test_smooth_values_at_choices() -> None:
     rng = np.random.default_rng(12)
     points, y = make_points(rng, 30, 1, (3,)), rng.standard_normal(30)
-    critic = critic_of(dict.fromkeys(COMPONENTS, 0.3), 0.2)
+    critic = critic_of(dict.fromkeys(KERNELS, 0.3), 0.2)
     critic.fit(points, y)
     expected = [average_over_policy(critic, points, y, discrete) for discrete in range(3)]
-    np.testing.assert_allclose(critic.smooth_at(Slots((3,)).columns(np.array([[0], [1], [2]])))[0], expected, atol=1e-6)
+    np.testing.assert_allclose(
+        critic.smooth_at(Choices((3,)).columns(np.array([[0], [1], [2]])))[0], expected, atol=1e-6
+    )
     assert np.ptp(expected) > 0.01
 
 
@@ -202,7 +204,7 @@ def test_posterior_draws_of_linear_and_quadratic_weights() -> None:
     w = points.w[0]
     mean, covariance = posterior(points, y, STRENGTHS)
     np.testing.assert_allclose(flat(critic.taylor(w), 2), mean, atol=1e-6)
-    draws = np.array([flat(taylor, 2) for taylor in critic.draw(rng, 6000, w)])
+    draws = np.array([flat(taylor, 2) for taylor in critic.draw(rng, 6000)])
     check_draws(draws, mean, covariance)
     prior = posterior(points, y, STRENGTHS, noise=1e9)[1]
     assert np.trace(covariance) < 0.8 * np.trace(prior)  # the data matter
@@ -217,7 +219,7 @@ def test_posterior_draws_beside_smooth_components() -> None:
     critic.fit(points, y)
     w = points.w[0]
     mean, covariance = posterior(points, y, strengths)
-    draws = np.array([flat(critic.draw(rng, 1, w)[0], 1) for _ in range(2000)])
+    draws = np.array([flat(critic.draw(rng, 1)[0], 1) for _ in range(2000)])
     check_draws(draws, mean, covariance)
     narrower = posterior(points, y, STRENGTHS)[1]
     assert np.diag(covariance).sum() > 1.05 * np.diag(narrower).sum()
@@ -276,9 +278,9 @@ def test_what_a_batch_shares_has_a_limit() -> None:
     y = np.repeat(rng.standard_normal(10), 4) + rng.normal(0, 0.1, 40)
     found = []
     for limit in (math.inf, 0.02):
-        critic = Critic(Variances.initial(2, 0, 0, COMPONENTS), largest_batch=limit)
+        critic = Critic(Variances.initial(2, 0, 0, tuple(KERNELS)), largest_batch=limit)
         critic.fit(points, y, 60)
-        found.append(critic.variances.components["batch"])
+        found.append(critic.variances.kernels["batch"])
     assert found[0] > 0.3 and found[1] == 0.02
 
 
@@ -307,7 +309,7 @@ def test_the_evidence_finds_the_component_that_is_there(name: str) -> None:
     strength = 1 / np.diag(kernel).mean()
     y = np.linalg.cholesky(strength * kernel + 0.05 * np.eye(200)) @ rng.standard_normal(200)
     critic = fitted(points, y, without=("landscape",))
-    others = tuple(other for other in critic.variances.components if other != name)
+    others = tuple(other for other in critic.variances.kernels if other != name)
     assert total(critic, (name,), points) > 4 * total(critic, others, points)
     assert abs(critic.variances.noise - 0.05) < 5 * 0.05 * math.sqrt(2 / 100)
 
@@ -316,7 +318,7 @@ def log_evidence(critic: Critic, variances: Variances, points: Points, y: FloatA
     """Logarithm of the density of the rewards, but for a constant."""
     covariance = np.ones((len(y), len(y))) + np.diag(variances.noise * points.noise + 1e-8)
     covariance += np.diag(variances.misfit * points.distances**MISFIT_POWER)
-    covariance += sum(v * KERNELS[name](points, points) for name, v in variances.components.items())
+    covariance += sum(v * KERNELS[name](points, points) for name, v in variances.kernels.items())
     return float(-y @ np.linalg.solve(covariance, y) / 2 - np.linalg.slogdet(covariance)[1] / 2)
 
 
@@ -327,17 +329,17 @@ def test_strengths_have_the_largest_evidence() -> None:
     offsets = rng.standard_normal(15)[points.batch]
     y = points.z[:, 0] + 0.5 * points.z[:, 1] ** 2 + points.w[:, 0] + 0.5 * offsets + 0.3 * rng.standard_normal(60)
     y = (y - y.mean()) / y.std()
-    first = Variances.initial(2, points.slots, points.w.shape[1], COMPONENTS)
+    first = Variances.initial(2, points.choice_count, points.w.shape[1], tuple(KERNELS))
     guess = log_evidence(Critic(first), first, points, y)
     critic = fitted(points, y, steps=300)
     best, v = log_evidence(critic, critic.variances, points, y), critic.variances
     assert best > guess + 2
     for factor in (0.5, 2.0):
-        for name in v.components:
-            changed = Variances({**v.components, name: v.components[name] * factor}, v.noise, v.misfit)
+        for name in v.kernels:
+            changed = Variances({**v.kernels, name: v.kernels[name] * factor}, v.noise, v.misfit)
             assert log_evidence(critic, changed, points, y) < best + 1e-3
         for noise, misfit in ((factor, 1.0), (1.0, factor)):
-            changed = Variances(v.components, v.noise * noise, v.misfit * misfit)
+            changed = Variances(v.kernels, v.noise * noise, v.misfit * misfit)
             assert log_evidence(critic, changed, points, y) < best + 1e-3
 
 
@@ -363,7 +365,7 @@ def test_relevant_weights_are_counted_and_none_without_choices() -> None:
         points = make_points(rng, 200, 3, choices)
         relevance = Relevance(3, np.array(choices, dtype=np.int64))
         relevance.variances[:, :1] = 100.0  # all numbers with the first slot, where there is one
-        critic = Critic(Variances({"linear": 0.5}, 1e-4, 0.0, relevance), trusted=False)
+        critic = Critic(Variances({"linear": 0.5}, 1e-4, 0.0, relevance), predictive=False)
         critic.fit(points, rng.standard_normal(200), steps=1)
         found.append(critic.dependences)
     assert found == [0, pytest.approx(3, abs=0.1)]
@@ -385,9 +387,9 @@ def test_a_complete_critic_believes_no_misfit() -> None:
 def test_without_the_evidence_strengths_stay() -> None:
     rng = np.random.default_rng(19)
     points = make_points(rng, 30, 2, (3,))
-    variances = Variances.initial(2, points.slots, points.w.shape[1], COMPONENTS)
+    variances = Variances.initial(2, points.choice_count, points.w.shape[1], tuple(KERNELS))
     Critic(variances, evidence=False).fit(points, rng.standard_normal(30), steps=5)
-    assert variances == Variances.initial(2, points.slots, points.w.shape[1], COMPONENTS)
+    assert variances == Variances.initial(2, points.choice_count, points.w.shape[1], tuple(KERNELS))
 
 
 def test_batches_absorb_what_their_designs_share() -> None:
@@ -453,8 +455,8 @@ def test_refitted_is_bit_identical(c: int, choices: tuple[int, ...]) -> None:
     again = Critic.refitted(critic.variances, critic.data())
     w = points.w[0]
     for first, second in zip(
-        [critic.taylor(w), *critic.draw(np.random.default_rng(0), 3, w)],
-        [again.taylor(w), *again.draw(np.random.default_rng(0), 3, w)],
+        [critic.taylor(w), *critic.draw(np.random.default_rng(0), 3)],
+        [again.taylor(w), *again.draw(np.random.default_rng(0), 3)],
         strict=True,
     ):
         np.testing.assert_array_equal(first.gradient, second.gradient)
@@ -512,7 +514,7 @@ def test_the_expansion_is_the_natural_gradient() -> None:
     mean.
     """
     rng = np.random.default_rng(25)
-    factor, slots = np.exp([[-1.0], [-0.5]]) * np.array([[1.0, 0.0], [0.8, 1.0]]), Slots((3,))
+    factor, slots = np.exp([[-1.0], [-0.5]]) * np.array([[1.0, 0.0], [0.8, 1.0]]), Choices((3,))
 
     def seen(n: int) -> tuple[Points, IntArray]:
         z, choices = rng.standard_normal((n, 2)), rng.integers(3, size=(n, 1))
@@ -542,4 +544,4 @@ def test_draws_leave_out_smooth_functions_of_their_own() -> None:
     y = draw_smooth(rng, 1, points, points.z, 1.0)[:, 0]
     critic = critic_of({"linear": 1e-9, "quadratic": 1e-9, "remainder": 1.0}, 1e-3)
     critic.fit(points, y)
-    assert all(np.abs(taylor.gradient).max() < 1e-3 for taylor in critic.draw(rng, 20, np.zeros(0)))
+    assert all(np.abs(taylor.gradient).max() < 1e-3 for taylor in critic.draw(rng, 20))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rl_detector.agents.critic.choices import Slots
-from rl_detector.agents.critic.components import Points, pairs_of
+from rl_detector.agents.critic.choices import Choices
 from rl_detector.agents.critic.improvement import Improvement
+from rl_detector.agents.critic.kernels import Points, pairs_of
 from rl_detector.agents.critic.model import Critic, Variances
 from rl_detector.space import FloatArray, IntArray
 
-SLOTS = Slots((2, 2, 2))
+SLOTS = Choices((2, 2, 2))
 C = 2
 
 

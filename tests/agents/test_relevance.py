@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from rl_detector.agents.critic.choices import Slots
-from rl_detector.agents.critic.components import Points, pairs_of, quadratic_values
+from rl_detector.agents.critic.choices import Choices
+from rl_detector.agents.critic.kernels import Points, pairs_of, quadratic_values
 from rl_detector.agents.critic.model import Critic, Variances
 from rl_detector.agents.critic.relevance import NEW_GROUPS, Relevance
 from rl_detector.reproducible import one_thread
@@ -32,7 +32,9 @@ def make_points(rng: np.random.Generator, n: int, choices: tuple[int, ...] = CHO
     scale = (vectors * np.sqrt(values)) @ vectors.T
     z = rng.standard_normal((n, c))
     discrete = np.array([rng.integers(0, m, n) for m in choices]).T
-    return Points(z @ scale.T, scale, z, Slots(choices).columns(discrete), np.ones(n), np.arange(n) // 4, len(choices))
+    return Points(
+        z @ scale.T, scale, z, Choices(choices).columns(discrete), np.ones(n), np.arange(n) // 4, len(choices)
+    )
 
 
 def some_relevance(groups: dict[tuple[int, int], float]) -> Relevance:
@@ -116,7 +118,7 @@ def one_group(trusted: bool, opaque: bool = True) -> FloatArray:
     """Three steps on y = x_0 w_0 + little noise, which a strong coupled component and a landscape explain, too."""
     rng, choices = np.random.default_rng(0), (2,) * 4
     z = rng.standard_normal((150, 4))
-    w = Slots(choices).columns(rng.integers(0, 2, (150, 4)))
+    w = Choices(choices).columns(rng.integers(0, 2, (150, 4)))
     points = Points(z, np.eye(4), z, w, np.ones(150), np.arange(150) // 20, 4)
     strengths = {"coupled": 2.0, "landscape": 2.0} if opaque else {"linear": 0.1}
     variances = Variances(strengths, 0.05, 1e-7, Relevance(4, np.array(choices), True))
@@ -140,7 +142,7 @@ def learned(seed: int, signal: float, n: int = 300, steps: int = 40) -> Relevanc
     rng = np.random.default_rng(seed)
     z = rng.standard_normal((n, 12))
     choices = (2,) * 12
-    w = Slots(choices).columns(rng.integers(0, 2, (n, 12)))
+    w = Choices(choices).columns(rng.integers(0, 2, (n, 12)))
     points = Points(z, np.eye(12), z, w, np.ones(n), np.arange(n) // 20, 12)
     signs = 2 * w[:, ::2]
     y = signal * (z[:, 3] * signs[:, 3] + z[:, 5] * signs[:, 4] * signs[:, 5]) + 0.5 * rng.standard_normal(n)
