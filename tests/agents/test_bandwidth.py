@@ -29,7 +29,7 @@ def test_lack_of_fit_is_what_stated_errors_leave_out() -> None:
     assert narrow == pytest.approx(0.1 + (0.5 * significant - 0.2) / 4)
 
 
-def test_trust_leaves_no_more_than_the_stated_errors_unresolved() -> None:
+def test_foresight_leaves_no_more_than_the_stated_errors_unresolved() -> None:
     assert unresolved(0.5, 0.1, 0.0) == 0.5
     assert unresolved(0.5, 0.1, 0.75) == pytest.approx(0.2)
     assert unresolved(0.5, 0.1, 1.0) == pytest.approx(0.1)

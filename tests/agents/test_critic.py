@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from rl_detector.agents.critic.choices import Choices
-from rl_detector.agents.critic.kernels import KERNELS, Points, draw_smooth, quadratic_values
-from rl_detector.agents.critic.model import COMPONENTS, LEAST_MISFIT, MISFIT_POWER, Critic, Taylor, Variances
+from rl_detector.agents.critic.kernels import KERNELS, MISFIT_POWER, Points, draw_smooth
+from rl_detector.agents.critic.model import Critic
 from rl_detector.agents.critic.relevance import Relevance
+from rl_detector.agents.critic.strengths import LEAST_MISFIT, Variances
+from rl_detector.agents.critic.taylor import Taylor, quadratic_values
 from rl_detector.space import FloatArray, IntArray
 
 DENSE = {"linear": 0.4, "choices": 0.25, "bowl": 0.3, "quadratic": 0.1, "interaction": 0.15}
@@ -55,10 +57,10 @@ def critic_of(strengths: dict[str, float], noise: float, misfit: float = 0.0) ->
     return Critic(Variances(dict(strengths), noise, misfit), evidence=False)
 
 
-def total(critic: Critic, components: tuple[str, ...], points: Points) -> float:
-    """Prior variance of the rewards that these components explain."""
+def total(critic: Critic, kernels: tuple[str, ...], points: Points) -> float:
+    """Prior variance of the rewards that these kernels explain."""
     v = critic.variances.kernels
-    return float(sum(v[name] * np.diag(KERNELS[name](points, points)).mean() for name in components))
+    return float(sum(v[name] * np.diag(KERNELS[name](points, points)).mean() for name in kernels))
 
 
 @pytest.mark.parametrize("c", [1, 3, 6])
@@ -75,8 +77,8 @@ def test_exact_gradient_and_hessian_of_a_quadratic(c: int) -> None:
     np.testing.assert_allclose(taylor.hessian, points.scale @ curvature @ points.scale, atol=1e-5)
 
 
-def test_a_quadratic_is_found_with_all_components_and_the_evidence() -> None:
-    """The smooth components must not claim it: within 1 % of the largest, at the least noise there is."""
+def test_a_quadratic_is_found_with_all_kernels_and_the_evidence() -> None:
+    """The smooth kernels must not claim it: within 1 % of the largest, at the least noise there is."""
     rng = np.random.default_rng(10)
     points = make_points(rng, 120, 3)
     b, curvature = rng.standard_normal(3), symmetric(rng, 3)
@@ -102,7 +104,7 @@ def prediction(critic: Critic, points: Points, y: FloatArray, new: Points) -> Fl
 
 @pytest.mark.parametrize(("c", "choices"), [(3, ()), (2, (3, 2)), (0, (3, 2))])
 def test_the_expansion_is_the_critic_itself(c: int, choices: tuple[int, ...]) -> None:
-    """Without smooth components const + g . u + u . H . u / 2 holds at every design, misfit and stated errors too."""
+    """Without smooth kernels const + g . u + u . H . u / 2 holds at every design, misfit and stated errors too."""
     rng = np.random.default_rng(11)
     points, new = (make_points(rng, 30, c, choices, rng.uniform(0.3, 3, 30)) for _ in range(2))
     y = rng.standard_normal(30)
@@ -116,7 +118,7 @@ def test_the_expansion_is_the_critic_itself(c: int, choices: tuple[int, ...]) ->
 
 
 def average_over_policy(critic: Critic, points: Points, y: FloatArray, discrete: int) -> float:
-    """Of the posterior mean of the smooth components, over z ~ N(0, 1/4) by quadrature, for one number and a slot."""
+    """Posterior mean of the smooth kernels over z ~ N(0, 1/4) by quadrature, for one coordinate and a choice."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(30)
     w = np.tile(Choices((3,)).columns(np.array([[discrete]])), (30, 1))
     z = nodes[:, None] / 2
@@ -135,13 +137,12 @@ def test_smooth_values_at_choices() -> None:
     critic = critic_of(dict.fromkeys(KERNELS, 0.3), 0.2)
     critic.fit(points, y)
     expected = [average_over_policy(critic, points, y, discrete) for discrete in range(3)]
-    np.testing.assert_allclose(
-        critic.smooth_at(Choices((3,)).columns(np.array([[0], [1], [2]])))[0], expected, atol=1e-6
-    )
+    w = Choices((3,)).columns(np.array([[0], [1], [2]]))
+    np.testing.assert_allclose(critic.smooth_at(w)[0], expected, atol=1e-6)
     assert np.ptp(expected) > 0.01
 
 
-def test_without_smooth_components_there_is_nothing_smooth() -> None:
+def test_without_smooth_kernels_there_is_nothing_smooth() -> None:
     rng = np.random.default_rng(13)
     points = make_points(rng, 20, 2, (3,))
     critic = critic_of({"linear": 0.5}, 0.2)
@@ -163,7 +164,7 @@ def features(points: Points) -> tuple[FloatArray, FloatArray]:
 
 
 def flat(taylor: Taylor, size: int) -> FloatArray:
-    """Gradient, Hessian above its diagonal, and its diagonal for the numbers."""
+    """Gradient, Hessian above its diagonal, and its diagonal for the coordinates."""
     above = np.triu_indices(len(taylor.gradient), 1)
     return np.concatenate([taylor.gradient, taylor.hessian[above], np.diag(taylor.hessian)[:size]])
 
@@ -210,14 +211,13 @@ def test_posterior_draws_of_linear_and_quadratic_weights() -> None:
     assert np.trace(covariance) < 0.8 * np.trace(prior)  # the data matter
 
 
-def test_posterior_draws_beside_smooth_components() -> None:
+def test_posterior_draws_beside_smooth_kernels() -> None:
     """Their doubt widens that of the weights; 2000 separate draws, for each has random frequencies of its own."""
     rng = np.random.default_rng(15)
     points, y = make_points(rng, 12, 1, (3,)), rng.standard_normal(12)
     strengths = {**STRENGTHS, "remainder": 0.5, "landscape": 0.3}
     critic = critic_of(strengths, 0.2, 0.01)
     critic.fit(points, y)
-    w = points.w[0]
     mean, covariance = posterior(points, y, strengths)
     draws = np.array([flat(critic.draw(rng, 1)[0], 1) for _ in range(2000)])
     check_draws(draws, mean, covariance)
@@ -301,8 +301,8 @@ def test_the_evidence_finds_the_noise_and_what_is_not_there(noise: float) -> Non
 
 
 @pytest.mark.parametrize("name", ["linear", "bowl", "quadratic", "remainder", "batch"])
-def test_the_evidence_finds_the_component_that_is_there(name: str) -> None:
-    """Drawn from that component with variance 1 and noise 0.05: it is found, and explains most."""
+def test_the_evidence_finds_the_kernel_that_is_there(name: str) -> None:
+    """Drawn from that kernel with variance 1 and noise 0.05: it is found, and explains most."""
     rng = np.random.default_rng(17)
     points = make_points(rng, 200, 2)
     kernel = KERNELS[name](points, points)
@@ -344,8 +344,8 @@ def test_strengths_have_the_largest_evidence() -> None:
 
 
 @pytest.mark.parametrize(("noise", "determined"), [(1e-3, 9.0), (0.1, None), (1e5, 0.0)])
-def test_weights_of_numbers_times_choices_that_the_data_determine(noise: float, determined: float | None) -> None:
-    """gamma of MacKay 1992, by dense algebra: 9 of 3 numbers times 3 slots of two choices if exact, 0 in noise."""
+def test_weights_of_coordinates_times_choices_that_the_data_determine(noise: float, determined: float | None) -> None:
+    """gamma of MacKay 1992, by dense algebra: 9 of 3 coordinates times 3 binary choices if exact, 0 in noise."""
     rng = np.random.default_rng(21)
     points = make_points(rng, 200, 3, (2, 2, 2))
     critic = Critic(Variances({"linear": 0.5, "quadratic": 0.2}, noise, 0.0))
@@ -364,7 +364,7 @@ def test_relevant_weights_are_counted_and_none_without_choices() -> None:
     for choices in ((), (2, 2)):
         points = make_points(rng, 200, 3, choices)
         relevance = Relevance(3, np.array(choices, dtype=np.int64))
-        relevance.variances[:, :1] = 100.0  # all numbers with the first slot, where there is one
+        relevance.variances[:, :1] = 100.0  # all coordinates with the first choice, where there is one
         critic = Critic(Variances({"linear": 0.5}, 1e-4, 0.0, relevance), predictive=False)
         critic.fit(points, rng.standard_normal(200), steps=1)
         found.append(critic.dependences)
@@ -372,7 +372,7 @@ def test_relevant_weights_are_counted_and_none_without_choices() -> None:
 
 
 def test_a_complete_critic_believes_no_misfit() -> None:
-    """Of a fifth-order reward without components for it; when no longer complete it believes it again."""
+    """Of a fifth-order reward without kernels for it; when no longer complete it believes it again."""
     rng = np.random.default_rng(23)
     points = make_points(rng, 200, 2)
     y = points.z[:, 0] ** 5 / 30 + 0.1 * rng.standard_normal(200)
@@ -393,7 +393,7 @@ def test_without_the_evidence_strengths_stay() -> None:
 
 
 def test_batches_absorb_what_their_designs_share() -> None:
-    """30 batches of 4 with offsets of variance 1 and noise 0.01: with the component, the slope is exact.
+    """30 batches of 4 with offsets of variance 1 and noise 0.01: with the kernel, the slope is exact.
 
     The strength of the offsets is theirs within 4 standard errors sqrt(2 / 30).
     """
@@ -407,7 +407,7 @@ def test_batches_absorb_what_their_designs_share() -> None:
         critic = fitted(points, y, without)
         errors.append(np.linalg.norm(critic.taylor(np.zeros(0)).gradient - slope))
         found.append(critic.variances)
-    assert abs(found[0].components["batch"] - offsets.var()) < 4 * math.sqrt(2 / 30)
+    assert abs(found[0].kernels["batch"] - offsets.var()) < 4 * math.sqrt(2 / 30)
     assert found[0].noise == pytest.approx(0.01, rel=0.6)
     assert errors[0] < 0.05 and errors[0] < 0.3 * errors[1]
 
@@ -478,7 +478,7 @@ def test_nonquadratic_variance_grows_with_what_is_not_quadratic() -> None:
 
 
 def test_hidden_variance_is_that_of_the_remainder_and_shrinks_with_the_policy() -> None:
-    """v (1 - e^-1) for c numbers at the length sqrt(c), times the policy's variance over the first one's."""
+    """v (1 - e^-1) for c coordinates at the length sqrt(c), times the policy's variance over the first one's."""
     rng = np.random.default_rng(25)
     points = make_points(rng, 30, 3)
     found = []
@@ -495,7 +495,7 @@ def test_hidden_variance_is_that_of_the_remainder_and_shrinks_with_the_policy() 
 
 
 def natural_gradient(z: FloatArray, choices: IntArray, advantages: FloatArray) -> FloatArray:
-    """F^-1 grad mean(A log pi) for numbers mu + L z and 3 equally likely choices: mean, T + T' and logits in a row.
+    """F^-1 grad mean(A log pi) for coordinates mu + L z and 3 equally likely options: mean, T + T' and logits in a row.
 
     In the coordinates T of L (1 + T), T lower triangular, the Fisher information is 2 for T_ii and 1 for the others
     (Glasmachers et al. 2010, sec. 3). With the score z z' - 1 by T and z by L^-1 mu, T + T' = mean(A (z z' - 1)).
@@ -509,17 +509,17 @@ def natural_gradient(z: FloatArray, choices: IntArray, advantages: FloatArray) -
 def test_the_expansion_is_the_natural_gradient() -> None:
     """The score-function estimate F^-1 mean(A grad log pi) of the critic's own advantages A has the mean g and H.
 
-    2 numbers with a full covariance L L' and 3 equally likely choices; 60 estimates from 500 samples each, within 5
+    2 coordinates with a full covariance L L' and 3 equally likely options; 60 estimates from 500 samples each, within 5
     standard errors. In units of the policy, L^-1 dmu = g, T + T' = H for dL = L T, and the logits change by g less its
     mean.
     """
     rng = np.random.default_rng(25)
-    factor, slots = np.exp([[-1.0], [-0.5]]) * np.array([[1.0, 0.0], [0.8, 1.0]]), Choices((3,))
+    factor, one_hot = np.exp([[-1.0], [-0.5]]) * np.array([[1.0, 0.0], [0.8, 1.0]]), Choices((3,))
 
     def seen(n: int) -> tuple[Points, IntArray]:
         z, choices = rng.standard_normal((n, 2)), rng.integers(3, size=(n, 1))
-        numbers = np.ones(n), np.zeros(n, dtype=np.int64)
-        return Points(z @ factor.T, factor, z, slots.columns(choices), *numbers, 1), choices[:, 0]
+        plain = np.ones(n), np.zeros(n, dtype=np.int64)
+        return Points(z @ factor.T, factor, z, one_hot.columns(choices), *plain, 1), choices[:, 0]
 
     points, _ = seen(40)
     critic = critic_of(DENSE, 0.1)

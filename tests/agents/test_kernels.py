@@ -1,4 +1,4 @@
-"""The components of the critic against explicit features, numerical averages and moments of their draws."""
+"""The kernels of the critic against explicit features, numerical averages and moments of their draws."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from rl_detector.agents.critic.kernels import (
     KERNELS,
     Points,
     SmoothProcess,
-    draw_hessians,
     draw_smooth,
     nonquadratic_share,
     pairs_of,
-    quadratic_values,
     similarity,
 )
+from rl_detector.agents.critic.taylor import draw_hessians, quadratic_values
 from rl_detector.space import FloatArray
 
 
@@ -103,7 +102,7 @@ def test_without_numbers_every_design_is_at_the_centre() -> None:
 
 
 def make_process(rng: np.random.Generator, n: int = 12) -> tuple[SmoothProcess, Points, FloatArray]:
-    """A process in two numbers and one slot as the critic makes it for the landscape, and weights of its designs."""
+    """A process in two coordinates and one choice, like the landscape of the critic, and weights of its designs."""
     points = make_points(rng, n, 2, (3,))
     spread, axes = np.linalg.eigh(points.scale)
     process = SmoothProcess(points.x @ axes, spread, axes, points.w, 0.7, points.length_squared)

@@ -11,8 +11,10 @@ import pytest
 import torch
 
 from rl_detector.agent import Batch
-from rl_detector.agents.critic.model import LEAST_MISFIT, Critic
-from rl_detector.agents.policy_gradient import TRICKS, PolicyGradient
+from rl_detector.agents.critic.model import Critic
+from rl_detector.agents.critic.strengths import LEAST_MISFIT
+from rl_detector.agents.one_shot.settings import TRICKS
+from rl_detector.agents.policy_gradient import PolicyGradient
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.parameters import Categorical, Continuous, Integer
 from rl_detector.space import DesignSpace, Encoding, FloatArray
@@ -26,14 +28,14 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def space_of(numbers: int, slots: int, choices: int = 3) -> DesignSpace:
-    continuous = [Continuous(f"x{i}", -1, 1) for i in range(numbers)]
-    names = tuple(f"choice {i}" for i in range(choices))
-    return DesignSpace((*continuous, *(Categorical(f"c{j}", names) for j in range(slots))))
+def space_of(coordinates: int, choices: int, options: int = 3) -> DesignSpace:
+    continuous = [Continuous(f"x{i}", -1, 1) for i in range(coordinates)]
+    names = tuple(f"choice {i}" for i in range(options))
+    return DesignSpace((*continuous, *(Categorical(f"c{j}", names) for j in range(choices))))
 
 
 def reward(actions: Encoding) -> FloatArray:
-    """0 at numbers 0.3 and second choices, and less elsewhere."""
+    """0 at coordinates 0.3 and second options, and less elsewhere."""
     distance: FloatArray = ((np.clip(actions.continuous, -1, 1) - 0.3) ** 2).sum(axis=-1)
     return -distance - 0.5 * (actions.discrete != 1).sum(axis=-1)
 
@@ -56,7 +58,7 @@ def assert_sound(agent: PolicyGradient) -> None:
     assert np.isfinite(actions.continuous).all() and np.isfinite(best.continuous).all()
     assert agent.space.contains(agent.space.decode(best))
     assert all(math.isfinite(value) for value in agent.metrics().values())
-    spread = np.sqrt(np.linalg.eigvalsh(agent._scale @ agent._scale.T))
+    spread = np.sqrt(np.linalg.eigvalsh(agent._policy.scale @ agent._policy.scale.T))
     assert np.all((spread > 0.002 * (1 - 1e-6)) & (spread < 0.5 * (1 + 1e-6)))
 
 
@@ -181,15 +183,15 @@ def test_choices_of_which_less_is_known_are_taken_where_more_is_expected(
     """Second choices are better by 0.4 in 2 of 64 evaluations with errors of 0.5: by lower bounds they are worse."""
     start, rng = {"x0": 0.0, "x1": 0.0, "c0": "choice 0"}, np.random.default_rng(seed)
     agent = PolicyGradient(space_of(2, 1, 2), seed, start)
-    monkeypatch.setattr(agent, "_best_choices", lambda fit: agent._choices)
+    monkeypatch.setattr(agent, "_best_choices", lambda fit: agent._policy.own)
     actions = Encoding(rng.normal(0, 0.3, (64, 2)), np.repeat([[0], [1]], [62, 2], axis=0))
     rewards = 0.5 * rng.standard_normal(64)
     rewards[62:] += rewards[:62].mean() + 0.4 - rewards[62:].mean()
     agent.tell(Batch(actions, rewards, np.full(64, 0.5)))
-    assert agent._choices.tolist() == [0]
+    assert agent._policy.own.tolist() == [0]
     monkeypatch.setattr(agent, "_best_choices", lambda fit: np.array([1]))
     agent._update()
-    assert agent._choices.tolist() == [1]
+    assert agent._policy.own.tolist() == [1]
 
 
 def test_lies_of_the_simulator_do_not_stop_the_search() -> None:
@@ -219,7 +221,7 @@ def test_scatter_beyond_the_stated_errors_narrows_the_policy(kink: float, narrow
 
 
 def rugged(actions: Encoding) -> FloatArray:
-    """A bowl, and for every assignment of 12 slots a number of its own: no model finds more than the bowl."""
+    """A bowl, and for every assignment of 12 choices its own reward: no model finds more than the bowl."""
     codes = actions.discrete @ 3 ** np.arange(12)
     return -(np.clip(actions.continuous, -1, 1) ** 2).sum(axis=-1) - np.abs(np.sin(codes * 12.9898) * 3)
 
@@ -240,22 +242,22 @@ def test_what_is_recommended_where_no_model_fits_was_tried() -> None:
     """Evaluated, or the centre of proposals: elsewhere, where nothing was evaluated, the critic may say anything."""
     agent, tried = PolicyGradient(space_of(2, 12), 0), []
     for batch in range(12):
-        tried.append((np.clip(agent._mean, -1, 1).tolist(), agent._choices.tolist()))
+        tried.append((np.clip(agent._policy.mean, -1, 1).tolist(), agent._policy.own.tolist()))
         (actions,) = learn(agent, rugged, batches=1, n=20, noise=0.05, seed=batch)
         tried += zip(np.clip(actions.continuous, -1, 1).tolist(), actions.discrete.tolist(), strict=True)
         continuous, discrete = agent.recommend(NOTHING)
         assert batch < 4 or (continuous.tolist(), discrete.tolist()) in tried
 
 
-def test_a_restored_agent_recommends_and_trusts_the_same() -> None:
-    """Also before it is told anything: its incumbent, trust, and the scale of the rewards that it predicts."""
+def test_a_restored_agent_recommends_and_foresees_the_same() -> None:
+    """Also before it is told anything: its incumbent, foresight, and the scale of the rewards that it predicts."""
     start = {"x0": 0.2, "x1": 0.1, **{f"c{j}": "choice 1" for j in range(12)}}
     agent, restored = PolicyGradient(space_of(2, 12), 0, start), PolicyGradient(space_of(2, 12), 1)
     learn(agent, rugged, batches=5, n=20, noise=0.05)
     restored.load_state_dict(agent.state_dict())
     for _ in range(2):
         np.testing.assert_array_equal(agent.recommend(NOTHING).continuous, restored.recommend(NOTHING).continuous)
-        np.testing.assert_array_equal(agent._trust.sums, restored._trust.sums)
+        np.testing.assert_array_equal(agent._experience.foresight.sums, restored._experience.foresight.sums)
         assert agent.metrics() == restored.metrics()
         for one in (agent, restored):
             learn(one, rugged, batches=1, n=20, noise=0.05)
@@ -264,8 +266,9 @@ def test_a_restored_agent_recommends_and_trusts_the_same() -> None:
 def test_the_state_of_another_version_is_refused_at_once() -> None:
     agent = PolicyGradient(space_of(2, 2), 0)
     learn(agent, reward, batches=2, n=20, noise=0.1)
+    state = agent.state_dict()
     with pytest.raises(ValueError, match="broadcast"):
-        agent.load_state_dict({**agent.state_dict(), "trust": torch.zeros(3)})
+        agent.load_state_dict({**state, "experience": {**state["experience"], "foresight": torch.zeros(3)}})
 
 
 WANTED = np.random.default_rng(0).uniform(-0.7, 0.7, (8, 2, 2))
@@ -299,30 +302,30 @@ def test_thicknesses_that_depend_on_materials_are_found_relevant() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slots", "without", "believed"),
+    ("choices", "without", "believed"),
     [(8, [], False), (8, ["far"], True), (8, ["trust"], True), (0, [], True)],
 )
-def test_trusted_in_full_the_critic_believes_no_misfit(slots: int, without: list[str], believed: bool) -> None:
+def test_with_full_foresight_the_critic_believes_no_misfit(choices: int, without: list[str], believed: bool) -> None:
     """Far designs then count as much as near ones, where there are choices."""
-    agent = PolicyGradient(space_of(8, slots, 2), 0, without=without)
-    f = stack if slots else lambda actions: -(np.clip(actions.continuous, -1, 1) ** 2).sum(axis=-1)
+    agent = PolicyGradient(space_of(8, choices, 2), 0, without=without)
+    f = stack if choices else lambda actions: -(np.clip(actions.continuous, -1, 1) ** 2).sum(axis=-1)
     learn(agent, f, batches=40, n=20, noise=0.05)
-    assert agent._trust.value == 1
-    assert (agent._variances.misfit > LEAST_MISFIT) == believed
+    assert agent._experience.foresight.value == 1
+    assert (agent._experience.variances.misfit > LEAST_MISFIT) == believed
 
 
-def test_trust_of_few_evaluations_is_not_full() -> None:
-    """60 evaluations are fewer than the 64 weights of 8 numbers times 8 pairs of choices, 80 are more."""
+def test_foresight_of_few_evaluations_is_not_full() -> None:
+    """60 evaluations are fewer than the 64 weights of 8 coordinates times 8 pairs of options, 80 are more."""
     agent = PolicyGradient(space_of(8, 8, 2), 0)
     for batches, complete in ((3, False), (1, True)):
         learn(agent, stack, batches=batches, n=20, noise=0.05)
-        agent._trust.sums[:] = 1, 1, 1, 100
-        assert agent._trust.value == 1
-        assert agent._fitted(Critic(agent._variances), steps=1).critic.complete == complete
+        agent._experience.foresight.sums[:] = 1, 1, 1, 100
+        assert agent._experience.foresight.value == 1
+        assert agent._fitted(Critic(agent._experience.variances), steps=1).critic.complete == complete
 
 
 def test_the_narrower_the_policy_the_fewer_choices_change() -> None:
-    """Cliffs narrow the policy: then more slots of its proposals have its own choices."""
+    """Cliffs narrow the policy: then more of the choices in its proposals are its own."""
     turnovers, changed = [], []
     for without in (["trust"], ["trust", "turnover"]):
         agent, rng = PolicyGradient(space_of(6, 8), 0, without=without), np.random.default_rng(0)
@@ -337,20 +340,20 @@ def test_the_narrower_the_policy_the_fewer_choices_change() -> None:
 
 
 def two_phases(actions: Encoding) -> FloatArray:
-    """1.6 with second choices everywhere, 1 with none of them, least between: a valley of twelve slots."""
+    """1.6 with second choices everywhere, 1 with none of them, least between: a valley of twelve choices."""
     share = (actions.discrete == 1).mean(axis=-1)
     value: FloatArray = (2 * share - 1) ** 2 + 0.6 * share
     return value
 
 
 def test_choices_that_differ_everywhere_are_found() -> None:
-    """From none of the second choices, every change of up to ten slots loses."""
+    """From none of the second choices, every change of up to ten choices loses."""
     start, found = {f"c{j}": "choice 0" for j in range(12)}, []
     for without in ([], ["restarts"]):
         ends = []
         for seed in range(5):
             agent = PolicyGradient(space_of(0, 12, 2), seed, start, without=without)
-            agent._logits = np.tile([0.0, -8.0], 12)
+            agent._policy.logits = np.tile([0.0, -8.0], 12)
             learn(agent, two_phases, batches=12, n=12, noise=0.05)
             ends.append(two_phases(agent.recommend(NOTHING)))
         found.append((np.array(ends) > 1.5).sum())
@@ -397,18 +400,18 @@ def one_sided(actions: Encoding) -> FloatArray:
 
 
 def wavy(actions: Encoding) -> FloatArray:
-    """Numbers with ripples, and one slot that matters: no number depends on a choice."""
+    """Coordinates with ripples, and one choice that matters: no coordinate depends on a choice."""
     ripples = 0.3 * np.sin(6 * np.clip(actions.continuous, -1, 1)).sum(axis=-1)
     first = Encoding(actions.continuous, actions.discrete[..., :1])
     return reward(first) + np.asarray(ripples, dtype=np.float64)
 
 
 def test_choices_that_numbers_do_not_depend_on_do_not_widen_the_policy() -> None:
-    """Three seeds each, of one slot and of eight of which seven do nothing."""
+    """Three seeds each, of one choice and of eight of which seven do nothing."""
     widths = np.zeros((2, 3))
-    for row, slots in enumerate((1, 8)):
+    for row, choices in enumerate((1, 8)):
         for seed in range(3):
-            agent = PolicyGradient(space_of(2, slots), seed)
+            agent = PolicyGradient(space_of(2, choices), seed)
             learn(agent, wavy, batches=12, n=20)
             widths[row, seed] = agent.metrics()["sigma"]
     assert widths[1].mean() < 1.35 * widths[0].mean()
@@ -444,7 +447,7 @@ def test_steps_in_the_box_do_not_drift_along_its_faces() -> None:
 
 
 def test_the_best_of_choices_coupled_to_numbers_is_found() -> None:
-    """Where the best number depends on two choices together, the coupled component is needed to know what each pair of
+    """Where the best number depends on two choices together, the coupled kernel is needed to know what each pair of
     choices is worth: 3 numbers, 4 binary choices, 2^4 assignments."""
     best = np.random.default_rng(5).uniform(-0.8, 0.8, (3, 2, 2))
 
@@ -470,7 +473,10 @@ def test_the_memory_is_bounded(settings: dict[str, Any]) -> None:
     learn(agent, batches=10, n=300)
     assert agent.metrics()["remembered"] == max(settings.get("memory", 2000), 300)
     tensors = [
-        t for part in ("archive", "fit") for t in agent.state_dict()[part].values() if isinstance(t, torch.Tensor)
+        t
+        for part in (agent.state_dict()["experience"]["archive"], agent.state_dict()["fit"])
+        for t in part.values()
+        if isinstance(t, torch.Tensor)
     ]
     assert max(len(tensor) for tensor in tensors) <= max(settings.get("memory", 2000), 300)
     assert_sound(agent)
@@ -494,27 +500,27 @@ def test_rewards_that_differ_after_equal_ones_are_learned_from() -> None:
     assert reward(agent.recommend(NOTHING)) > -0.01
 
 
-@pytest.mark.parametrize("slots", [0, 2])
-def test_empty_batches_and_single_survivors(slots: int) -> None:
+@pytest.mark.parametrize("choices", [0, 2])
+def test_empty_batches_and_single_survivors(choices: int) -> None:
     """Of every batch at most one design is told; 60 of them suffice to go half way."""
-    agent, rng = PolicyGradient(space_of(2, slots), 0), np.random.default_rng(0)
+    agent, rng = PolicyGradient(space_of(2, choices), 0), np.random.default_rng(0)
     for i in range(120):
         actions = agent.ask(NOTHING, 5).take([i % 5] if i % 2 else [])
         agent.tell(Batch(actions, reward(actions) + 0.1 * rng.standard_normal(i % 2), np.full(i % 2, 0.1)))
     assert_sound(agent)
     assert agent.metrics()["remembered"] == 60
-    assert reward(agent.recommend(NOTHING)) > 0.5 * (-0.18 - 0.5 * slots)
+    assert reward(agent.recommend(NOTHING)) > 0.5 * (-0.18 - 0.5 * choices)
 
 
 SPACES = {
     "one constant": DesignSpace((Integer("i", 3, 3),)),
     "constants": DesignSpace((Integer("i", 3, 3), Categorical("m", ("lead",)))),
     "some constants": DesignSpace((Integer("i", 3, 3), Continuous("x", 0, 1), Categorical("m", ("lead", "iron")))),
-    "one number": space_of(1, 0),
+    "one coordinate": space_of(1, 0),
     "one choice": space_of(0, 1),
     "no choice": space_of(0, 3, 1),
-    "200 numbers": space_of(200, 0),
-    "20 numbers, 20 slots": space_of(20, 20, 2),
+    "200 coordinates": space_of(200, 0),
+    "20 coordinates, 20 choices": space_of(20, 20, 2),
 }
 
 
@@ -591,26 +597,26 @@ def test_errors_that_vary_are_worth_stating() -> None:
     assert regrets[True] < 0.5 * regrets[False]
 
 
-@pytest.mark.parametrize(("numbers", "slots"), [(1, 0), (3, 1)])
-def test_pure_noise_for_100_updates(numbers: int, slots: int) -> None:
+@pytest.mark.parametrize(("coordinates", "choices"), [(1, 0), (3, 1)])
+def test_pure_noise_for_100_updates(coordinates: int, choices: int) -> None:
     """Spreads stay within their bounds, and every choice keeps its share of the exploration."""
-    agent = PolicyGradient(space_of(numbers, slots), 0, sigma=0.4, sigma_minimum=0.05, exploration=0.3, memory=60)
+    agent = PolicyGradient(space_of(coordinates, choices), 0, sigma=0.4, sigma_minimum=0.05, exploration=0.3, memory=60)
     rng = np.random.default_rng(6)
     for _ in range(100):
         actions = agent.ask(NOTHING, 6)
         agent.tell(Batch(actions, rng.standard_normal(6), np.ones(6)))
-        spread = np.sqrt(np.linalg.eigvalsh(agent._scale @ agent._scale.T))
+        spread = np.sqrt(np.linalg.eigvalsh(agent._policy.scale @ agent._policy.scale.T))
         assert np.all((spread > 0.05 * (1 - 1e-9)) & (spread < 0.4 * (1 + 1e-9)))
-        assert np.all(agent._probabilities() >= 0.1 * (1 - 1e-9))
+        assert np.all(agent._policy.probabilities >= 0.1 * (1 - 1e-9))
         assert np.abs(agent.recommend(NOTHING).continuous).max() <= 1
 
 
 def test_no_choice_dies() -> None:
     """After the best is certain, each of three choices keeps at least a third of the exploration, less the proposals
-    of the posterior and the slots that do not change; frequencies in 3000 proposals, within 5 standard errors."""
+    of the posterior and the choices that do not change; frequencies in 3000 proposals, within 5 standard errors."""
     agent = PolicyGradient(space_of(1, 2), 0, exploration=0.3, posterior_share=0.5)
     learn(agent, lambda actions: 3 * reward(actions), batches=12, n=16)
-    assert np.all(agent._probabilities() >= 0.1 * (1 - 1e-9))
+    assert np.all(agent._policy.probabilities >= 0.1 * (1 - 1e-9))
     assert agent.recommend(NOTHING).discrete.tolist() == [1, 1]
     discrete = agent.ask(NOTHING, 3000).discrete
     frequencies = np.array([np.bincount(column, minlength=3) for column in discrete.T]) / 3000
@@ -707,7 +713,7 @@ def test_revised_rewards_of_another_number_are_refused_and_change_nothing() -> N
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_learns_the_identity(seed: int) -> None:
-    """12 slots of 4 choices; the reward counts those equal to the target, and all must be found (chance: 4^-12)."""
+    """12 choices of 4 options; the reward counts those equal to the target, and all must be found (chance: 4^-12)."""
     target = np.random.default_rng(seed).integers(4, size=12)
     agent = PolicyGradient(space_of(0, 12, 4), seed)
     learn(agent, lambda actions: (actions.discrete == target).sum(axis=1).astype(float), batches=8, n=32, noise=0)
