@@ -45,6 +45,7 @@ def test_old_batches_are_forgotten_and_few_designs_prove_little() -> None:
         p, r = p - p.mean(), p + r - (p + r).mean()
         sums += FORGETTING**age * np.array([p @ r, p @ p, r @ r, 10])
     correlation = sums[0] / math.sqrt(sums[1] * sums[2]) + 1 / math.sqrt(sums[3] + 1)
+    width = CORRELATION_OF_FULL - CORRELATION_OF_NONE
     assert foresight.value == pytest.approx(np.clip((correlation - CORRELATION_OF_NONE) / width, 0, 1))
 
 
