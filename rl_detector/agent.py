@@ -94,7 +94,7 @@ class Agent(Protocol):
 class Stochastic(Protocol):
     """An agent that knows how likely its proposals are, so that it can correct for those of an earlier policy.
 
-    Agents that learn from any evaluations, whatever proposed them, need not fulfil it: those with a critic or surrogate.
+    Agents with a critic or a surrogate need not fulfil it: they learn from evaluations, whatever proposed them.
     """
 
     def log_probability(self, actions: Encoding) -> FloatArray:

@@ -70,8 +70,8 @@ MOST_PENDING = 4096
 class ContextualPolicyGradient:
     """Natural-gradient ascent on E[R] over policies that depend on the context, with reuse of recent designs.
 
-    Contexts may change from one `ask` to the next, or be given for each proposal ([n, context]). An entry of the context
-    that never changes is ignored. With a single context the agent is an ordinary policy gradient.
+    Contexts may change from one `ask` to the next, or be given for each proposal ([n, context]). An entry that never
+    changes is ignored. With a single context the agent is an ordinary policy gradient.
 
     Attributes:
         space: the designs that can be proposed.

@@ -62,7 +62,7 @@ class Policy(nn.Module):
 
 
 def start_policy(space: DesignSpace, start: Design | None, sigma: float, device: str = "cpu") -> Policy:
-    """A policy around the start design (None: the centre of the box), whose options are e^0.2 times likelier than others.
+    """A policy around the start design (None: the centre of the box); its options are e^0.2 times likelier than others.
 
     Raises:
         DesignError: the start cannot be built.

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rl_detector.agents.critic.foresight import CORRELATION_OF_NONE, FORGETTING, Foresight
+from rl_detector.agents.critic.foresight import CORRELATION_OF_FULL, CORRELATION_OF_NONE, FORGETTING, Foresight
 
 
 def test_full_before_anything_is_known() -> None:

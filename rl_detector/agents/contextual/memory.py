@@ -82,7 +82,7 @@ class Proposed(NamedTuple):
         return joined.rows(slice(max(len(joined.rewards) - limit, 0), None))
 
     def find(self, actions: Encoding) -> IntArray:
-        """Position of each action, -1 for unknown ones; of equal proposals the earliest is used first, and only once."""
+        """Position of each action, or -1; of equal proposals the earliest comes first, and each counts once."""
         places: dict[bytes, list[int]] = {}
         for place, row in reversed(list(enumerate(self.actions.rows()))):
             places.setdefault(_key(row), []).append(place)

@@ -22,7 +22,7 @@ def start_logits(chosen: IntArray, choices: Sequence[int], departure: float) -> 
 
 
 def start_hazard(part: Part, count: int, departure: float) -> FloatArray:
-    """Probabilities to stop before each component [m], for a probability of about (1 - departure)^2 to end at `count`."""
+    """Probabilities to stop before each component, [m]; about (1 - departure)^2 to end at `count`."""
     place = np.arange(part.maximum)
     early = departure / max(count - part.minimum, 1)
     return np.where(place < count, min(early, 0.5), np.where(place == count, 1 - departure, 0.5))
