@@ -51,9 +51,7 @@ def test_draws_of_couplings_have_the_mean_and_covariance_of_the_posterior() -> N
     y = rng.standard_normal(12)
     pairs = pairs_of(points.w)
     features = np.concatenate([points.z[:, [i]] * pairs for i in range(C)], axis=1)
-    draws = np.array(
-        [draw.coupling.ravel() for draw in fitted(points, y, noise, coupled=strength).draw(rng, n, points.w[0])]
-    )
+    draws = np.array([draw.coupling.ravel() for draw in fitted(points, y, noise, coupled=strength).draw(rng, n)])
     covariance_y = strength * features @ features.T + 1 + noise * np.eye(12)
     gain = strength * features.T @ np.linalg.inv(covariance_y)
     mean, covariance = gain @ y, strength * np.eye(30) - gain @ features * strength

@@ -91,7 +91,7 @@ def test_draws_have_the_mean_and_variance_of_the_posterior() -> None:
     critic = critic_with(some_relevance(GROUPS), {"coupled": 1e-12}, noise)
     critic.fit(points, y)
     w = make_points(rng, 1).w
-    drawn = np.array([draw.slopes(w)[0] for draw in critic.draw(rng, n, w[0])])
+    drawn = np.array([draw.slopes(w)[0] for draw in critic.draw(rng, n)])
     phi, prior = features(points)
     gain = (prior * phi).T @ np.linalg.inv((phi * prior) @ phi.T + 1 + (noise + 1e-8) * np.eye(12))
     mean, covariance = gain @ y, np.diag(prior) - gain @ (phi * prior)
