@@ -57,7 +57,7 @@ GROUPS = {
 """Group of the critic -> quantities of the policy."""
 
 PROPOSALS_PER_CONTENDER = 8
-"""One proposal of this number is a contender, evaluated again."""
+"""Proposals of which one is a contender that is evaluated again."""
 
 SIGMA_MINIMUM, SIGMA_MAXIMUM = 0.002, 1.0
 """Bounds of the spread of a coordinate, in units of half the box."""

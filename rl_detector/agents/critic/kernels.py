@@ -34,7 +34,7 @@ class Points:
 
     Attributes:
         x: continuous part less the policy's mean, in units of half the initial spread: [designs, c].
-        scale: symmetric root of the policy's covariance in the same units, [c, c].
+        scale: symmetric root of the policy's covariance in units of x, [c, c].
         z: continuous part, whitened by the policy: [designs, c].
         w: choices, one-hot less 1 / options, all in a row: [designs, m].
         noise: relative variances of the rewards, about 1: [designs].

@@ -58,7 +58,8 @@ class OneShotPolicy:
     @property
     def columns(self) -> FloatArray:
         """Columns of the policy's own choices, [options of all choices]."""
-        return self.choices.columns(self.own[None])[0]
+        columns: FloatArray = self.choices.columns(self.own[None])[0]
+        return columns
 
     @property
     def probabilities(self) -> FloatArray:
