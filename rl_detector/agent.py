@@ -1,4 +1,4 @@
-"""What proposes designs: the protocol that every agent fulfils, and the batch of results that it is told."""
+"""The protocol of agents, which propose designs, and the batch of results that they are told."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Batch(NamedTuple):
         actions: the encodings exactly as `ask` gave them (not clipped), [designs, ...].
         rewards: [designs].
         errors: standard errors of the rewards, [designs].
-        losses: per-event terms of each design, [designs] of [events], where the measurement has them (else None in its
-            place); for agents that learn from events.
+        losses: per-event terms of each design for agents that learn from events, [designs] of [events]; None in place
+            of a design whose measurement has none.
         revised: rewards of all designs told before, in the order told, where a judge that learns from every event has
-            judged them anew; None: they stand as they were told.
-        log_probabilities: ln pi(a) of each action under the policy that proposed it, [designs], where an asynchronous
-            study kept them for an agent that gives them (`Stochastic`); None: all were proposed by the present policy.
+            scored them anew; None: the old rewards stand.
+        log_probabilities: ln pi(a) of each action under the policy that proposed it, [designs]. An asynchronous study
+            keeps them for an agent that gives them (`Stochastic`). None: the present policy proposed all.
 
     Examples:
         >>> import rl_detector as rd
@@ -44,9 +44,9 @@ class Batch(NamedTuple):
 class Agent(Protocol):
     """Proposes designs in the encoding of a space and learns from their rewards (larger is better).
 
-    The constructor of an agent takes `(space: DesignSpace, seed: int, start: Design | None, **settings)`; `start` is
-    the design at which the search begins (None: the centre of the space). Two agents with the same arguments that are
-    told the same batches propose the same designs, also after `load_state_dict`.
+    The constructor of an agent takes `(space: DesignSpace, seed: int, start: Design | None, **settings)`. The search
+    begins at the design `start` (None: the centre of the space). Two agents with equal arguments that are told equal
+    batches propose equal designs, also after `load_state_dict`.
 
     Examples:
         >>> import rl_detector as rd
@@ -69,20 +69,20 @@ class Agent(Protocol):
     def tell(self, batch: Batch) -> None:
         """Learn from evaluated proposals; the batch may be empty.
 
-        They are those of the latest `ask`, or, in an asynchronous study, of any earlier ones.
+        The proposals are those of the latest `ask`, or of any earlier one in an asynchronous study.
         """
         ...
 
     def recommend(self, observation: FloatArray) -> Encoding:
-        """The best design that the agent knows of, [c] and [k], from what it was told; draws no random numbers."""
+        """The best design that the agent knows, [c] and [k]; draws no random numbers."""
         ...
 
     def metrics(self) -> Mapping[str, float]:
-        """Numbers worth plotting: at least `sigma`, the mean spread of the proposals in units of half the box."""
+        """Values to plot by name: at least `sigma`, the mean spread of the proposals in units of half the box."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything needed to go on, random generator included: tensors and plain values only."""
+        """Everything needed to go on, also the random generator: tensors and plain values only."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -94,7 +94,7 @@ class Agent(Protocol):
 class Stochastic(Protocol):
     """An agent that knows how likely its proposals are, so that it can correct for those of an earlier policy.
 
-    Agents that learn from all evaluations whatever proposed them (a critic, a surrogate) have no need of it.
+    Agents with a critic or a surrogate need not fulfil it: they learn from evaluations, whatever proposed them.
     """
 
     def log_probability(self, actions: Encoding) -> FloatArray:
@@ -106,14 +106,14 @@ class Stochastic(Protocol):
 class Contextual(Protocol):
     """An agent whose proposals and recommendations follow the observation, so that it can learn a family of problems.
 
-    All others may ignore what they are shown: in changing contexts they would learn one design for the mean of them.
+    All others may ignore the observation. In changing contexts they would learn one design for the mean context.
     """
 
     contextual: bool
 
 
 class Stopwatch:
-    """Adds up the seconds of its `with` blocks: the time that an agent takes for itself.
+    """Adds up the seconds of its `with` blocks, the time that an agent itself takes.
 
     Attributes:
         seconds: wall time so far.

@@ -40,7 +40,7 @@ def agent_class(name: str) -> Any:
     module, _, cls = AGENTS[name].partition(":")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of other libraries, about each other
+            warnings.simplefilter("ignore", DeprecationWarning)  # libraries warn about each other
             return getattr(import_module(module), cls)
     except ModuleNotFoundError as error:
         library = (error.name or "").partition(".")[0]

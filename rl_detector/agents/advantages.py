@@ -1,7 +1,7 @@
-"""Advantages: how much better a proposal did than was to be expected.
+"""Advantages: the difference between the reward of a proposal and the expected one.
 
-Pure functions of rewards; their results are constants for the gradient. Failed proposals never get here. The gradient
-of E[R] is estimated by mean_i A_i grad log pi(a_i).
+They are pure functions of rewards, and constants for the gradient. Failed proposals are left out before. The estimate
+of the gradient of E[R] is mean_i A_i grad log pi(a_i).
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ def mean_baseline(rewards: FloatArray) -> FloatArray:
     """A_i = R_i - mean(R), [designs].
 
     Biased: each reward is part of its own baseline, so mean_i A_i grad log pi(a_i) has the expectation
-    (1 - 1/n) grad E[R]: the right direction, shorter. One single design gives 0: nothing to compare with.
+    (1 - 1/n) grad E[R]. The direction is right, the length is not. A single design gives 0.
     """
     if not len(rewards):
         return rewards
-    shifted = rewards - rewards[0]  # so that equal rewards give exactly 0, not a rounding error to be normalised
+    shifted = rewards - rewards[0]  # equal rewards then give exactly 0, not a rounding error
     advantages: FloatArray = shifted - shifted.mean()
     return advantages
 
 
 def leave_one_out(rewards: FloatArray) -> FloatArray:
-    """A_i = R_i - mean of the other rewards = (R_i - mean(R)) n / (n - 1), [designs]; 0 for one single design.
+    """A_i = R_i - mean of the other rewards = (R_i - mean(R)) n / (n - 1), [designs]; 0 for a single design.
 
     Unbiased: the baseline of a design does not depend on its action (Kool, van Hoof, Welling 2019, eq. 8).
     """
@@ -56,8 +56,8 @@ def leave_one_out(rewards: FloatArray) -> FloatArray:
 def normalised(advantages: FloatArray) -> FloatArray:
     """A_i / sqrt(mean(A^2)), [designs]; zeros stay zeros.
 
-    Biased: the scale depends on the sampled rewards, so the length of the gradient loses its meaning (not its
-    direction, for large n). In exchange the step does not depend on the unit of the reward.
+    Biased: the scale depends on the sampled rewards, so the length of the gradient loses its meaning. Its direction
+    keeps it for large n. In exchange the step does not depend on the unit of the reward.
     """
     scale = float(np.sqrt(np.mean(advantages**2))) if len(advantages) else 0.0
     return advantages / scale if scale > 0 else np.zeros_like(advantages)
@@ -66,13 +66,13 @@ def normalised(advantages: FloatArray) -> FloatArray:
 def cross_fitted(features: FloatArray, rewards: FloatArray, folds: IntArray, ridge: float = 1e-3) -> FloatArray:
     """Predicted rewards V_-i(a_i) of a ridge regression that was fitted on the other folds, [designs].
 
-    As a baseline it is unbiased when designs of different folds are independent given the policy: no prediction knows
-    the reward that it predicts. With one fold only nothing is predicted: zeros.
+    No prediction knows the reward that it predicts. As a baseline it is unbiased if designs of different folds are
+    independent given the policy. With a single fold all predictions are 0.
 
     Args:
-        features: one column of ones among them, which is not shrunk, [designs, features].
-        rewards: what is predicted, [designs].
-        folds: number of the fold of each design, [designs].
+        features: of the designs, [designs, features]; a column of ones is not shrunk.
+        rewards: of the designs, [designs].
+        folds: index of the fold of each design, [designs].
         ridge: penalty in units of the variance of each feature.
     """
     predictions = np.zeros(len(rewards))

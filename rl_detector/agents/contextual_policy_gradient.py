@@ -1,7 +1,7 @@
 """Policy gradient for a family of problems: one training serves every context (price of cost, beam, ...).
 
 ## Idea
-A small network sees the context and gives means, spreads and choice probabilities.
+A small network sees the context and gives means, spreads and probabilities of options.
 Every batch may have another context, and designs of all contexts are remembered.
 The baseline V(s) is fitted to other batches only, so that no reward judges itself.
 The step is a natural gradient, averaged over the contexts remembered.
@@ -57,7 +57,7 @@ from rl_detector.reproducible import one_thread
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray
 
 EXPLORATION = 0.1
-"""Probability shared out among all choices of a slot."""
+"""Probability shared out among all options of a choice."""
 
 SIGMA_RATE = 0.2
 """Step of log sigma over the step of mu."""
@@ -65,27 +65,27 @@ SIGMA_RATE = 0.2
 LARGEST_KL = 0.5
 """Largest KL divergence of one step in nats, mean over the contexts remembered."""
 
-PENDING = 4096
-"""Number of proposals that are remembered until they are told, more than an asynchronous study has in flight."""
+MOST_PENDING = 4096
+"""Most proposals that wait to be told; an asynchronous study has fewer in flight."""
 
 
 class ContextualPolicyGradient:
     """Natural-gradient ascent on E[R] over policies that depend on the context, with reuse of recent designs.
 
-    Contexts may change from one `ask` to the next, or be given for each proposal ([n, context]). A number of the
-    context that never changes is ignored; with one context only it is a policy gradient like any other.
+    Contexts may change from one `ask` to the next, or be given for each proposal ([n, context]). An entry that never
+    changes is ignored. With a single context the agent is an ordinary policy gradient.
 
     Attributes:
         space: the designs that can be proposed.
-        policy: pi(a | s); None until the first `ask` tells how many numbers a context has.
-        contextual: says that proposals follow the observation, see rl_detector.agent.Contextual.
+        policy: pi(a | s); None until the first `ask` shows the size of a context.
+        contextual: marks an agent whose proposals follow the observation, see rl_detector.agent.Contextual.
 
     Args:
         sigma: initial spread in units of half the box, also the largest.
-        sigma_minimum: the spread shrinks no further.
-        learning_rate: natural-gradient step of mu (in sigma) and of the choice probabilities (in p).
+        sigma_minimum: smallest spread.
+        learning_rate: natural-gradient step of mu (in sigma) and of the probabilities of options (in p).
         hidden: hidden units of the network.
-        memory: number of latest designs that the gradient and the baseline are made of.
+        memory: number of latest designs from which the gradient and the baseline are computed.
         device: where torch computes; the network is small, the CPU is usually fastest.
     """
 
@@ -129,7 +129,7 @@ class ContextualPolicyGradient:
     def _network(self, size: int) -> ConditionedPolicy:
         policy = self.policy or self._build(size)
         if size != len(self._latest):
-            raise ConfigError(f"expected contexts of {len(self._latest)} numbers as before, got one of {size}")
+            raise ConfigError(f"expected a context of {len(self._latest)} entries, like those before, got {size}")
         return policy
 
     def _inputs(self, observations: FloatArray) -> torch.Tensor:
@@ -139,7 +139,7 @@ class ContextualPolicyGradient:
         """(1) a_i ~ pi(a | s_i, xi); the context of each proposal is remembered until it is told.
 
         Raises:
-            ConfigError: the observation is not finite, or has another size than before.
+            ConfigError: the observation is not finite, or its size is not that of earlier ones.
         """
         rows = observation_rows(observation, n)
         policy = self._network(rows.shape[1])
@@ -151,7 +151,7 @@ class ContextualPolicyGradient:
         with one_thread(), torch.no_grad():
             actions = policy.sample(inputs, self._rng)
             log_prob = policy(inputs).log_prob(actions).cpu().numpy()
-        self._pending = self._pending.then(proposed(actions, rows, log_prob), max(PENDING, n))
+        self._pending = self._pending.then(proposed(actions, rows, log_prob), max(MOST_PENDING, n))
         return actions
 
     def tell(self, batch: Batch) -> None:
@@ -179,7 +179,7 @@ class ContextualPolicyGradient:
         self._batch += 1
 
     def _told(self, actions: Encoding) -> Proposed:
-        """What was proposed as these actions; actions that never were count as proposed now for the latest context."""
+        """The proposals behind these actions; unknown actions count as proposed just now for the latest context."""
         places = self._pending.find(actions)
         known = places >= 0
         told = self._as_proposed_now(actions)
@@ -214,10 +214,10 @@ class ContextualPolicyGradient:
         self._metrics = {"gradient_norm": float(gradient.norm()), "step_kl": kl, "reused": reused}
 
     def recommend(self, observation: FloatArray) -> Encoding:
-        """The mode of the policy for this context: mu(s) and the likeliest choices.
+        """The mode of the policy for this context: mu(s) and the likeliest options.
 
         Raises:
-            ConfigError: the observation is not finite, or has another size than before.
+            ConfigError: the observation is not finite, or its size is not that of earlier ones.
         """
         rows = observation_rows(observation, 1)
         if self.policy is None:
@@ -231,7 +231,7 @@ class ContextualPolicyGradient:
         """What to plot.
 
         sigma: mean of the sigma_i for the latest context, in units of half the box (0 without continuous parameters).
-        choice_probability: probability of the likeliest choice there, mean over the slots (1 without choices).
+        choice_probability: probability of the likeliest option there, mean over the choices (1 without choices).
         gradient_norm: Euclidean norm of the latest gradient of (4).
         step_kl: KL divergence of the latest step in nats, second order, mean over the contexts remembered.
         reused: mean weight rho of the designs remembered at the latest step.
@@ -270,7 +270,7 @@ class ContextualPolicyGradient:
 
 
 def _advantages(memory: Proposed, inputs: FloatArray) -> FloatArray:
-    """(3), in units of the root mean square of each batch, [designs]; differences of rounding count as none."""
+    """(3), in units of the root mean square of each batch, [designs]; rounding errors count as 0."""
     rewards = memory.rewards - memory.rewards[0]
     features = np.column_stack([np.ones(len(inputs)), inputs, inputs**2])
     residuals = rewards - cross_fitted(features, rewards, memory.batch)

@@ -1,14 +1,13 @@
 """Policies of one-shot design: a Gaussian for the continuous part, categoricals for the discrete part.
 
-Policies that depend on the observation are in `conditioned`. Everything is in encoded units (the box is [-1, 1]) and
-float64.
+Policies that depend on the observation are in `contextual.policy`. All values are float64 and in encoded units, where
+the box is [-1, 1].
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,8 +20,8 @@ from rl_detector.space import Design, DesignSpace, Encoding, FloatArray, IntArra
 class Policy(nn.Module):
     """pi(a | xi) = N(a; mu, diag(sigma^2)) prod_j Cat(a_j; softmax(logits_j)) over encodings.
 
-    xi = (mu [c], log_sigma [c], logits [k, m]) with m the largest number of choices; logits of choices that do not
-    exist are never used. It does not depend on the observation; `ConditionedPolicy` does.
+    xi = (mu [c], log_sigma [c], logits [k, m]), where m is the largest number of options of a choice. Logits of options
+    that do not exist are never used. The policy does not depend on the observation; `ConditionedPolicy` does.
     """
 
     exists: torch.Tensor
@@ -32,13 +31,13 @@ class Policy(nn.Module):
         centre = torch.as_tensor(np.array(mu), dtype=torch.float64, device=device)
         self.mu = nn.Parameter(centre)
         self.log_sigma = nn.Parameter(torch.full_like(centre, math.log(sigma)))
-        exists = choices_that_exist(choices, device)
+        exists = options_that_exist(choices, device)
         self.register_buffer("exists", exists, persistent=False)
         self.logits = nn.Parameter(torch.zeros(exists.shape, dtype=torch.float64, device=device))
 
     @property
     def log_probabilities(self) -> torch.Tensor:
-        """Logarithm of the probability of every choice [k, m]; -inf where there is none."""
+        """Logarithm of the probability of every option, [k, m]; -inf where there is none."""
         return log_softmax(self.logits, self.exists)
 
     def log_prob(self, actions: Encoding) -> torch.Tensor:
@@ -50,20 +49,20 @@ class Policy(nn.Module):
 
     @torch.no_grad()
     def sample(self, rng: np.random.Generator, n: int) -> Encoding:
-        """n independent actions; the random numbers come from `rng`, whose state belongs in the checkpoint."""
+        """Draw n independent actions with `rng`, whose state belongs in the checkpoint."""
         z = torch.as_tensor(rng.standard_normal((n, len(self.mu))), device=self.mu.device)
         continuous = (self.mu + z * self.log_sigma.exp()).cpu().numpy()
         return Encoding(continuous, choose(self.log_probabilities.exp().cpu().numpy(), rng, n))
 
     @torch.no_grad()
     def mode(self) -> Encoding:
-        """The most likely design: the mean, clipped to the box, and the likeliest choices, [c] and [k]."""
+        """The most likely design: the mean, clipped to the box, and the likeliest options, [c] and [k]."""
         discrete = self.log_probabilities.argmax(dim=-1).cpu().numpy()
         return Encoding(np.clip(self.mu.cpu().numpy(), -1, 1), discrete)
 
 
 def start_policy(space: DesignSpace, start: Design | None, sigma: float, device: str = "cpu") -> Policy:
-    """Centred on the start design (None: the centre of the box), whose choices are e^0.2 times likelier than others.
+    """A policy around the start design (None: the centre of the box); its options are e^0.2 times likelier than others.
 
     Raises:
         DesignError: the start cannot be built.
@@ -81,16 +80,16 @@ def start_policy(space: DesignSpace, start: Design | None, sigma: float, device:
     return policy
 
 
-def choices_that_exist(choices: Sequence[int], device: str) -> torch.Tensor:
-    """Which choices there are, [slots, largest number of choices]."""
+def options_that_exist(choices: Sequence[int], device: str) -> torch.Tensor:
+    """Whether a choice has an option, [choices, largest number of options]."""
     sizes = torch.as_tensor(np.array(choices, dtype=np.int64), device=device)
     return torch.arange(max(choices, default=1), device=device) < sizes[:, None]
 
 
 def log_softmax(logits: torch.Tensor, exists: torch.Tensor) -> torch.Tensor:
-    """Log-probabilities [..., k, m] of the choices that exist, -inf for the others."""
+    """Log-probabilities [..., k, m] of the options that exist, -inf for the others."""
     logits = logits.masked_fill(~exists, -math.inf)
-    return logits - logits.logsumexp(dim=-1, keepdim=True)  # torch's own wakes all threads even for a tiny tensor
+    return logits - logits.logsumexp(dim=-1, keepdim=True)  # torch's own starts all threads, even for a tiny tensor
 
 
 def choice_log_prob(log_probabilities: torch.Tensor, discrete: IntArray) -> torch.Tensor:
@@ -101,15 +100,15 @@ def choice_log_prob(log_probabilities: torch.Tensor, discrete: IntArray) -> torc
 
 
 def choose(probabilities: FloatArray, rng: np.random.Generator, n: int) -> IntArray:
-    """n draws [n, k] from categoricals [k, m] or [n, k, m]: how many cumulative probabilities a uniform one reaches."""
+    """Draw n rows of choices [n, k] from categoricals [k, m] or [n, k, m], by inverting their cumulative sums."""
     uniform = rng.random((n, probabilities.shape[-2], 1))
     drawn: IntArray = (uniform >= probabilities.cumsum(axis=-1)[..., :-1]).sum(axis=-1, dtype=np.int64)
     last: IntArray = (probabilities > 0).sum(axis=-1, dtype=np.int64) - 1
     return np.minimum(drawn, last)  # rounding may leave the cumulative sum just below 1
 
 
-def start_encoding(space: DesignSpace, start: Any) -> Encoding:
-    """The encoding of the start design (None: the centre of the space, first choices)."""
+def start_encoding(space: DesignSpace, start: Design | None) -> Encoding:
+    """Encode the start design (None: the centre of the space and first options)."""
     if start is None:
         return Encoding(np.zeros(len(space.continuous)), np.zeros(len(space.discrete), dtype=np.int64))
     return space.encode(start)

@@ -1,11 +1,11 @@
 """Policy gradient that builds every design component by component.
 
 ## Idea
-The policy decides whether to stop, then which choices and numbers the next component has, given those before it.
+The policy decides whether to stop. If not, it picks choices and coordinates of the next component, given those before.
 A critic that is linear in grad ln pi, fitted to the latest evaluations, gives the natural gradient.
 That is a local search, and building has many local optima: a finer sensor here must be paid with fewer ones there.
 Three things lead out of them: imagined designs, edits of the best design, and imitation of a clearly better one.
-Designs that may be recommended are evaluated again, so that recommendation and imitation do not follow luck.
+Designs that may be recommended are evaluated again, so that neither recommendation nor imitation follows luck.
 
 ## Equations
     pi(a | s, xi) = product_t pi(a_t | s_t, xi)
@@ -24,7 +24,7 @@ that are chosen one after the other: Qasim, Owen, Serra, arXiv:2412.10237.
 ## When to use it
 Use it where the space has one `Repeated` component, above all when its number is free.
 It stays within limits that one-shot proposals often break.
-For a fixed layout with a few numbers use `policy_gradient`.
+For a fixed number of components with a few parameters use `policy_gradient`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from rl_detector.agent import Batch
 from rl_detector.agents.advantages import finite_rewards
 from rl_detector.agents.policies import start_encoding
 from rl_detector.agents.sequential.compatible import CompatibleCritic, normal_scores
-from rl_detector.agents.sequential.contenders import MOST, Contenders
+from rl_detector.agents.sequential.contenders import MOST_CONTENDERS, Contenders
 from rl_detector.agents.sequential.edits import Editor
 from rl_detector.agents.sequential.imagination import Imagination
 from rl_detector.agents.sequential.policy import Parameters, SequentialPolicy
@@ -56,24 +56,30 @@ GROUPS = {
 }
 """Group of the critic -> quantities of the policy."""
 
-CONTENDERS = 8
-"""One in so many proposals is a contender."""
+PROPOSALS_PER_CONTENDER = 8
+"""Proposals of which one is a contender that is evaluated again."""
 
 SIGMA_MINIMUM, SIGMA_MAXIMUM = 0.002, 1.0
-"""Bounds of the spread of a number, in units of half the box."""
+"""Bounds of the spread of a coordinate, in units of half the box."""
 
-DIVERGENCE = 1.0
-"""Largest KL divergence of a step, of whole designs, in nats. Up to it a step is the natural gradient of standardised
-rewards: then it is at most half of the variance that the critic explains."""
+LARGEST_DIVERGENCE = 1.0
+"""Largest KL divergence of a step, of whole designs, in nats.
 
-SCREENED = 0.5
+Below it the step is the natural gradient of standardised rewards. Its divergence is then at most half of the variance
+that the critic explains.
+"""
+
+IMAGINED_SHARE = 0.5
 """Share of the proposals that are the best of the imagined designs."""
 
-FARTHEST = 30.0
-"""Relative variance from which on the critic does without an evaluation."""
+FEWEST_REWARDS = 8
+"""Evaluations before designs are imagined."""
 
-TYPICAL = 32
-"""Samples of the policy that tell which log-probability is typical."""
+LARGEST_RELATIVE_VARIANCE = 30.0
+"""Relative variance above which the critic ignores an evaluation."""
+
+TYPICAL_SAMPLES = 32
+"""Samples of the policy from which the typical log-probability is taken."""
 
 
 class SequentialPolicyGradient:
@@ -83,12 +89,12 @@ class SequentialPolicyGradient:
         space: the designs that can be proposed.
 
     Args:
-        sigma: initial spread of the numbers in units of half the box.
+        sigma: initial spread of the coordinates in units of half the box.
         departure: initial probability that a choice differs from the start's.
-        exploration: probability shared out among all choices, so that none dies.
+        exploration: probability shared out among all options of a choice, so that none dies.
         memory: latest evaluations that the critic is fitted to.
         hidden: units of the network.
-        imagined: designs imagined for each that is proposed, half of them samples, half edits of contenders; 0: none.
+        imagined: designs imagined for each proposal, half of them samples and half edits of contenders; 0: none.
     """
 
     def __init__(
@@ -116,22 +122,22 @@ class SequentialPolicyGradient:
         self._contenders = Contenders(len(space.continuous), len(space.discrete))
         self._actions = Encoding(np.zeros((0, len(space.continuous))), np.zeros((0, len(space.discrete)), np.int64))
         self._rewards, self._batch = np.zeros(0), np.zeros(0, dtype=np.int64)
-        self._told, self._numbers = 0, {"kl": 0.0, "explained": 0.0, "followed": 0.0}
+        self._told, self._metrics = 0, {"kl": 0.0, "explained": 0.0, "followed": 0.0}
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
         """(1) n designs, built component by component; some are contenders."""
         with one_thread():
             actions = self._proposals(n)
-            if not (some := n // CONTENDERS):
+            if not (some := n // PROPOSALS_PER_CONTENDER):
                 return actions
             self._contenders.add(next(self.policy.build(1, None).rows()))
             chosen = self._contenders.promising(some)
         return Encoding(*(np.concatenate([a, b[: n - len(a)]]) for a, b in zip(chosen, actions, strict=True)))
 
     def _proposals(self, n: int) -> Encoding:
-        """Samples of the policy; some are the best of many imagined ones, each in a draw of what they may be worth."""
-        some = round(SCREENED * n)
-        if not self._imagined or len(self._rewards) < 8 or np.ptp(self._rewards) == 0 or not some:
+        """Samples of the policy, and the best imagined designs, each in its own draw from the posterior."""
+        some = round(IMAGINED_SHARE * n)
+        if not self._imagined or len(self._rewards) < FEWEST_REWARDS or np.ptp(self._rewards) == 0 or not some:
             return self.policy.build(n, self._rng)
         candidates = self._candidates(n)
         told, y = self._actions, normal_scores(self._rewards)
@@ -149,7 +155,7 @@ class SequentialPolicyGradient:
         sampled = self.policy.build(half, self._rng)
         if not len(self._contenders):
             return sampled
-        best = self._contenders.promising(MOST)
+        best = self._contenders.promising(MOST_CONTENDERS)
         edited = self._editor.edited(best.take(self._rng.integers(len(best.discrete), size=half)), self._rng)
         return Encoding(*(np.concatenate(pair) for pair in zip(sampled, edited, strict=True)))
 
@@ -177,7 +183,7 @@ class SequentialPolicyGradient:
         lower, upper = self._contenders.bounds(-1.0), self._contenders.bounds(1.0)
         if lower.max() > upper[place]:
             self.policy.imitate(best, self._departure)
-            self._numbers["followed"] += 1
+            self._metrics["followed"] += 1
 
     def _revise(self, revised: FloatArray) -> None:
         if revised.shape != (self._told,) or not np.isfinite(revised).all():
@@ -195,9 +201,9 @@ class SequentialPolicyGradient:
         self._told += n
 
     def _update(self, newest: int) -> None:
-        """Fit the critic to what is remembered and lies near the present policy, and take a step."""
+        """Fit the critic to the evaluations near the present policy, and take a step."""
         noise = self._noise()
-        near = np.flatnonzero(noise < FARTHEST)
+        near = np.flatnonzero(noise < LARGEST_RELATIVE_VARIANCE)
         if len(near) < 4 or np.ptp(self._rewards[near]) == 0:
             return
         recent = int((near >= len(noise) - newest).sum())
@@ -208,7 +214,7 @@ class SequentialPolicyGradient:
         self._step(w, torch.stack(own).sum(dim=0).numpy())
 
     def _natural_gradient(self, gradients: Parameters, near: IntArray, noise: FloatArray, steps: int) -> Parameters:
-        """Weights w of the critic reward = w . grad ln pi, after steps of its strengths towards the evidence."""
+        """Weights w of the critic, reward = w . grad ln pi, after steps of its strengths towards the evidence."""
         scales = {name: _scale(value) for name, value in gradients.items()}
         features = {name: (value * scales[name]).reshape(len(near), -1).numpy() for name, value in gradients.items()}
         kernels, sizes = _kernels(features, self._batch[near])
@@ -221,15 +227,15 @@ class SequentialPolicyGradient:
         return w
 
     def _step(self, w: Parameters, advantages: FloatArray) -> None:
-        """The step and its divergence E[(step . grad ln pi)^2] / 2, the quadratic form of the Fisher information."""
+        """Take a step whose divergence E[(step . grad ln pi)^2] / 2, from the Fisher information, is bounded."""
         kl = 0.5 * float(np.mean(advantages**2))
-        length = min(1.0, math.sqrt(DIVERGENCE / max(kl, 1e-12)))
+        length = min(1.0, math.sqrt(LARGEST_DIVERGENCE / max(kl, 1e-12)))
         self.policy.move({name: length * value for name, value in w.items()}, SIGMA_MINIMUM, SIGMA_MAXIMUM)
-        self._numbers |= {"kl": min(kl, DIVERGENCE), "explained": float(np.var(advantages))}
+        self._metrics |= {"kl": min(kl, LARGEST_DIVERGENCE), "explained": float(np.var(advantages))}
 
     def _noise(self) -> FloatArray:
-        """Relative variances [n]: what the present policy would hardly propose says little about its gradient."""
-        samples = self.policy.build(TYPICAL, np.random.default_rng(self._told))
+        """Relative variances, [n]; designs that the present policy would hardly propose say little of its gradient."""
+        samples = self.policy.build(TYPICAL_SAMPLES, np.random.default_rng(self._told))
         typical = np.median(self.policy.log_probability(samples))
         decisions = math.sqrt(len(self.space.continuous) + len(self.space.discrete))
         distance = np.maximum(typical - self.policy.log_probability(self._actions), 0) / decisions
@@ -237,7 +243,7 @@ class SequentialPolicyGradient:
         return noise
 
     def recommend(self, observation: FloatArray) -> Encoding:
-        """The contender with the largest lower bound; before any was evaluated, the start or the likeliest design."""
+        """The contender with the largest lower bound; before one was evaluated, the likeliest design, or the start."""
         best = self._contenders.best()
         if best is not None:
             return best
@@ -246,15 +252,18 @@ class SequentialPolicyGradient:
     def metrics(self) -> Mapping[str, float]:
         """What to plot.
 
-        sigma: mean spread of the numbers (0 without numbers). contenders: designs that may be recommended. kl,
-        explained: divergence of the latest step, and the variance of the advantages in units of the standardised
-        rewards. noise: share of the rewards' variance that the critic takes for noise. followed: imitations so far.
+        sigma: mean spread of the coordinates (0 without coordinates).
+        contenders: designs that may be recommended.
+        kl: divergence of the latest step, in nats.
+        explained: variance of its advantages, in units of the standardised rewards.
+        noise: share of the rewards' variance that the critic takes for noise.
+        followed: imitations so far.
         """
         sigmas = [value.exp().reshape(-1) for name, value in self.policy.parameters.items() if "log_sigma" in name]
         spread = torch.cat(sigmas)
         sigma = float(spread.mean()) if len(spread) else 0.0
         noise = self._critic.strengths["noise"]
-        return {"sigma": sigma, "contenders": float(len(self._contenders)), "noise": noise, **self._numbers}
+        return {"sigma": sigma, "contenders": float(len(self._contenders)), "noise": noise, **self._metrics}
 
     def state_dict(self) -> dict[str, Any]:
         """Policy, critic, contenders, memory and random generator."""
@@ -266,7 +275,7 @@ class SequentialPolicyGradient:
             "contenders": self._contenders.state_dict(),
             "memory": [torch.from_numpy(array.copy()) for array in arrays],
             "told": self._told,
-            "numbers": dict(self._numbers),
+            "metrics": dict(self._metrics),
             "rng": self._rng.bit_generator.state,
         }
 
@@ -279,7 +288,7 @@ class SequentialPolicyGradient:
         continuous, discrete, *rest = (array.numpy().copy() for array in state["memory"])
         self._actions = Encoding(continuous, discrete)
         self._rewards, self._batch = rest
-        self._told, self._numbers = state["told"], dict(state["numbers"])
+        self._told, self._metrics = state["told"], dict(state["metrics"])
         self._rng.bit_generator.state = state["rng"]
 
 
@@ -301,7 +310,7 @@ def _kernels(features: Mapping[str, FloatArray], batch: IntArray) -> tuple[dict[
 
 
 def _scale(gradients: torch.Tensor) -> torch.Tensor:
-    """One over the root mean square of every component of grad ln pi: about the units of the natural gradient."""
+    """One over the root mean square of every entry of grad ln pi, about the units of the natural gradient."""
     if not gradients.numel():
         return torch.ones(gradients.shape[1:], dtype=torch.float64)
     square = gradients.square().mean(dim=0)

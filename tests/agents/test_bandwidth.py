@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rl_detector.agents.critic.bandwidth import BELIEVED, BIAS, best_bandwidth, lack_of_fit, unresolved
+from rl_detector.agents.critic.bandwidth import BIAS, WIDTH_OF_BELIEF, best_bandwidth, lack_of_fit, unresolved
 
 
 @pytest.mark.parametrize("lack", [0.0, 0.05])
@@ -25,11 +25,11 @@ def test_lack_of_fit_is_what_stated_errors_leave_out() -> None:
     assert lack_of_fit(0.5, math.inf, 200, 1.0) == 0
     assert lack_of_fit(0.5, 0.5, 200, 1.0) == 0
     assert lack_of_fit(0.5, 0.1, 200, 1.0) == pytest.approx(0.5 * significant - 0.1)
-    narrow = lack_of_fit(0.5, 0.1, 200, BELIEVED**2 / 4)
+    narrow = lack_of_fit(0.5, 0.1, 200, WIDTH_OF_BELIEF**2 / 4)
     assert narrow == pytest.approx(0.1 + (0.5 * significant - 0.2) / 4)
 
 
-def test_trust_leaves_no_more_than_the_stated_errors_unresolved() -> None:
+def test_foresight_leaves_no_more_than_the_stated_errors_unresolved() -> None:
     assert unresolved(0.5, 0.1, 0.0) == 0.5
     assert unresolved(0.5, 0.1, 0.75) == pytest.approx(0.2)
     assert unresolved(0.5, 0.1, 1.0) == pytest.approx(0.1)

@@ -10,7 +10,13 @@ import pytest
 import torch
 
 from rl_detector.agent import Agent, Batch
-from rl_detector.agents.contextual.memory import CLIP, ObservationScale, none_proposed, observation_rows, proposed
+from rl_detector.agents.contextual.memory import (
+    LARGEST_OBSERVATION,
+    ObservationScale,
+    none_proposed,
+    observation_rows,
+    proposed,
+)
 from rl_detector.agents.contextual_policy_gradient import ContextualPolicyGradient
 from rl_detector.errors import ConfigError
 from rl_detector.parameters import Categorical, Continuous, Integer
@@ -259,9 +265,11 @@ def test_scale_of_observations() -> None:
     scale.update(np.column_stack([rows, np.full(50, 0.1)]))
     np.testing.assert_allclose(scale.mean[:2], rows.mean(axis=0))
     scaled = scale(np.column_stack([rows, np.full(50, 0.1)]))
-    np.testing.assert_allclose(scaled[:, :2], np.clip((rows - rows.mean(axis=0)) / rows.std(axis=0), -CLIP, CLIP))
+    np.testing.assert_allclose(
+        scaled[:, :2], np.clip((rows - rows.mean(axis=0)) / rows.std(axis=0), -LARGEST_OBSERVATION, LARGEST_OBSERVATION)
+    )
     np.testing.assert_array_equal(scaled[:, 2], 0)
-    assert scale(np.array([[1e308, -1e308, 99.0]])).tolist() == [[CLIP, -CLIP, 0]]
+    assert scale(np.array([[1e308, -1e308, 99.0]])).tolist() == [[LARGEST_OBSERVATION, -LARGEST_OBSERVATION, 0]]
     assert ObservationScale(2)(np.ones((1, 2))).tolist() == [[0, 0]]
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from helpers.critics import DENSE, STRENGTHS, critic_of, fitted, make_points, symmetric
-from rl_detector.agents.critic.choices import Slots
-from rl_detector.agents.critic.components import KERNELS, Points, quadratic_values
-from rl_detector.agents.critic.model import COMPONENTS, MISFIT_POWER, Critic
+from rl_detector.agents.critic.choices import Choices
+from rl_detector.agents.critic.kernels import KERNELS, MISFIT_POWER, Points
+from rl_detector.agents.critic.model import Critic
+from rl_detector.agents.critic.taylor import quadratic_values
 from rl_detector.space import FloatArray, IntArray
 
 SMOOTH = ("remainder", "landscape")
@@ -34,7 +35,7 @@ def prediction(critic: Critic, points: Points, y: FloatArray, new: Points) -> Fl
     """Posterior mean at new designs, from the kernels, dense."""
     v = critic.variances
     kernel, cross = np.ones((len(y), len(y))), np.ones((len(new.noise), len(y)))
-    for name, variance in v.components.items():
+    for name, variance in v.kernels.items():
         kernel += variance * KERNELS[name](points, points)
         cross += variance * KERNELS[name](new, points)
     kernel += np.diag(v.noise * points.noise + v.misfit * points.distances**MISFIT_POWER)
@@ -44,7 +45,7 @@ def prediction(critic: Critic, points: Points, y: FloatArray, new: Points) -> Fl
 
 @pytest.mark.parametrize(("c", "choices"), [(3, ()), (2, (3, 2)), (0, (3, 2))])
 def test_the_expansion_is_the_critic_itself(c: int, choices: tuple[int, ...]) -> None:
-    """Without smooth components const + g . u + u . H . u / 2 holds at every design, misfit and stated errors too."""
+    """Without smooth kernels const + g . u + u . H . u / 2 holds at every design, misfit and stated errors too."""
     rng = np.random.default_rng(11)
     points, new = (make_points(rng, 30, c, choices, rng.uniform(0.3, 3, 30)) for _ in range(2))
     y = rng.standard_normal(30)
@@ -58,26 +59,28 @@ def test_the_expansion_is_the_critic_itself(c: int, choices: tuple[int, ...]) ->
 
 
 def average_over_policy(critic: Critic, points: Points, y: FloatArray, discrete: int) -> float:
-    """Of the posterior mean of the smooth components, over z ~ N(0, 1/4) by quadrature, for one number and a slot."""
+    """Of the posterior mean of the smooth kernels, over z ~ N(0, 1/4) by quadrature, for one number and a slot."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(30)
-    w = np.tile(Slots((3,)).columns(np.array([[discrete]])), (30, 1))
+    w = np.tile(Choices((3,)).columns(np.array([[discrete]])), (30, 1))
     z = nodes[:, None] / 2
     new = Points(z @ points.scale.T, points.scale, z, w, np.ones(30), np.zeros(30, dtype=np.int64), 1)
     v = critic.variances
     kernel = np.ones((len(y), len(y))) + v.noise * np.eye(len(y))
-    kernel += sum(v.components[name] * KERNELS[name](points, points) for name in v.components)
+    kernel += sum(v.kernels[name] * KERNELS[name](points, points) for name in v.kernels)
     alpha = np.linalg.solve(kernel, y)
-    values = sum(v.components[name] * KERNELS[name](new, points) @ alpha for name in SMOOTH)
+    values = sum(v.kernels[name] * KERNELS[name](new, points) @ alpha for name in SMOOTH)
     return float(weights @ values / weights.sum())
 
 
 def test_smooth_values_at_choices() -> None:
     rng = np.random.default_rng(12)
     points, y = make_points(rng, 30, 1, (3,)), rng.standard_normal(30)
-    critic = critic_of(dict.fromkeys(COMPONENTS, 0.3), 0.2)
+    critic = critic_of(dict.fromkeys(KERNELS, 0.3), 0.2)
     critic.fit(points, y)
     expected = [average_over_policy(critic, points, y, discrete) for discrete in range(3)]
-    np.testing.assert_allclose(critic.smooth_at(Slots((3,)).columns(np.array([[0], [1], [2]])))[0], expected, atol=1e-6)
+    np.testing.assert_allclose(
+        critic.smooth_at(Choices((3,)).columns(np.array([[0], [1], [2]])))[0], expected, atol=1e-6
+    )
     assert np.ptp(expected) > 0.01
 
 
@@ -179,8 +182,8 @@ def test_refitted_is_bit_identical(c: int, choices: tuple[int, ...]) -> None:
     again = Critic.refitted(critic.variances, critic.data())
     w = points.w[0]
     for first, second in zip(
-        [critic.taylor(w), *critic.draw(np.random.default_rng(0), 3, w)],
-        [again.taylor(w), *again.draw(np.random.default_rng(0), 3, w)],
+        [critic.taylor(w), *critic.draw(np.random.default_rng(0), 3)],
+        [again.taylor(w), *again.draw(np.random.default_rng(0), 3)],
         strict=True,
     ):
         np.testing.assert_array_equal(first.gradient, second.gradient)
@@ -226,12 +229,12 @@ def test_the_expansion_is_the_natural_gradient() -> None:
     mean.
     """
     rng = np.random.default_rng(25)
-    factor, slots = np.exp([[-1.0], [-0.5]]) * np.array([[1.0, 0.0], [0.8, 1.0]]), Slots((3,))
+    factor, one_hot = np.exp([[-1.0], [-0.5]]) * np.array([[1.0, 0.0], [0.8, 1.0]]), Choices((3,))
 
     def seen(n: int) -> tuple[Points, IntArray]:
         z, choices = rng.standard_normal((n, 2)), rng.integers(3, size=(n, 1))
-        numbers = np.ones(n), np.zeros(n, dtype=np.int64)
-        return Points(z @ factor.T, factor, z, slots.columns(choices), *numbers, 1), choices[:, 0]
+        plain = np.ones(n), np.zeros(n, dtype=np.int64)
+        return Points(z @ factor.T, factor, z, one_hot.columns(choices), *plain, 1), choices[:, 0]
 
     points, _ = seen(40)
     critic = critic_of(DENSE, 0.1)

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from helpers.critics import DENSE, STRENGTHS, critic_of, make_points
-from rl_detector.agents.critic.components import KERNELS, Points, draw_smooth
-from rl_detector.agents.critic.model import MISFIT_POWER, Taylor
+from rl_detector.agents.critic.kernels import KERNELS, MISFIT_POWER, Points, draw_smooth
+from rl_detector.agents.critic.taylor import Taylor
 from rl_detector.space import FloatArray
 
 
@@ -63,10 +63,9 @@ def test_posterior_draws_of_linear_and_quadratic_weights() -> None:
     points, y = make_points(rng, 20, 2, (3,), rng.uniform(0.3, 3, 20)), rng.standard_normal(20)
     critic = critic_of(STRENGTHS, 0.2, 0.01)
     critic.fit(points, y)
-    w = points.w[0]
     mean, covariance = posterior(points, y, STRENGTHS)
     np.testing.assert_allclose(flat(critic.taylor(w), 2), mean, atol=1e-6)
-    draws = np.array([flat(taylor, 2) for taylor in critic.draw(rng, 6000, w)])
+    draws = np.array([flat(taylor, 2) for taylor in critic.draw(rng, 6000)])
     check_draws(draws, mean, covariance)
     prior = posterior(points, y, STRENGTHS, noise=1e9)[1]
     assert np.trace(covariance) < 0.8 * np.trace(prior)  # the data matter
@@ -79,9 +78,8 @@ def test_posterior_draws_beside_smooth_components() -> None:
     strengths = {**STRENGTHS, "remainder": 0.5, "landscape": 0.3}
     critic = critic_of(strengths, 0.2, 0.01)
     critic.fit(points, y)
-    w = points.w[0]
     mean, covariance = posterior(points, y, strengths)
-    draws = np.array([flat(critic.draw(rng, 1, w)[0], 1) for _ in range(2000)])
+    draws = np.array([flat(critic.draw(rng, 1)[0], 1) for _ in range(2000)])
     check_draws(draws, mean, covariance)
     narrower = posterior(points, y, STRENGTHS)[1]
     assert np.diag(covariance).sum() > 1.05 * np.diag(narrower).sum()
@@ -94,4 +92,4 @@ def test_draws_leave_out_smooth_functions_of_their_own() -> None:
     y = draw_smooth(rng, 1, points, points.z, 1.0)[:, 0]
     critic = critic_of({"linear": 1e-9, "quadratic": 1e-9, "remainder": 1.0}, 1e-3)
     critic.fit(points, y)
-    assert all(np.abs(taylor.gradient).max() < 1e-3 for taylor in critic.draw(rng, 20, np.zeros(0)))
+    assert all(np.abs(taylor.gradient).max() < 1e-3 for taylor in critic.draw(rng, 20))

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from helpers.critics import fitted, make_points, symmetric, total
-from rl_detector.agents.critic.components import KERNELS, Points
-from rl_detector.agents.critic.model import COMPONENTS, LEAST_MISFIT, MISFIT_POWER, Critic, Variances
+from rl_detector.agents.critic.kernels import KERNELS, MISFIT_POWER, Points
+from rl_detector.agents.critic.model import Critic
 from rl_detector.agents.critic.relevance import Relevance
+from rl_detector.agents.critic.strengths import LEAST_MISFIT, Variances
 from rl_detector.space import FloatArray
 
 
 def test_a_quadratic_is_found_with_all_components_and_the_evidence() -> None:
-    """The smooth components must not claim it: within 1 % of the largest, at the least noise there is."""
+    """The smooth kernels must not claim it: within 1 % of the largest, at the least noise there is."""
     rng = np.random.default_rng(10)
     points = make_points(rng, 120, 3)
     b, curvature = rng.standard_normal(3), symmetric(rng, 3)
@@ -34,9 +35,9 @@ def test_what_a_batch_shares_has_a_limit() -> None:
     y = np.repeat(rng.standard_normal(10), 4) + rng.normal(0, 0.1, 40)
     found = []
     for limit in (math.inf, 0.02):
-        critic = Critic(Variances.initial(2, 0, 0, COMPONENTS), largest_batch=limit)
+        critic = Critic(Variances.initial(2, 0, 0, tuple(KERNELS)), largest_batch=limit)
         critic.fit(points, y, 60)
-        found.append(critic.variances.components["batch"])
+        found.append(critic.variances.kernels["batch"])
     assert found[0] > 0.3 and found[1] == 0.02
 
 
@@ -65,7 +66,7 @@ def test_the_evidence_finds_the_component_that_is_there(name: str) -> None:
     strength = 1 / np.diag(kernel).mean()
     y = np.linalg.cholesky(strength * kernel + 0.05 * np.eye(200)) @ rng.standard_normal(200)
     critic = fitted(points, y, without=("landscape",))
-    others = tuple(other for other in critic.variances.components if other != name)
+    others = tuple(other for other in critic.variances.kernels if other != name)
     assert total(critic, (name,), points) > 4 * total(critic, others, points)
     assert abs(critic.variances.noise - 0.05) < 5 * 0.05 * math.sqrt(2 / 100)
 
@@ -74,7 +75,7 @@ def log_evidence(critic: Critic, variances: Variances, points: Points, y: FloatA
     """Logarithm of the density of the rewards, but for a constant."""
     covariance = np.ones((len(y), len(y))) + np.diag(variances.noise * points.noise + 1e-8)
     covariance += np.diag(variances.misfit * points.distances**MISFIT_POWER)
-    covariance += sum(v * KERNELS[name](points, points) for name, v in variances.components.items())
+    covariance += sum(v * KERNELS[name](points, points) for name, v in variances.kernels.items())
     return float(-y @ np.linalg.solve(covariance, y) / 2 - np.linalg.slogdet(covariance)[1] / 2)
 
 
@@ -85,17 +86,17 @@ def test_strengths_have_the_largest_evidence() -> None:
     offsets = rng.standard_normal(15)[points.batch]
     y = points.z[:, 0] + 0.5 * points.z[:, 1] ** 2 + points.w[:, 0] + 0.5 * offsets + 0.3 * rng.standard_normal(60)
     y = (y - y.mean()) / y.std()
-    first = Variances.initial(2, points.slots, points.w.shape[1], COMPONENTS)
+    first = Variances.initial(2, points.choice_count, points.w.shape[1], tuple(KERNELS))
     guess = log_evidence(Critic(first), first, points, y)
     critic = fitted(points, y, steps=300)
     best, v = log_evidence(critic, critic.variances, points, y), critic.variances
     assert best > guess + 2
     for factor in (0.5, 2.0):
-        for name in v.components:
-            changed = Variances({**v.components, name: v.components[name] * factor}, v.noise, v.misfit)
+        for name in v.kernels:
+            changed = Variances({**v.kernels, name: v.kernels[name] * factor}, v.noise, v.misfit)
             assert log_evidence(critic, changed, points, y) < best + 1e-3
         for noise, misfit in ((factor, 1.0), (1.0, factor)):
-            changed = Variances(v.components, v.noise * noise, v.misfit * misfit)
+            changed = Variances(v.kernels, v.noise * noise, v.misfit * misfit)
             assert log_evidence(critic, changed, points, y) < best + 1e-3
 
 
@@ -121,7 +122,7 @@ def test_relevant_weights_are_counted_and_none_without_choices() -> None:
         points = make_points(rng, 200, 3, choices)
         relevance = Relevance(3, np.array(choices, dtype=np.int64))
         relevance.variances[:, :1] = 100.0  # all numbers with the first slot, where there is one
-        critic = Critic(Variances({"linear": 0.5}, 1e-4, 0.0, relevance), trusted=False)
+        critic = Critic(Variances({"linear": 0.5}, 1e-4, 0.0, relevance), predictive=False)
         critic.fit(points, rng.standard_normal(200), steps=1)
         found.append(critic.dependences)
     assert found == [0, pytest.approx(3, abs=0.1)]
@@ -143,9 +144,9 @@ def test_a_complete_critic_believes_no_misfit() -> None:
 def test_without_the_evidence_strengths_stay() -> None:
     rng = np.random.default_rng(19)
     points = make_points(rng, 30, 2, (3,))
-    variances = Variances.initial(2, points.slots, points.w.shape[1], COMPONENTS)
+    variances = Variances.initial(2, points.choice_count, points.w.shape[1], tuple(KERNELS))
     Critic(variances, evidence=False).fit(points, rng.standard_normal(30), steps=5)
-    assert variances == Variances.initial(2, points.slots, points.w.shape[1], COMPONENTS)
+    assert variances == Variances.initial(2, points.choice_count, points.w.shape[1], tuple(KERNELS))
 
 
 def test_batches_absorb_what_their_designs_share() -> None:
@@ -163,7 +164,7 @@ def test_batches_absorb_what_their_designs_share() -> None:
         critic = fitted(points, y, without)
         errors.append(np.linalg.norm(critic.taylor(np.zeros(0)).gradient - slope))
         found.append(critic.variances)
-    assert abs(found[0].components["batch"] - offsets.var()) < 4 * math.sqrt(2 / 30)
+    assert abs(found[0].kernels["batch"] - offsets.var()) < 4 * math.sqrt(2 / 30)
     assert found[0].noise == pytest.approx(0.01, rel=0.6)
     assert errors[0] < 0.05 and errors[0] < 0.3 * errors[1]
 

@@ -5,20 +5,21 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rl_detector.agents.critic.choices import Slots
-from rl_detector.agents.critic.components import Points, pairs_of
+from rl_detector.agents.critic.choices import Choices
 from rl_detector.agents.critic.improvement import Improvement
-from rl_detector.agents.critic.model import Critic, Variances
+from rl_detector.agents.critic.kernels import Points, pairs_of
+from rl_detector.agents.critic.model import Critic
+from rl_detector.agents.critic.strengths import Variances
 from rl_detector.space import FloatArray, IntArray
 
-SLOTS = Slots((2, 2, 2))
+CHOICES = Choices((2, 2, 2))
 C = 2
 
 
 def design_points(rng: np.random.Generator, n: int, choices: IntArray | None = None) -> Points:
     z = rng.standard_normal((n, C))
     discrete = rng.integers(0, 2, (n, 3)) if choices is None else choices
-    return Points(z, np.eye(C), z, SLOTS.columns(discrete), np.ones(n), np.arange(n) // 4, 3)
+    return Points(z, np.eye(C), z, CHOICES.columns(discrete), np.ones(n), np.arange(n) // 4, 3)
 
 
 def fitted(points: Points, y: FloatArray, noise: float = 1e-6, **strengths: float) -> Critic:
@@ -28,7 +29,7 @@ def fitted(points: Points, y: FloatArray, noise: float = 1e-6, **strengths: floa
 
 
 def improvement(critic: Critic, choices: tuple[int, ...] = (0, 0, 0)) -> Improvement:
-    own = SLOTS.columns(np.array([choices]))[0]
+    own = CHOICES.columns(np.array([choices]))[0]
     return Improvement(critic, np.zeros(C), 0.1 * np.eye(C), own, bounded=True)
 
 
@@ -38,7 +39,7 @@ def test_slopes_that_depend_on_pairs_of_choices_are_found() -> None:
     weights = rng.standard_normal((C, 15))
     points = design_points(rng, 200)
     y = 1 + ((pairs_of(points.w) @ weights.T) * points.z).sum(axis=1)
-    every = SLOTS.columns(np.array(list(np.ndindex(2, 2, 2))))
+    every = CHOICES.columns(np.array(list(np.ndindex(2, 2, 2))))
     seen = fitted(points, y, coupled=1.0, linear=0.1).taylor(every[0])
     np.testing.assert_allclose(seen.slopes(every), pairs_of(every) @ weights.T, atol=1e-3)
 
@@ -50,9 +51,7 @@ def test_draws_of_couplings_have_the_mean_and_covariance_of_the_posterior() -> N
     y = rng.standard_normal(12)
     pairs = pairs_of(points.w)
     features = np.concatenate([points.z[:, [i]] * pairs for i in range(C)], axis=1)
-    draws = np.array(
-        [draw.coupling.ravel() for draw in fitted(points, y, noise, coupled=strength).draw(rng, n, points.w[0])]
-    )
+    draws = np.array([draw.coupling.ravel() for draw in fitted(points, y, noise, coupled=strength).draw(rng, n)])
     covariance_y = strength * features @ features.T + 1 + noise * np.eye(12)
     gain = strength * features.T @ np.linalg.inv(covariance_y)
     mean, covariance = gain @ y, strength * np.eye(30) - gain @ features * strength
@@ -66,7 +65,7 @@ def test_smooth_slopes_are_those_of_the_taylor_expansion() -> None:
     rng = np.random.default_rng(2)
     points = design_points(rng, 60)
     critic = fitted(points, np.sin(points.z[:, 0] + points.w[:, 0]), noise=0.01, remainder=1.0, landscape=0.5)
-    w = SLOTS.columns(np.array([[0, 0, 0], [1, 0, 1]]))
+    w = CHOICES.columns(np.array([[0, 0, 0], [1, 0, 1]]))
     slopes = critic.smooth_at(w)[1]
     for row, expected in zip(w, slopes, strict=True):
         np.testing.assert_allclose(critic.taylor(row).gradient[:C], expected, atol=1e-12)
@@ -94,24 +93,24 @@ def test_caution_stands_back_from_what_was_never_seen() -> None:
     points = design_points(rng, 82, choices)
     critic = fitted(points, rng.standard_normal(82), noise=1.0, linear=0.3, quadratic=0.1, coupled=0.05)
     fit = improvement(critic)
-    w = SLOTS.columns(np.array([[0, 0, 0], [1, 1, 1]]))
+    w = CHOICES.columns(np.array([[0, 0, 0], [1, 1, 1]]))
     known, strange = fit.value(w) - fit.cautious_values(w)  # both without the same constant
     assert strange - known > 0.3
 
 
-def test_other_choices_are_sought_farther_where_the_critic_is_trusted() -> None:
-    """The best numbers of other choices lie 2 away, 20 standard deviations of a policy a fifth as wide as the first."""
+def test_other_choices_are_sought_farther_with_foresight() -> None:
+    """Other choices have their best coordinates 2 away, 20 standard deviations of a policy a fifth as wide."""
     rng = np.random.default_rng(7)
     z = 4 * rng.standard_normal((200, C))
-    w = SLOTS.columns(rng.integers(0, 2, (200, 3)))
+    w = CHOICES.columns(rng.integers(0, 2, (200, 3)))
     points = Points(0.4 * z, 0.4 * np.eye(C), z, w, np.ones(200), np.arange(200) // 4, 3)
     wanted = np.where(w[:, [0]] > 0, -10.0, 10.0)
     critic = fitted(points, -((z - wanted) ** 2).sum(axis=1) / 200, linear=1.0, choices=1.0, quadratic=1.0)
-    own, other = SLOTS.columns(np.array([[0, 0, 0], [1, 0, 0]]))
+    own, other = CHOICES.columns(np.array([[0, 0, 0], [1, 0, 0]]))
     start = np.full(C, -0.5)
     steps = [
-        np.linalg.norm(Improvement(critic, start, 0.05 * np.eye(C), own, True, trust).mean(other) - start) / 0.05
-        for trust in (0.0, 0.5, 1.0)
+        np.linalg.norm(Improvement(critic, start, 0.05 * np.eye(C), own, True, foresight).mean(other) - start) / 0.05
+        for foresight in (0.0, 0.5, 1.0)
     ]
     diagonal = 2 * np.sqrt(C) / 0.05
     np.testing.assert_allclose(steps[:2], [3, np.sqrt(3 * diagonal)], rtol=1e-6)

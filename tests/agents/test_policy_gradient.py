@@ -74,7 +74,9 @@ def test_the_state_of_another_version_is_refused_at_once() -> None:
     agent = PolicyGradient(space_of(2, 2), 0)
     learn(agent, reward, batches=2, n=20, noise=0.1)
     with pytest.raises(ValueError, match="broadcast"):
-        agent.load_state_dict({**agent.state_dict(), "trust": torch.zeros(3)})
+        agent.load_state_dict(
+            {**agent.state_dict(), "experience": {**agent.state_dict()["experience"], "foresight": torch.zeros(3)}}
+        )
 
 
 @pytest.mark.parametrize("settings", [{}, {"memory": 200}, {"memory": 0}])
@@ -84,7 +86,10 @@ def test_the_memory_is_bounded(settings: dict[str, Any]) -> None:
     learn(agent, batches=10, n=300)
     assert agent.metrics()["remembered"] == max(settings.get("memory", 2000), 300)
     tensors = [
-        t for part in ("archive", "fit") for t in agent.state_dict()[part].values() if isinstance(t, torch.Tensor)
+        t
+        for part in (agent.state_dict()["experience"]["archive"], agent.state_dict()["fit"])
+        for t in part.values()
+        if isinstance(t, torch.Tensor)
     ]
     assert max(len(tensor) for tensor in tensors) <= max(settings.get("memory", 2000), 300)
     assert_sound(agent)

@@ -24,7 +24,7 @@ def test_no_choice_dies() -> None:
     of the posterior and the slots that do not change; frequencies in 3000 proposals, within 5 standard errors."""
     agent = PolicyGradient(space_of(1, 2), 0, exploration=0.3, posterior_share=0.5)
     learn(agent, lambda actions: 3 * reward(actions), batches=12, n=16)
-    assert np.all(agent._probabilities() >= 0.1 * (1 - 1e-9))
+    assert np.all(agent._policy.probabilities >= 0.1 * (1 - 1e-9))
     assert agent.recommend(NOTHING).discrete.tolist() == [1, 1]
     discrete = agent.ask(NOTHING, 3000).discrete
     frequencies = np.array([np.bincount(column, minlength=3) for column in discrete.T]) / 3000

@@ -102,9 +102,9 @@ def test_pure_noise_for_100_updates(numbers: int, slots: int) -> None:
     for _ in range(100):
         actions = agent.ask(NOTHING, 6)
         agent.tell(Batch(actions, rng.standard_normal(6), np.ones(6)))
-        spread = np.sqrt(np.linalg.eigvalsh(agent._scale @ agent._scale.T))
+        spread = np.sqrt(np.linalg.eigvalsh(agent._policy.scale @ agent._policy.scale.T))
         assert np.all((spread > 0.05 * (1 - 1e-9)) & (spread < 0.4 * (1 + 1e-9)))
-        assert np.all(agent._probabilities() >= 0.1 * (1 - 1e-9))
+        assert np.all(agent._policy.probabilities >= 0.1 * (1 - 1e-9))
         assert np.abs(agent.recommend(NOTHING).continuous).max() <= 1
 
 

@@ -7,8 +7,10 @@ import pytest
 
 from helpers.learning import NOTHING, assert_close, assert_sound, learn, reward, space_of
 from rl_detector.agent import Batch
-from rl_detector.agents.critic.model import LEAST_MISFIT, Critic
-from rl_detector.agents.policy_gradient import TRICKS, PolicyGradient
+from rl_detector.agents.critic.model import Critic
+from rl_detector.agents.critic.strengths import LEAST_MISFIT
+from rl_detector.agents.one_shot.settings import TRICKS
+from rl_detector.agents.policy_gradient import PolicyGradient
 from rl_detector.errors import ConfigError
 from rl_detector.space import Encoding, FloatArray
 
@@ -76,15 +78,15 @@ def test_choices_of_which_less_is_known_are_taken_where_more_is_expected(
     """Second choices are better by 0.4 in 2 of 64 evaluations with errors of 0.5: by lower bounds they are worse."""
     start, rng = {"x0": 0.0, "x1": 0.0, "c0": "choice 0"}, np.random.default_rng(seed)
     agent = PolicyGradient(space_of(2, 1, 2), seed, start)
-    monkeypatch.setattr(agent, "_best_choices", lambda fit: agent._choices)
+    monkeypatch.setattr(agent, "_best_choices", lambda fit: agent._policy.own)
     actions = Encoding(rng.normal(0, 0.3, (64, 2)), np.repeat([[0], [1]], [62, 2], axis=0))
     rewards = 0.5 * rng.standard_normal(64)
     rewards[62:] += rewards[:62].mean() + 0.4 - rewards[62:].mean()
     agent.tell(Batch(actions, rewards, np.full(64, 0.5)))
-    assert agent._choices.tolist() == [0]
+    assert agent._policy.own.tolist() == [0]
     monkeypatch.setattr(agent, "_best_choices", lambda fit: np.array([1]))
     agent._update()
-    assert agent._choices.tolist() == [1]
+    assert agent._policy.own.tolist() == [1]
 
 
 @pytest.mark.parametrize(("kink", "narrows"), [(0.0, False), (2.0, True)])
@@ -125,7 +127,7 @@ def test_what_is_recommended_where_no_model_fits_was_tried() -> None:
     """Evaluated, or the centre of proposals: elsewhere, where nothing was evaluated, the critic may say anything."""
     agent, tried = PolicyGradient(space_of(2, 12), 0), []
     for batch in range(12):
-        tried.append((np.clip(agent._mean, -1, 1).tolist(), agent._choices.tolist()))
+        tried.append((np.clip(agent._policy.mean, -1, 1).tolist(), agent._policy.own.tolist()))
         (actions,) = learn(agent, rugged, batches=1, n=20, noise=0.05, seed=batch)
         tried += zip(np.clip(actions.continuous, -1, 1).tolist(), actions.discrete.tolist(), strict=True)
         continuous, discrete = agent.recommend(NOTHING)
@@ -140,7 +142,7 @@ def test_a_restored_agent_recommends_and_trusts_the_same() -> None:
     restored.load_state_dict(agent.state_dict())
     for _ in range(2):
         np.testing.assert_array_equal(agent.recommend(NOTHING).continuous, restored.recommend(NOTHING).continuous)
-        np.testing.assert_array_equal(agent._trust.sums, restored._trust.sums)
+        np.testing.assert_array_equal(agent._experience.foresight.sums, restored._experience.foresight.sums)
         assert agent.metrics() == restored.metrics()
         for one in (agent, restored):
             learn(one, rugged, batches=1, n=20, noise=0.05)
@@ -185,8 +187,8 @@ def test_trusted_in_full_the_critic_believes_no_misfit(slots: int, without: list
     agent = PolicyGradient(space_of(8, slots, 2), 0, without=without)
     f = stack if slots else lambda actions: -(np.clip(actions.continuous, -1, 1) ** 2).sum(axis=-1)
     learn(agent, f, batches=20, n=20, noise=0.05)
-    assert agent._trust.value == 1
-    assert (agent._variances.misfit > LEAST_MISFIT) == believed
+    assert agent._experience.foresight.value == 1
+    assert (agent._experience.variances.misfit > LEAST_MISFIT) == believed
 
 
 def test_trust_of_few_evaluations_is_not_full() -> None:
@@ -194,9 +196,9 @@ def test_trust_of_few_evaluations_is_not_full() -> None:
     agent = PolicyGradient(space_of(8, 8, 2), 0)
     for batches, complete in ((3, False), (1, True)):
         learn(agent, stack, batches=batches, n=20, noise=0.05)
-        agent._trust.sums[:] = 1, 1, 1, 100
-        assert agent._trust.value == 1
-        assert agent._fitted(Critic(agent._variances), steps=1).critic.complete == complete
+        agent._experience.foresight.sums[:] = 1, 1, 1, 100
+        assert agent._experience.foresight.value == 1
+        assert agent._fitted(Critic(agent._experience.variances), steps=1).critic.complete == complete
 
 
 def test_the_narrower_the_policy_the_fewer_choices_change() -> None:
@@ -228,7 +230,7 @@ def test_choices_that_differ_everywhere_are_found() -> None:
         ends = []
         for seed in range(5):
             agent = PolicyGradient(space_of(0, 12, 2), seed, start, without=without)
-            agent._logits = np.tile([0.0, -8.0], 12)
+            agent._policy.logits = np.tile([0.0, -8.0], 12)
             learn(agent, two_phases, batches=12, n=12, noise=0.05)
             ends.append(two_phases(agent.recommend(NOTHING)))
         found.append((np.array(ends) > 1.5).sum())

@@ -7,17 +7,19 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from rl_detector.agents.critic.choices import Slots
-from rl_detector.agents.critic.components import Points, pairs_of, quadratic_values
-from rl_detector.agents.critic.model import Critic, Variances
+from rl_detector.agents.critic.choices import Choices
+from rl_detector.agents.critic.kernels import Points, pairs_of
+from rl_detector.agents.critic.model import Critic
 from rl_detector.agents.critic.relevance import NEW_GROUPS, Relevance
+from rl_detector.agents.critic.strengths import Variances
+from rl_detector.agents.critic.taylor import quadratic_values
 from rl_detector.reproducible import one_thread
 from rl_detector.space import FloatArray
 
 C = 3
 CHOICES = (2, 3, 2)
 GROUPS = {(0, 1): 0.4, (2, 0): 0.2, (1, 4): 0.3}
-"""(number, slot or pair of slots) -> variance; pair 4 is of the first and the last slot."""
+"""(coordinate, choice or pair of choices) -> variance; pair 4 is of the first and the last choice."""
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +34,9 @@ def make_points(rng: np.random.Generator, n: int, choices: tuple[int, ...] = CHO
     scale = (vectors * np.sqrt(values)) @ vectors.T
     z = rng.standard_normal((n, c))
     discrete = np.array([rng.integers(0, m, n) for m in choices]).T
-    return Points(z @ scale.T, scale, z, Slots(choices).columns(discrete), np.ones(n), np.arange(n) // 4, len(choices))
+    return Points(
+        z @ scale.T, scale, z, Choices(choices).columns(discrete), np.ones(n), np.arange(n) // 4, len(choices)
+    )
 
 
 def some_relevance(groups: dict[tuple[int, int], float]) -> Relevance:
@@ -43,7 +47,7 @@ def some_relevance(groups: dict[tuple[int, int], float]) -> Relevance:
 
 
 def features(points: Points) -> tuple[FloatArray, FloatArray]:
-    """Terms of the three groups and their variances, written out: columns of the slots are 0-1, 2-4 and 5-6."""
+    """Terms of the three groups and their variances, written out: columns of the choices are 0-1, 2-4 and 5-6."""
     x, w = points.x, points.w
     parts = [x[:, [0]] * w[:, 2:5], x[:, [2]] * w[:, :2]]
     parts += [x[:, [1]] * w[:, [a]] * w[:, [b]] for a in (0, 1) for b in (5, 6)]
@@ -87,7 +91,7 @@ def test_draws_have_the_mean_and_variance_of_the_posterior() -> None:
     critic = critic_with(some_relevance(GROUPS), {"coupled": 1e-12}, noise)
     critic.fit(points, y)
     w = make_points(rng, 1).w
-    drawn = np.array([draw.slopes(w)[0] for draw in critic.draw(rng, n, w[0])])
+    drawn = np.array([draw.slopes(w)[0] for draw in critic.draw(rng, n)])
     phi, prior = features(points)
     gain = (prior * phi).T @ np.linalg.inv((phi * prior) @ phi.T + 1 + (noise + 1e-8) * np.eye(12))
     mean, covariance = gain @ y, np.diag(prior) - gain @ (phi * prior)
@@ -112,35 +116,35 @@ def test_values_at_designs_against_dense_linear_algebra() -> None:
     np.testing.assert_allclose(deviations, np.sqrt(variances), atol=1e-7)
 
 
-def one_group(trusted: bool, opaque: bool = True) -> FloatArray:
-    """Three steps on y = x_0 w_0 + little noise, which a strong coupled component and a landscape explain, too."""
+def one_group(predictive: bool, opaque: bool = True) -> FloatArray:
+    """Three steps on y = x_0 w_0 + little noise, which a strong coupled kernel and a landscape explain, too."""
     rng, choices = np.random.default_rng(0), (2,) * 4
     z = rng.standard_normal((150, 4))
-    w = Slots(choices).columns(rng.integers(0, 2, (150, 4)))
+    w = Choices(choices).columns(rng.integers(0, 2, (150, 4)))
     points = Points(z, np.eye(4), z, w, np.ones(150), np.arange(150) // 20, 4)
     strengths = {"coupled": 2.0, "landscape": 2.0} if opaque else {"linear": 0.1}
     variances = Variances(strengths, 0.05, 1e-7, Relevance(4, np.array(choices), True))
     y = 2 * z[:, 0] * w[:, 0] + 0.2 * rng.standard_normal(150)
-    Critic(variances, trusted=trusted).fit(points, y, steps=3)
+    Critic(variances, predictive=predictive).fit(points, y, steps=3)
     return variances.relevance.variances
 
 
 def test_what_anything_can_explain_hides_no_group() -> None:
-    variances = one_group(trusted=True)
+    variances = one_group(predictive=True)
     assert variances[0, 0] == variances.max() > 0
 
 
 def test_a_critic_that_predicts_nothing_gets_no_groups() -> None:
-    assert one_group(trusted=True, opaque=False)[0, 0] > 0
-    assert not one_group(trusted=False, opaque=False).any()
+    assert one_group(predictive=True, opaque=False)[0, 0] > 0
+    assert not one_group(predictive=False, opaque=False).any()
 
 
 def learned(seed: int, signal: float, n: int = 300, steps: int = 40) -> Relevance:
-    """12 numbers and 12 slots, 936 groups: y = signal (x_3 w_3 + x_5 w_4 w_5) + noise of variance 1/4."""
+    """12 coordinates and 12 choices, 936 groups: y = signal (x_3 w_3 + x_5 w_4 w_5) + noise of variance 1/4."""
     rng = np.random.default_rng(seed)
     z = rng.standard_normal((n, 12))
     choices = (2,) * 12
-    w = Slots(choices).columns(rng.integers(0, 2, (n, 12)))
+    w = Choices(choices).columns(rng.integers(0, 2, (n, 12)))
     points = Points(z, np.eye(12), z, w, np.ones(n), np.arange(n) // 20, 12)
     signs = 2 * w[:, ::2]
     y = signal * (z[:, 3] * signs[:, 3] + z[:, 5] * signs[:, 4] * signs[:, 5]) + 0.5 * rng.standard_normal(n)
@@ -152,7 +156,7 @@ def learned(seed: int, signal: float, n: int = 300, steps: int = 40) -> Relevanc
 
 def test_the_groups_that_matter_are_found_among_many() -> None:
     """300 evaluations, amplitudes 0.5 at a noise of 0.5, that is 17 standard errors; four seeds, no other group with a
-    tenth of their variance. 4 x 12 + pair (4, 5) of 66: slots come first, then the pairs in order."""
+    tenth of their variance. 4 x 12 + pair (4, 5) of 66: choices come first, then the pairs in order."""
     pair = 12 + int(
         np.flatnonzero([one == 4 and two == 5 for one, two in zip(*np.triu_indices(12, 1), strict=True)])[0]
     )
@@ -199,7 +203,7 @@ def test_few_groups_at_a_time() -> None:
 
 
 def test_a_single_group_needs_a_gain_too() -> None:
-    """One number and one slot: without noise to speak of, nothing is relevant whose variance would be negative."""
+    """One coordinate and one choice: with hardly any noise, nothing is relevant whose variance would be negative."""
     points = make_points(np.random.default_rng(8), 40, (2,), 1)
     relevance = Relevance(1, np.array([2]), False)
     for seed in range(20):

@@ -16,7 +16,7 @@ from scipy.stats import norm
 from rl_detector.agent import Batch
 from rl_detector.agents import make_agent
 from rl_detector.agents.sequential.compatible import CompatibleCritic, normal_scores
-from rl_detector.agents.sequential.contenders import MOST, Contenders
+from rl_detector.agents.sequential.contenders import MOST_CONTENDERS, Contenders
 from rl_detector.agents.sequential.edits import Editor
 from rl_detector.agents.sequential.imagination import Imagination
 from rl_detector.agents.sequential.policy import SequentialPolicy
@@ -83,7 +83,7 @@ def test_samples_have_the_probabilities_that_it_says() -> None:
     assert np.sum((counts - expected) ** 2 / expected) < 40
 
 
-def test_numbers_are_normal_around_the_mean_of_their_choices() -> None:
+def test_coordinates_are_normal_around_the_mean_of_their_choices() -> None:
     policy = policy_of(DesignSpace((Continuous("x", 0, 1), Categorical("m", ("a", "b")))), shaken=0.0)
     policy.parameters["0.coupling"][0, 1] = 0.4
     actions = Encoding(np.array([[0.1], [0.1]]), np.array([[0], [1]]))
@@ -223,7 +223,7 @@ def test_those_that_may_be_the_best_are_evaluated_again() -> None:
         contenders.add(next(encoded(value / 30).rows()))
     rewards = np.arange(30.0)
     contenders.tell(Batch(encoded(*(rewards / 30)), rewards, np.ones(30)), rewards)
-    assert len(contenders) == MOST
+    assert len(contenders) == MOST_CONTENDERS
     np.testing.assert_allclose(contenders.promising(2).continuous[:, 0], [29 / 30, 28 / 30])
 
 
@@ -306,4 +306,4 @@ def test_runs_of_absent_components_are_zeros() -> None:
     assert isinstance(planes, Run)
     assert head.exists.tolist() == [[1.0]]
     assert planes.exists.shape == (1, 4)
-    assert not planes.numbers[0, int(planes.exists.sum()) :].any()
+    assert not planes.coordinates[0, int(planes.exists.sum()) :].any()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from rl_detector.agents.critic.choices import Slots
-from rl_detector.agents.critic.components import KERNELS, Points
-from rl_detector.agents.critic.model import COMPONENTS, Critic, Variances
+from rl_detector.agents.critic.choices import Choices
+from rl_detector.agents.critic.kernels import KERNELS, Points
+from rl_detector.agents.critic.model import Critic
+from rl_detector.agents.critic.strengths import Variances
 from rl_detector.space import FloatArray
 
 DENSE = {"linear": 0.4, "choices": 0.25, "bowl": 0.3, "quadratic": 0.1, "interaction": 0.15}
@@ -24,7 +25,7 @@ def make_points(
     z = rng.standard_normal((n, c))
     discrete = np.array([rng.integers(0, m, n) for m in choices], dtype=np.int64).reshape(len(choices), n).T
     relative = np.ones(n) if noise is None else noise
-    return Points(z @ scale.T, scale, z, Slots(choices).columns(discrete), relative, np.arange(n) // 4, len(choices))
+    return Points(z @ scale.T, scale, z, Choices(choices).columns(discrete), relative, np.arange(n) // 4, len(choices))
 
 
 def symmetric(rng: np.random.Generator, c: int) -> FloatArray:
@@ -34,8 +35,8 @@ def symmetric(rng: np.random.Generator, c: int) -> FloatArray:
 
 def fitted(points: Points, y: FloatArray, without: tuple[str, ...] = (), steps: int = 60) -> Critic:
     """The critic with strengths that the evidence has chosen."""
-    names = tuple(name for name in COMPONENTS if name not in without)
-    critic = Critic(Variances.initial(points.size, points.slots, points.w.shape[1], names))
+    names = tuple(name for name in KERNELS if name not in without)
+    critic = Critic(Variances.initial(points.size, points.choice_count, points.w.shape[1], names))
     critic.fit(points, y, steps)
     return critic
 
@@ -45,7 +46,7 @@ def critic_of(strengths: dict[str, float], noise: float, misfit: float = 0.0) ->
     return Critic(Variances(dict(strengths), noise, misfit), evidence=False)
 
 
-def total(critic: Critic, components: tuple[str, ...], points: Points) -> float:
+def total(critic: Critic, kernels: tuple[str, ...], points: Points) -> float:
     """Prior variance of the rewards that these components explain."""
-    v = critic.variances.components
-    return float(sum(v[name] * np.diag(KERNELS[name](points, points)).mean() for name in components))
+    v = critic.variances.kernels
+    return float(sum(v[name] * np.diag(KERNELS[name](points, points)).mean() for name in kernels))

@@ -47,7 +47,7 @@ def assert_sound(agent: PolicyGradient) -> None:
     assert np.isfinite(actions.continuous).all() and np.isfinite(best.continuous).all()
     assert agent.space.contains(agent.space.decode(best))
     assert all(math.isfinite(value) for value in agent.metrics().values())
-    spread = np.sqrt(np.linalg.eigvalsh(agent._scale @ agent._scale.T))
+    spread = np.sqrt(np.linalg.eigvalsh(agent._policy.scale @ agent._policy.scale.T))
     assert np.all((spread > 0.002 * (1 - 1e-6)) & (spread < 0.5 * (1 + 1e-6)))
 
 

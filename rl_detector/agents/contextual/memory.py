@@ -1,4 +1,4 @@
-"""What an agent for a family of problems remembers: which observation belongs to which proposal, and its scale."""
+"""Memory of an agent for a family of problems: proposals with their observations, and the scale of observations."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import torch
 from rl_detector.errors import ConfigError
 from rl_detector.space import Encoding, FloatArray, IntArray
 
-CLIP = 3.0
-"""Largest normalised observation: a context far from all seen ones counts as one at the edge of them."""
+LARGEST_OBSERVATION = 3.0
+"""Largest normalised observation; a context far from all seen ones counts as one at their edge."""
 
 
 class ObservationScale:
@@ -31,11 +31,11 @@ class ObservationScale:
             self.squares = self.squares + before * (row - self.mean)
 
     def __call__(self, observations: FloatArray) -> FloatArray:
-        """(s - mean) / standard deviation within +-CLIP, [n, size]; 0 for numbers that have never changed."""
+        """(s - mean) / standard deviation within +-LARGEST_OBSERVATION, [n, size]; 0 for entries that never changed."""
         sigma = np.sqrt(self.squares / max(self.count, 1))
         varies = sigma > 1e-9 * (1e-300 + np.abs(self.mean))
         scaled = (observations - self.mean) / np.where(varies, sigma, 1.0)
-        return np.clip(np.where(varies, scaled, 0.0), -CLIP, CLIP)
+        return np.clip(np.where(varies, scaled, 0.0), -LARGEST_OBSERVATION, LARGEST_OBSERVATION)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values and tensors."""
@@ -49,14 +49,15 @@ class ObservationScale:
 
 
 class Proposed(NamedTuple):
-    """Proposals with what they were made for, rows in the order of time.
+    """Proposals with their observations, oldest first.
 
     Attributes:
-        continuous, discrete: [designs, c], [designs, k].
+        continuous: coordinates, [designs, c].
+        discrete: choices, [designs, k].
         observations: as the agent got them, [designs, size].
         log_prob: log-probability when they were proposed, [designs].
         rewards: [designs]; 0 until they are told.
-        batch: number of the batch in which they were told, [designs].
+        batch: index of the batch in which they were told, [designs].
     """
 
     continuous: FloatArray
@@ -76,12 +77,12 @@ class Proposed(NamedTuple):
         return Proposed._make(part[index] for part in self)
 
     def then(self, later: Proposed, limit: int) -> Proposed:
-        """These and later ones; of more than `limit` the latest."""
+        """Append later proposals, and keep the latest `limit` of all."""
         joined = Proposed._make(np.concatenate(parts) for parts in zip(self, later, strict=True))
         return joined.rows(slice(max(len(joined.rewards) - limit, 0), None))
 
     def find(self, actions: Encoding) -> IntArray:
-        """Position of each action, each position once, the earliest first; -1 for actions that are not here."""
+        """Position of each action, or -1; of equal proposals the earliest comes first, and each counts once."""
         places: dict[bytes, list[int]] = {}
         for place, row in reversed(list(enumerate(self.actions.rows()))):
             places.setdefault(_key(row), []).append(place)
@@ -94,7 +95,7 @@ class Proposed(NamedTuple):
 
 
 def none_proposed(c: int, k: int, size: int) -> Proposed:
-    """No proposals, of c coordinates and k choices for observations of a size."""
+    """An empty memory for c coordinates, k choices and observations of a size."""
     whole = np.zeros((0, k), dtype=np.int64)
     return Proposed(np.zeros((0, c)), whole, np.zeros((0, size)), np.zeros(0), np.zeros(0), np.zeros(0, dtype=np.int64))
 
@@ -111,10 +112,10 @@ def from_state(state: Sequence[torch.Tensor]) -> Proposed:
 
 
 def observation_rows(observation: FloatArray, n: int) -> FloatArray:
-    """The observation of each of n proposals, [n, size], from one [size] or one for each [n, size].
+    """The observation of each of n proposals, [n, size], from a single one [size] or one for each [n, size].
 
     Raises:
-        ConfigError: another shape, or a number that is not finite.
+        ConfigError: the array has another shape, or an entry is not finite.
     """
     array = np.asarray(observation, dtype=np.float64)
     if array.ndim not in (1, 2) or (array.ndim == 2 and len(array) != n):

@@ -47,27 +47,27 @@ class Proposals(NamedTuple):
         return gaussian + (self.log_probabilities.exp() * relative).sum(dim=(-2, -1))
 
     def detach(self) -> Proposals:
-        """The same numbers without gradient."""
+        """A copy without gradient."""
         return Proposals(*(part.detach() for part in self))
 
 
 class ConditionedPolicy(nn.Module):
     """pi(a | s) = N(mu(s), diag(sigma(s)^2)) x categoricals(logits(s)), all from one network of one hidden layer.
 
-    The last layer sees the hidden units (tanh) and the observation itself, and starts at 0, so that the policy starts
-    as a free one whatever the observation. Its outputs count in units of that policy: mu in its sigma.
+    The last layer sees the hidden units (tanh) and the observation itself. It starts at 0, so that the policy starts as
+    the free one for every observation. Its outputs count in units of that policy: mu in its sigma.
 
-    Bounds: mu in [-1, 1], sigma within `sigma_bounds`, logits within what keeps about exploration / choices for every
-    choice. Beyond them the value is that of the bound while the gradient goes on, and `Proposals.excess` measures how
-    far the network is beyond; an objective that subtracts it brings the network back.
+    mu stays in [-1, 1] and sigma within `sigma_bounds`. Bounds of the logits leave a probability of about
+    exploration / options to every option. Beyond a bound the value is that of the bound, but the gradient goes on.
+    `Proposals.excess` measures how far the network is beyond. An objective that subtracts it brings the network back.
 
     Args:
         start: the free policy that is the start for every observation.
-        inputs: numbers in an observation (0: the policy is free).
+        inputs: size of an observation (0: the policy is free).
         hidden: hidden units.
-        rng: of the first weights.
+        rng: generator of the first weights.
         sigma_bounds: smallest and largest sigma.
-        exploration: probability shared out among all choices of a slot.
+        exploration: probability shared out among all options of a choice.
     """
 
     offset: torch.Tensor
@@ -115,7 +115,7 @@ class ConditionedPolicy(nn.Module):
 
     @torch.no_grad()
     def sample(self, observations: torch.Tensor, rng: np.random.Generator) -> Encoding:
-        """One action for each observation; the random numbers come from `rng`."""
+        """Draw one action for each observation with `rng`."""
         xi = self(observations)
         z = rng.standard_normal(tuple(xi.mu.shape))
         mu, sigma, p = (x.cpu().numpy() for x in (xi.mu, xi.log_sigma.exp(), xi.log_probabilities.exp()))
@@ -130,7 +130,7 @@ class ConditionedPolicy(nn.Module):
 
 
 def fisher_product(policy: ConditionedPolicy, inputs: torch.Tensor, damping: float = 1e-3) -> Product:
-    """v -> F v + damping v, F the Fisher information = Hessian of the mean KL divergence from the policy as it is."""
+    """The map v -> F v + damping v; F, the Fisher information, is the Hessian of the mean KL divergence."""
     xi, parameters = policy(inputs), list(policy.parameters())
     kl = xi.detach().kl_divergence(xi).mean()
     slope = flat(torch.autograd.grad(kl, parameters, create_graph=True))
@@ -168,7 +168,7 @@ def flat(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
 def _bounded(
     raw: torch.Tensor, low: float | torch.Tensor, high: float | torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(value clipped to the bounds with the gradient of the raw one, raw - clipped)."""
+    """The value clipped to the bounds, with the gradient of the raw value, and the difference raw - clipped."""
     excess = raw - raw.detach().clamp(*_tensors(raw, low, high))
     return raw - excess.detach(), excess
 
@@ -178,19 +178,19 @@ def _tensors(like: torch.Tensor, *values: float | torch.Tensor) -> tuple[torch.T
 
 
 def _slow(steps: torch.Tensor, rate: float) -> torch.Tensor:
-    """The same values with `rate` times the gradient."""
+    """Keep the values, and multiply their gradient by `rate`."""
     return rate * steps + (1 - rate) * steps.detach()
 
 
 def _centred(logits: torch.Tensor, exists: torch.Tensor) -> torch.Tensor:
-    """Logits with the mean 0 over the choices that exist."""
+    """Logits with the mean 0 over the options that exist."""
     number = exists.sum(dim=-1, keepdim=True)
     mean = logits.masked_fill(~exists, 0.0).sum(dim=-1, keepdim=True) / number
     return (logits - mean).masked_fill(~exists, 0.0)
 
 
 def _logit_bound(exists: torch.Tensor, exploration: float) -> torch.Tensor:
-    """B [k, 1] such that the smallest probability 1 / (1 + (m - 1) e^2B) is exploration / m; 1 for a single choice."""
+    """B [k, 1] for which the least probability 1 / (1 + (m - 1) e^2B) of m options is exploration / m; 1 for m = 1."""
     m = exists.sum(dim=-1, keepdim=True).to(torch.float64)
     bound = 0.5 * torch.log((m / exploration - 1) / (m - 1).clamp(min=1))
     return torch.where(m > 1, bound.clamp(max=50), torch.ones_like(bound))

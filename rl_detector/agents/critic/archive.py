@@ -1,4 +1,4 @@
-"""What an agent remembers of its evaluations: as many as its memory holds."""
+"""The evaluations that an agent remembers, up to the size of its memory."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from rl_detector.agents.critic.choices import Choices
+from rl_detector.agents.critic.kernels import Points
 from rl_detector.errors import SimulationError
 from rl_detector.space import Encoding, FloatArray, IntArray
 
 NEWEST_SHARE = 4
-"""One in so many of the memory's places is for the newest evaluations, wherever they lie."""
+"""The memory over its part that is kept for the newest evaluations, wherever they lie."""
+
+
+LARGEST_DISTANCE = 6.0
+"""Largest root mean square of the whitened coordinates of a design; farther designs are drawn in to it."""
 
 
 ARRAYS = ("continuous", "discrete", "rewards", "errors", "index", "batch")
@@ -21,16 +27,18 @@ ARRAYS = ("continuous", "discrete", "rewards", "errors", "index", "batch")
 class Archive:
     """Evaluated proposals in the order told; when the memory is full, those farthest from the policy are forgotten.
 
-    They are forgotten first where most evaluations share their choices: what is known of other choices would be lost
-    for good, while the policy evaluates its own again and again.
+    Evaluations whose choices are common are forgotten first. Knowledge of rare choices would be lost for good, while
+    the policy evaluates its own choices again and again.
 
     Attributes:
         continuous: designs, clipped to the box, [n, c].
         discrete: choices, [n, k].
-        rewards, errors: and their standard errors, [n].
-        index: number of the evaluation in the order told, [n].
-        batch: number of the batch that it was told in, [n].
-        told, batches: numbers of all evaluations and batches told.
+        rewards: [n].
+        errors: standard errors of the rewards, [n].
+        index: place of each evaluation in the order told, [n].
+        batch: number of the batch in which it was told, [n].
+        told: number of all evaluations told.
+        batches: number of all batches told.
     """
 
     def __init__(self, continuous: int, discrete: int, memory: int) -> None:
@@ -77,14 +85,33 @@ class Archive:
             setattr(self, name, getattr(self, name)[rows])
 
     def revise(self, rewards: FloatArray) -> None:
-        """Replace rewards by new judgements of all evaluations told, in the order told.
+        """Replace the rewards by revised ones of all evaluations told, in the order told.
 
         Raises:
-            SimulationError: not one finite number for each.
+            SimulationError: there is not one finite reward for each.
         """
         if rewards.shape != (self.told,) or not np.isfinite(rewards).all():
             raise SimulationError(f"expected {self.told} finite revised rewards, got an array {rewards.shape}")
         self.rewards = np.asarray(rewards, dtype=np.float64)[self.index]
+
+    def points(
+        self, mean: FloatArray, scale: FloatArray, unit: float, choices: Choices, weighted: bool = True
+    ) -> Points:
+        """The evaluations as a policy sees them.
+
+        Args:
+            mean: of the policy's coordinates, [c].
+            scale: symmetric root of their covariance, [c, c].
+            unit: length of the unit of `Points.x`.
+            choices: of the space.
+            weighted: whether the stated errors give the relative variances; else all are 1.
+        """
+        z = np.ascontiguousarray(np.linalg.solve(scale, (self.continuous - mean).T).T, dtype=np.float64)
+        distances = np.sqrt((z**2).mean(axis=1)) if z.shape[1] else np.zeros(len(z))
+        z = z * np.minimum(1, LARGEST_DISTANCE / np.maximum(distances, 1e-9))[:, None]
+        noise: FloatArray = self.relative_variances() if weighted else np.ones(len(z))
+        x, w = (self.continuous - mean) / unit, choices.columns(self.discrete)
+        return Points(x, scale / unit, z, w, noise, self.batch, len(choices))
 
     def relative_variances(self) -> FloatArray:
         """Squared errors over their mean, between 0.03 and 30; 1 where no errors are stated, [n]."""

@@ -4,54 +4,59 @@ from __future__ import annotations
 
 import math
 
-from rl_detector.agents.critic.model import EVIDENCE_POINTS
+from rl_detector.agents.critic.strengths import EVIDENCE_POINTS
 
 BIAS = 1.5
-"""Squared bias of the slope at the centre over the variance of what is not quadratic, that of a cubic
-term: z^3 = He_3 + 3 z has the slope 3, and He_3 / sqrt(6) the variance 1."""
+"""Squared bias of the slope at the centre over the variance of what is not quadratic, for a cubic term.
+
+z^3 = He_3 + 3 z has the slope 3, and He_3 / sqrt(6) the variance 1."""
 
 
-BELIEVED = 0.25
-"""Width of the policy over its first one above which all that stated errors leave out is believed to be lack of fit."""
+WIDTH_OF_BELIEF = 0.25
+"""Width of the policy over its first one above which all noise beyond the stated errors counts as lack of fit."""
 
 
 def best_bandwidth(noise: float, misfit: float, lack: float, near: float, slopes: float) -> float:
     """Factor k by which sigma should change so that the optimum is found most exactly.
 
-    The slope at the centre, seen over a width k, has the variance noise p / (N k^2) from N evaluations near by and p
-    slopes, and the squared bias misfit k^4 from what is not quadratic, which no number of evaluations averages out. The
-    sum is smallest at k = (p noise / (2 N misfit))^(1/6): the choice of a bandwidth in local regression (Fan and
-    Gijbels 1996, section 3.2.3). Lack of fit, of the variance l k^6 as of a cubic term, is misfit; it also scatters the
-    slopes by p l k^4 / N, so that N misfit + p l stands for N misfit.
+    Seen over a width k, the slope at the centre has the variance noise p / (N k^2), from N evaluations nearby and p
+    slopes. It has the squared bias misfit k^4 from what is not quadratic; more evaluations do not average that out. The
+    sum is smallest at k = (p noise / (2 N misfit))^(1/6). This is the choice of a bandwidth in local regression (Fan
+    and Gijbels 1996, section 3.2.3). Lack of fit, of the variance l k^6 as for a cubic term, counts as misfit. It also
+    scatters the slopes by p l k^4 / N, so that N misfit + p l replaces N misfit.
 
     Args:
-        noise: variance of the critic's noise, of which `lack` is lack of fit.
+        noise: variance of the critic's noise, lack of fit included.
         misfit: variance of what is known not to be quadratic.
-        near, slopes: N and p; where slopes depend on choices, p counts those of all choices that are told apart.
+        lack: variance of the lack of fit.
+        near: number N of evaluations nearby.
+        slopes: number p; where slopes depend on choices, it counts those of all choices that are told apart.
     """
     biased = max(near * BIAS * (misfit + lack) + slopes * lack, 1e-300)
     return float((slopes * (noise - lack) / (2 * biased)) ** (1 / 6))
 
 
 def lack_of_fit(noise: float, stated: float, evaluations: int, relative_width: float) -> float:
-    """Variance of a critic's lack of fit: the noise of the fit beyond the stated errors, and two standard errors.
+    """Variance of a critic's lack of fit: the noise of the fit, less two standard errors, beyond the stated errors.
 
-    Residual less pure error, as in the test for lack of fit (Box and Draper, Empirical Model-Building and Response
-    Surfaces, 1987). That counts on honest errors: in a narrow policy, what is more than the stated ones is believed in
-    proportion to its variance, as lack of fit falls with it; else errors too small would narrow it for ever.
+    It is the residual less the pure error, as in the test for lack of fit (Box and Draper, Empirical Model-Building and
+    Response Surfaces, 1987). That relies on honest errors. Stated errors that are too small would narrow a policy for
+    ever. A true lack of fit falls with the policy's width. So a narrow policy believes what exceeds the stated errors
+    only in proportion to its variance.
 
     Args:
-        noise, stated: variances of the noise of the fit, and of the stated errors.
-        evaluations: that the critic is fitted to.
+        noise: variance of the noise of the fit.
+        stated: variance of the stated errors.
+        evaluations: number of those that the critic is fitted to.
         relative_width: variance of the policy over that of the first one.
     """
     if not math.isfinite(stated):
         return 0.0
     significant = noise * (1 - 2 * math.sqrt(2 / min(evaluations, EVIDENCE_POINTS)))
     lack = max(significant - stated, 0.0)
-    return min(lack, stated) + max(lack - stated, 0.0) * min(1.0, relative_width / BELIEVED**2)
+    return min(lack, stated) + max(lack - stated, 0.0) * min(1.0, relative_width / WIDTH_OF_BELIEF**2)
 
 
-def unresolved(lack: float, stated: float, trust: float) -> float:
-    """Of a lack of fit, what more evaluations will not resolve: where predictions are right, they will."""
-    return min(lack, stated) + max(lack - stated, 0.0) * (1 - trust)
+def unresolved(lack: float, stated: float, foresight: float) -> float:
+    """The part of a lack of fit that more evaluations will not resolve; they do where predictions are right."""
+    return min(lack, stated) + max(lack - stated, 0.0) * (1 - foresight)

@@ -1,8 +1,8 @@
-"""Which few of a critic's many weights matter: strengths of their own for numbers that depend on choices.
+"""Which few of a critic's many weights matter: own strengths for coordinates that depend on choices.
 
 The best thickness of a layer may depend on its own material and on that of a neighbour, but hardly on all pairs of
 materials. With one strength for all, the few weights that matter are shrunk as much as the many that do not. Here a
-group of weights gets a variance of its own once the evidence asks for it (relevance vector machine: Tipping 2001).
+group of weights gets its own variance once the evidence asks for it (relevance vector machine: Tipping 2001).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.stats import chi2  # type: ignore[import-untyped]
 
-from rl_detector.agents.critic.components import Points, pairs_of
+from rl_detector.agents.critic.kernels import Points, pairs_of
 from rl_detector.space import FloatArray, IntArray
 
 MOST_GROUPS = 100
@@ -26,11 +26,11 @@ NEW_GROUPS = 3
 
 
 LEAST_INFORMATION = 0.1
-"""A group whose data say less than that, relative to what its variance says, is forgotten."""
+"""Information of the data on a group, relative to that of its variance, below which the group is forgotten."""
 
 
 FASTEST = 4.0
-"""Largest factor of a variance in one step towards the evidence."""
+"""Largest factor by which a variance changes in one step towards the evidence."""
 
 
 Solution = tuple[FloatArray, FloatArray]
@@ -40,30 +40,31 @@ Solution = tuple[FloatArray, FloatArray]
 class Relevance:
     """Additional variances of the weights of x_i w_a, and with pairs also of x_i w_a w_b, by groups.
 
-    A group is one number x_i with all choices w_a of a slot, or of a pair of slots. The numbers are those of the box,
-    not the policy's: there they are what a material goes with, and variances do not change while the policy narrows.
+    A group is one coordinate x_i with all options w_a of a choice, or of a pair of choices. The coordinates are those
+    of the box, not of the policy. A material goes with a place in the box, and variances there do not change while the
+    policy narrows.
 
     Args:
-        size: count c of numbers.
-        choices: of every slot.
-        pairs: whether there are groups of pairs of slots, too.
+        size: number c of coordinates.
+        options: number of options of every choice.
+        pairs: whether there are groups of pairs of choices, too.
 
     Attributes:
-        variances: of the weights of each group, mostly 0: [c, slots and pairs of slots].
+        variances: of the weights of each group, mostly 0: [c, choices and pairs of choices].
     """
 
-    def __init__(self, size: int = 0, choices: IntArray | None = None, pairs: bool = False) -> None:
-        counts = np.zeros(0, dtype=np.int64) if choices is None else choices
-        slots, self._pairs = len(counts), pairs
-        slot = np.repeat(np.arange(slots), counts)
-        one, two = np.triu_indices(slots if pairs else 0, 1)
-        number = np.full((slots, slots), -1)
-        number[one, two] = slots + np.arange(len(one))
-        first, second = np.triu_indices(len(slot) if pairs else 0, 1)
-        self._groups = np.concatenate([slot, number[slot[first], slot[second]]])
+    def __init__(self, size: int = 0, options: IntArray | None = None, pairs: bool = False) -> None:
+        counts = np.zeros(0, dtype=np.int64) if options is None else options
+        choices, self._pairs = len(counts), pairs
+        choice = np.repeat(np.arange(choices), counts)
+        one, two = np.triu_indices(choices if pairs else 0, 1)
+        pair = np.full((choices, choices), -1)
+        pair[one, two] = choices + np.arange(len(one))
+        first, second = np.triu_indices(len(choice) if pairs else 0, 1)
+        self._groups = np.concatenate([choice, pair[choice[first], choice[second]]])
         freedoms = np.maximum(counts - 1, 1)
         self._freedoms = np.concatenate([freedoms, freedoms[one] * freedoms[two]]).astype(np.float64)
-        self._single = np.arange(len(self._freedoms)) < slots
+        self._single = np.arange(len(self._freedoms)) < choices
         self.variances: FloatArray = np.zeros((size, len(self._freedoms)))
 
     @property
@@ -90,7 +91,7 @@ class Relevance:
         return result
 
     def moments(self, points: Points, alphas: FloatArray) -> FloatArray:
-        """Weights of the policy's z_i with the terms, for weights alpha [n, designs] of the designs, [n, c, terms].
+        """Weights of z_i times the terms, for n weightings alpha [n, designs] of the designs, [n, c, terms].
 
         Empty where nothing is relevant.
         """
@@ -101,7 +102,7 @@ class Relevance:
         return np.asarray(points.scale @ weights, dtype=np.float64)
 
     def draw(self, rng: np.random.Generator, n: int, points: Points) -> FloatArray:
-        """The same, n times from the prior."""
+        """Draw weights of z_i times the terms from the prior, [n, c, terms]; empty where nothing is relevant."""
         if not self.variances.any():
             return np.zeros((0, 0, 0))
         strengths = self.strengths
@@ -109,19 +110,20 @@ class Relevance:
         return result
 
     def follow_evidence(self, points: Points, fitted: Solution, plain: Solution, fresh: bool = True) -> None:
-        """A step of the variances towards the evidence.
+        """Take a step of the variances towards the evidence.
 
-        With gain |Phi' alpha|^2 and loss tr(Phi' C^-1 Phi) of the terms Phi of a group, a relevant one follows gain
-        over loss, as the strengths of the components do; another becomes relevant where that is more than chance
-        makes of the largest of so many, with the variance that has the largest evidence if it is the only change
-        (Tipping and Faul 2003). Losses of those not yet relevant are taken in proportion to the sum of the squares of
-        Phi.
+        The terms Phi of a group have the gain |Phi' alpha|^2 and the loss tr(Phi' C^-1 Phi). The variance of a relevant
+        group follows gain over loss, as the strengths of the kernels do. Another group becomes relevant where gain over
+        loss exceeds the largest value that chance makes of all groups. It gets the variance that has the largest
+        evidence if nothing else changes (Tipping and Faul 2003). Losses of groups not yet relevant are taken in
+        proportion to the sum of the squares of Phi.
 
         Args:
-            points: that the critic is fitted to.
+            points: designs that the critic is fitted to.
             fitted: alpha = C^-1 y and the inverse C^-1 of the covariance.
-            plain: the same where components that can explain anything count as noise, for those not yet relevant.
-            fresh: whether others may become relevant; not before there are more evaluations than numbers and choices.
+            plain: alpha and C^-1 where kernels that can explain anything count as noise, for groups not yet relevant.
+            fresh: whether groups may become relevant. None does before there are more evaluations than coordinates and
+                options.
         """
         x, terms = points.x, self.terms(points.w)
         size = self._summed((x**2).T @ terms**2)
@@ -136,7 +138,7 @@ class Relevance:
         self.variances = np.minimum(self.variances, len(x) / np.maximum(size, 1e-12))
 
     def _make_relevant(self, gain: FloatArray, loss: FloatArray, size: FloatArray) -> None:
-        """Give a variance to the groups whose gain over loss is largest, and larger than by chance."""
+        """Give a variance to the groups with the largest gain over loss, if it is larger than by chance."""
         ratio = gain / np.maximum(loss, 1e-12)
         found = np.argwhere((self.variances == 0) & (ratio > self._limit(int((size > 0).sum()))))
         order = np.argsort(-ratio[tuple(found.T)], kind="stable")
@@ -150,18 +152,18 @@ class Relevance:
         return self._summed(((x.T * alpha) @ terms) ** 2)
 
     def _limit(self, groups: int) -> FloatArray:
-        """Ratio of gain and loss that none of so many groups exceeds by chance, with the probability 1 - CHANCE.
+        """Ratio of gain and loss that chance exceeds in any of `groups` groups with the probability CHANCE, [groups].
 
-        By chance it is a chi-squared variable over its degrees of freedom (Bonferroni's bound for all together).
+        By chance the ratio is a chi-squared variable over its degrees of freedom; Bonferroni's bound covers all groups.
         """
         limit: FloatArray = chi2.isf(CHANCE / max(groups, 1), self._freedoms) / self._freedoms
         return limit
 
     def _losses(self, x: FloatArray, terms: FloatArray, inverse: FloatArray, size: FloatArray) -> FloatArray:
-        """tr(Phi' C^-1 Phi) of every group, from that of all with one slot, or with two, [c, groups]."""
+        """tr(Phi' C^-1 Phi) of every group, from that of all groups with one choice, or with two, [c, groups]."""
         losses = size.copy()
-        alike, slots = x @ x.T, int(self._single.sum())
-        ones, twos = terms[:, (self._groups >= 0) & (self._groups < slots)], terms[:, self._groups >= slots]
+        alike, choices = x @ x.T, int(self._single.sum())
+        ones, twos = terms[:, (self._groups >= 0) & (self._groups < choices)], terms[:, self._groups >= choices]
         for kind, of_kind in ((self._single, ones), (~self._single, twos)):
             total = np.vdot(alike * (of_kind @ of_kind.T), inverse) if of_kind.size else 0.0
             losses[:, kind] *= total / max(losses[:, kind].sum(), 1e-12)
@@ -174,8 +176,8 @@ class Relevance:
         return result
 
     def _features(self, points: Points) -> tuple[FloatArray, FloatArray, IntArray]:
-        """Values of the terms of the relevant groups [designs, features], their variances, and number of the group."""
-        numbers, groups = np.nonzero(self.variances)
+        """Terms of the relevant groups [designs, features], their variances, and the index of each one's group."""
+        coordinates, groups = np.nonzero(self.variances)
         owner, columns = np.nonzero(groups[:, None] == self._groups)
-        features: FloatArray = points.x[:, numbers[owner]] * self.terms(points.w)[:, columns]
-        return features, self.variances[numbers, groups][owner], owner
+        features: FloatArray = points.x[:, coordinates[owner]] * self.terms(points.w)[:, columns]
+        return features, self.variances[coordinates, groups][owner], owner

@@ -16,7 +16,7 @@ class Solution:
 
     Attributes:
         step: d, [c].
-        directions: orthonormal, in columns; H is diagonal along them: [c, free].
+        directions: orthonormal, in columns, and such that H is diagonal along them: [c, free].
         curvatures: of H along them, [free].
         damping: the multiplier m >= 0 of the ball: d = (m - H)^-1 b in the free directions.
     """
@@ -27,7 +27,7 @@ class Solution:
     damping: float
 
     def gain(self, gradients: FloatArray, radius: float) -> FloatArray:
-        """b.d + d.H.d / 2 of steps d for other gradients b [n, c], with the same multiplier and |d| <= radius, [n]."""
+        """b.d + d.H.d / 2 of steps d for other gradients b [n, c], with this multiplier and |d| <= radius, [n]."""
         b = gradients @ self.directions
         steps = b / (self.damping - self.curvatures)
         steps *= np.minimum(1, radius / np.maximum(np.linalg.norm(steps, axis=1), 1e-12))[:, None]
@@ -41,8 +41,8 @@ class TrustRegion:
 
     The multiplier of the ball is found by bisection (Conn, Gould, Toint, Trust-region methods, 7.3). Coordinates that a
     step would take out of the box are held at its faces, and the best step of the others is sought again (active sets:
-    Nocedal and Wright, Numerical Optimization, 2006, section 16.5, without release). To clip the step would be wrong:
-    coordinates that the scale ties together would go on without each other.
+    Nocedal and Wright, Numerical Optimization, 2006, section 16.5, without release). Clipping the step would be wrong:
+    the scale ties coordinates together, and clipping moves one without the other.
 
     Attributes:
         hessian: H, [c, c], symmetric, of any signature.
@@ -68,7 +68,7 @@ class TrustRegion:
             faces = np.where(leaving, np.sign(target), faces)
 
     def _in_faces(self, gradient: FloatArray, radius: float, faces: FloatArray) -> Solution:
-        """The best step with the coordinates j at faces_j wherever that is -1 or 1."""
+        """The best step with each coordinate j at the face faces_j, where that is -1 or 1."""
         held = np.flatnonzero(faces)
         free, offset = _null_space(self.scale[held], (faces - self.start)[held])
         values, vectors = np.linalg.eigh(free.T @ self.hessian @ free)
@@ -80,14 +80,14 @@ class TrustRegion:
 
 
 def _null_space(rows: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Orthonormal directions that rows [k, c] do not see [c, c - k], and the shortest d with rows @ d = values [c]."""
+    """Orthonormal directions v with rows [k, c] @ v = 0, [c, c - k], and the shortest d with rows @ d = values, [c]."""
     q, r = np.linalg.qr(rows.T, mode="complete")
     k = len(rows)
     return q[:, k:], q[:, :k] @ np.linalg.solve(r[:k].T, values)
 
 
 def _damping(values: FloatArray, b: FloatArray, radius: float) -> float:
-    """The multiplier m >= 0 for which |(m - H)^-1 b| <= radius; above the largest eigenvalue of H."""
+    """The multiplier m >= 0 above the largest eigenvalue of H for which |(m - H)^-1 b| <= radius."""
     if not len(values):
         return 0.0
     largest = float(values.max())

@@ -5,7 +5,7 @@ One normal distribution proposes designs.
 The better half of a generation pulls its mean, more the better they rank.
 Their deviations build up its covariance, and the length of the mean's path sets its spread.
 Only ranks count, so outliers and the scale of rewards do no harm.
-Choices are numbers whose largest wins.
+Every option of a choice has a score, and the largest wins.
 
 ## Equations
     x_i   ~ m + sigma N(0, C)
@@ -18,7 +18,7 @@ N. Hansen, arXiv:1604.00772. Noise handling: Hansen et al., IEEE Transactions on
 Library: [cma](https://github.com/CMA-ES/pycma).
 
 ## When to use it
-Use it as the strongest peer without a model, on problems of numbers with up to 100 parameters.
+Use it as the strongest peer without a model, on problems without choices and with up to 100 parameters.
 Where noise is large, set `population_factor=4`.
 """
 
@@ -42,7 +42,7 @@ from rl_detector.errors import ConfigError
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray
 
 MOST_REPEATS = 8.0
-"""Upper limit of the evaluations per vector, t_max; beyond it the spread grows instead."""
+"""Most evaluations per vector, t_max; where more are needed, the spread grows instead."""
 
 
 REPEATS_FACTOR = 1.5
@@ -53,22 +53,21 @@ class CmaEs:
     """One multivariate normal distribution over the vectors of `BoxEncoding`, with a covariance learned from ranks.
 
     The first `ask(n)` fixes the population size: n, or the default 4 + 3 ln(size) of the library where that is more,
-    times `population_factor`. A generation is completed by results, not by calls: they wait until three quarters of a
-    population have come, so that neither failed designs nor small batches starve an update. The recommendation is the
-    mean of the distribution, which averages over noise as no single proposal does; its spread never falls below 1e-3,
-    so the search goes on.
+    times `population_factor`. Results complete a generation, not calls. They wait until three quarters of a population
+    have come, so that neither failed designs nor small batches starve an update. The recommendation is the mean of the
+    distribution, which averages over noise. The spread never falls below 1e-3, so the search goes on.
 
     With `noise_handling` (Hansen et al. 2009, IEEE TEC 13, 180) a tenth of every population, two vectors at least, is
     proposed again before the update. If their ranks change by more than chance allows, every vector of the next
-    generations is proposed 1.5 times as often (8 times at most; then the spread grows), else less often; all results
-    of a vector are averaged. What a batch has room for beyond repetitions are new samples of the same generation.
+    generations is proposed 1.5 times as often, 8 times at most; then the spread grows. Else it is proposed less often.
+    All results of a vector are averaged. Where a batch has room left, it gets new samples of the generation.
 
     Attributes:
         space: the designs that can be proposed.
 
     Args:
         sigma: initial spread of every coordinate in units of half the box.
-        population_factor: larger populations average over noise; 4 is the fair choice where noise is large.
+        population_factor: factor of the population size; larger populations average over noise, 4 suits large noise.
         noise_handling: measure the noise by repetitions and adapt to it.
     """
 
@@ -104,7 +103,7 @@ class CmaEs:
         self._proposals = Proposals(self._box)
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
-        """n vectors: repetitions that are due, then samples of the distribution."""
+        """Propose n vectors: repetitions that are due, then samples of the distribution."""
         if n > 0 and self._strategy is None:
             self._strategy = _strategy(self._centre, self._sigma, n, self._factor, self._seed)
         while len(self._queue) < n and self._strategy is not None:
@@ -135,7 +134,7 @@ class CmaEs:
             self._finish(self._strategy)
 
     def _finish(self, strategy: cma.CMAEvolutionStrategy) -> None:
-        """The population is complete: update, or propose some of it again first."""
+        """Update with a complete population, or propose some of it again first."""
         if not self._noise_handling:
             self._update(strategy)
             return
@@ -146,7 +145,7 @@ class CmaEs:
         self._asked_since_update = False
 
     def _adapt(self) -> None:
-        """More evaluations per vector where ranks change by more than chance allows, else fewer."""
+        """Evaluate vectors more often where ranks change by more than chance allows, else less often."""
         first = np.array([-np.mean(rs[: self._firsts.get(key, len(rs))]) for key, rs in self._results.items()])
         second = np.array([-np.mean(rs[self._firsts.get(key, 0) :] or rs) for key, rs in self._results.items()])
         keys = list(self._results)
@@ -160,7 +159,7 @@ class CmaEs:
         self._repeats = min(max(self._repeats * factor, 1.0), MOST_REPEATS)
 
     def _update(self, strategy: cma.CMAEvolutionStrategy) -> None:
-        """One generation of the library, which minimises."""
+        """Complete a generation of the library, which minimises."""
         vectors = [np.frombuffer(key, dtype=np.float64).copy() for key in self._results]
         strategy.tell(vectors, [-float(np.mean(rewards)) for rewards in self._results.values()])
         self._results, self._queue, self._again, self._firsts = {}, [], [], {}
@@ -179,7 +178,7 @@ class CmaEs:
         axis_ratio: longest / shortest principal axis of the distribution.
         generations: updates so far.
         waiting: vectors with results that wait for the next update.
-        repeats, noise: evaluations per vector and the uncertainty s of ranks (> 0: too noisy), with `noise_handling`.
+        repeats, noise: evaluations per vector, and uncertainty s of ranks (> 0: too noisy), with `noise_handling`.
         """
         es, metrics = self._strategy, {"sigma": self._sigma, "axis_ratio": 1.0, "generations": 0.0}
         if es is not None:
@@ -190,11 +189,11 @@ class CmaEs:
         return {**metrics, "waiting": float(len(self._results))}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that was asked and told, in order; the state of the library is not plain values, so it is replayed."""
+        """All calls and results in order; they are replayed, as the state of the library is not plain values."""
         return {"history": [item if isinstance(item, int) else item.clone() for item in self._history]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict`, by asking and learning all of it again."""
+        """Go on from a `state_dict`, by replaying all calls."""
         self._restart()
         for item in state["history"]:
             if isinstance(item, int):
@@ -204,7 +203,7 @@ class CmaEs:
 
 
 def _strategy(centre: FloatArray, sigma: float, n: int, factor: float, seed: int) -> cma.CMAEvolutionStrategy:
-    """The library with random numbers of its own (never numpy's global ones), silent and without files."""
+    """The library's strategy, silent, without files, and without numpy's global random numbers."""
     rng = np.random.default_rng(seed)
     options = {
         "popsize": round(factor * max(n, 4 + int(3 * math.log(len(centre))))),

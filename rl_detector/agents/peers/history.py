@@ -1,4 +1,4 @@
-"""What was asked and told, for agents whose proposals are a function of all results so far."""
+"""Memory of all results, for agents whose proposals are a function of them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from rl_detector.space import DesignSpace, Encoding, FloatArray
 
 
 class History:
-    """Results so far, within the box; the whole memory of an agent, so that a checkpoint is exact and small.
+    """All results so far. It is the whole memory of an agent, so that a checkpoint is exact and small.
 
     Attributes:
-        actions: evaluated designs, continuous [results, c] clipped to [-1, 1] and discrete [results, k].
-        rewards, errors: with their standard errors, [results].
-        calls: number of `ask`s, which numbers the random streams.
+        actions: evaluated designs, coordinates [results, c] clipped to [-1, 1] and choices [results, k].
+        rewards: [results].
+        errors: standard errors of the rewards, [results].
+        calls: number of calls of `ask`; each has its own random stream.
         asked: number of designs proposed.
     """
 
@@ -35,16 +36,16 @@ class History:
         return len(self.rewards)
 
     def generator(self, n: int) -> np.random.Generator:
-        """The random numbers of the next call of `ask`, for n designs."""
+        """The random generator of the next call of `ask`, which proposes n designs."""
         rng = np.random.default_rng((self._seed, self.calls))
         self.calls, self.asked = self.calls + 1, self.asked + n
         return rng
 
     def add(self, batch: Batch) -> None:
-        """Remember evaluated designs; rewards that a learning judge revised replace the old ones.
+        """Remember evaluated designs; revised rewards of a learning judge replace the old ones.
 
         Raises:
-            SimulationError: a reward is not a finite number, or there are too many or few; nothing is remembered then.
+            SimulationError: a reward is not finite, or their number is wrong; nothing is remembered then.
         """
         rewards = finite_rewards(batch)
         known = self.rewards if batch.revised is None else np.array(batch.revised, dtype=np.float64)
@@ -56,7 +57,7 @@ class History:
         self.errors = np.concatenate([self.errors, np.asarray(batch.errors, dtype=np.float64)])
 
     def elite(self, share: float, most: int = 20) -> Encoding:
-        """Median of each number and commonest of each choice over the best `share` of the results (one at least)."""
+        """Median of coordinates and commonest options of choices over the best `share` of results, one at least."""
         count = min(max(round(share * len(self)), 1), most)
         best = self.actions.take(np.argsort(-self.rewards, kind="stable")[:count])
         votes = [np.bincount(column).argmax() for column in best.discrete.T]

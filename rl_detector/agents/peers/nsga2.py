@@ -5,13 +5,13 @@ Keep a population of designs.
 Pairs of good ones are crossed, and the offspring mutate.
 Parents and offspring compete, and the best survive.
 With one objective its ranking by fronts is a ranking by reward.
-Numbers and choices have operators of their own.
+Coordinates and choices have their own operators.
 
 ## Equations
     offspring  = mutate(cross(tournament(parents), tournament(parents)))
     survivors  = best `population` of parents and offspring
 
-Numbers cross by simulated binary crossover and mutate by polynomials; choices cross uniformly.
+Coordinates cross by simulated binary crossover and mutate by polynomials; choices cross uniformly.
 
 ## Source
 Deb et al., IEEE Transactions on Evolutionary Computation 6 (2002) 182. Library: [pymoo](https://pymoo.org),
@@ -48,16 +48,15 @@ from rl_detector.space import Design, DesignSpace, Encoding, FloatArray
 
 
 class Nsga2:
-    """NSGA-II with the reward as its only objective, where its ranking is plain elitism over parents and offspring.
+    """NSGA-II with the reward as its only objective; its ranking is then plain elitism over parents and offspring.
 
-    Numbers cross by simulated binary crossover and mutate by polynomials with the library's settings for NSGA-II,
-    choices cross uniformly and mutate at random. The start design is one of the first population. A generation is
-    complete when a population of results has come; more offspring of the same parents are made where a batch needs
-    them.
+    Coordinates cross by simulated binary crossover and mutate by polynomials with the library's settings for NSGA-II.
+    Choices cross uniformly and mutate at random. The start design is one of the first population. A generation is
+    complete when a population of results has come. Where a batch needs more, the parents get more offspring.
 
     A lucky result survives in an elitist population for ever. Best effort for the recommendation: median of each
-    number and commonest of each choice over the best `elite` share of all results (20 at most); 0: the best single
-    result. Best effort for small budgets: a population of 20 instead of the library's 100.
+    coordinate and commonest option of each choice over the best `elite` share of all results (20 at most); 0: the best
+    single result. Best effort for small budgets: a population of 20 instead of the library's 100.
 
     Attributes:
         space: the designs that can be proposed.
@@ -78,33 +77,33 @@ class Nsga2:
 
     def _restart(self) -> None:
         self._history = History(self.space, self._seed)
-        self._calls: list[int] = []  # sizes of batches asked for, and -1 - results of batches told, in order
+        self._calls: list[int] = []  # in order: n of each ask, and -1 - results of each tell
         self._algorithm = _algorithm(self.space, self._size, self._seed)
         self._queue: list[Any] = [_values(self._start)]
         self._waiting: list[tuple[Any, float]] = []
         self._generations, self._sigma = 0, 3**-0.5
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
-        """The next n of the population (first the start) or of the offspring."""
+        """Propose the next n of the population, the start first, or of the offspring."""
         self._calls.append(n)
         while len(self._queue) < n:
             self._queue.extend(self._algorithm.infill().get("X"))
         chosen, self._queue = self._queue[:n], self._queue[n:]
-        width, slots = len(self.space.continuous), len(self.space.discrete)
+        width, choices = len(self.space.continuous), len(self.space.discrete)
         continuous = [[float(x[f"x{i}"]) for i in range(width)] for x in chosen]
-        discrete = [[int(x[f"c{j}"]) for j in range(slots)] for x in chosen]
-        numbers, choices = np.array(continuous, dtype=np.float64), np.array(discrete, dtype=np.int64)
-        proposals = Encoding(numbers.reshape(n, width), choices.reshape(n, slots))
+        discrete = [[int(x[f"c{j}"]) for j in range(choices)] for x in chosen]
+        coordinates = np.array(continuous, dtype=np.float64).reshape(n, width)
+        proposals = Encoding(coordinates, np.array(discrete, dtype=np.int64).reshape(n, choices))
         self._sigma = spread(proposals.continuous) if n > 1 else self._sigma
         return proposals
 
     def tell(self, batch: Batch) -> None:
-        """Complete a generation, or wait for more results; rewards stay as they were told, as survivors do."""
+        """Complete a generation, or wait for more results; revised rewards are ignored, for survivors keep theirs."""
         self._history.add(batch._replace(revised=None))
         self._learn(len(batch.rewards))
 
     def _learn(self, results: int) -> None:
-        """Take in the latest results of the history; the library minimises."""
+        """Take in the newest results of the history; the library minimises."""
         self._calls.append(-1 - results)
         told = range(len(self._history) - results, len(self._history))
         rows = [next(self._history.actions.take([index]).rows()) for index in told]
@@ -130,11 +129,11 @@ class Nsga2:
         return {"sigma": self._sigma, "generations": float(self._generations), "waiting": waiting}
 
     def state_dict(self) -> dict[str, Any]:
-        """All that was asked and told, in order; the state of the library is not plain values, so it is replayed."""
+        """All calls and results in order; they are replayed, as the state of the library is not plain values."""
         return {"calls": list(self._calls), "history": self._history.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state_dict`, by asking and learning all of it again."""
+        """Go on from a `state_dict`, by replaying all calls."""
         self._restart()
         whole = History(self.space, self._seed)
         whole.load_state_dict(state["history"])
@@ -156,13 +155,13 @@ def _algorithm(space: DesignSpace, size: int, seed: int) -> NSGA2:
         eliminate_duplicates=distinct,
     )
     algorithm = NSGA2(size, MixedVariableSampling(), mating=mating, eliminate_duplicates=distinct)
-    numbers = {f"x{i}": Real(bounds=(-1.0, 1.0)) for i in range(len(space.continuous))}
+    coordinates = {f"x{i}": Real(bounds=(-1.0, 1.0)) for i in range(len(space.continuous))}
     choices = {f"c{j}": Choice(options=list(range(size))) for j, size in enumerate(space.choices)}
-    algorithm.setup(Problem(vars={**numbers, **choices}, n_obj=1), seed=seed, termination=NoTermination())
+    algorithm.setup(Problem(vars={**coordinates, **choices}, n_obj=1), seed=seed, termination=NoTermination())
     return algorithm
 
 
 def _values(row: Encoding) -> dict[str, float | int]:
     """A design by the names of the library's variables."""
-    numbers = {f"x{i}": x for i, x in enumerate(row.continuous.tolist())}
-    return {**numbers, **{f"c{j}": c for j, c in enumerate(row.discrete.tolist())}}
+    coordinates = {f"x{i}": x for i, x in enumerate(row.continuous.tolist())}
+    return {**coordinates, **{f"c{j}": c for j, c in enumerate(row.discrete.tolist())}}

@@ -4,7 +4,7 @@
 A Gaussian policy proposes designs, one per episode.
 Several passes over each batch of results improve it.
 The ratio of new to old probability is clipped, so that no pass moves the policy too far.
-A value function is the baseline; with one constant observation it is a number.
+A value function is the baseline; with one constant observation it is a constant.
 Rewards are standardised first.
 
 ## Equations
@@ -38,15 +38,15 @@ from rl_detector.space import Design, DesignSpace, FloatArray
 class Ppo(StableBaselines):
     """PPO over the vectors of `BoxEncoding`, with a rollout of `n_steps` results per training.
 
-    The settings here are set by hand for one-step episodes; those of the library (configuration `ppo_defaults`) are
-    made for long ones: their first training comes after 2048 designs. The policy is a Gaussian centred on the start.
+    The settings are set by hand for one-step episodes. Those of the library (configuration `ppo_defaults`) suit long
+    episodes: the first training comes after 2048 designs. The policy is a Gaussian centred on the start.
 
     Attributes:
         space: the designs that can be proposed.
 
     Args:
-        learning_rate: of Adam.
-        n_steps: results per training; more are taken if a batch brings them.
+        learning_rate: step of Adam.
+        n_steps: fewest results per training.
         batch_size: results per minibatch.
         n_epochs: passes over the results.
         log_std_init: initial logarithm of the spread in units of half the box.
@@ -103,7 +103,7 @@ class Ppo(StableBaselines):
         self._vectors, self._rewards = self._vectors[:0], self._rewards[:0]
 
     def _rollout(self) -> RolloutBuffer:
-        """The waiting results as one-step episodes; all came from the policy as it is, so it still knows their pi."""
+        """The waiting results as one-step episodes; the present policy proposed them and gives their probabilities."""
         model, ones = self._model, np.ones((1, 1), dtype=np.float32)
         buffer = RolloutBuffer(
             len(self._rewards), model.observation_space, model.action_space, "cpu", model.gae_lambda, model.gamma

@@ -1,4 +1,4 @@
-"""What agents around other people's libraries share: the vectors behind proposals, and global random generators."""
+"""Vectors behind proposals, and seeded global random generators, for agents around other people's libraries."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rl_detector.space import Design, Encoding, FloatArray
 
 
 class Proposals:
-    """The vectors behind the latest proposals: many vectors have the same choices, so the encoding does not tell.
+    """Remembers the vectors behind the latest proposals; many vectors have one encoding, so it does not tell them.
 
     Args:
         box: from vectors to encodings.
@@ -24,7 +24,7 @@ class Proposals:
         self._vectors: dict[bytes, list[FloatArray]] = {}
 
     def encode(self, vectors: FloatArray) -> Encoding:
-        """The encoding of vectors [designs, size], which are remembered instead of those before."""
+        """Encode vectors [designs, size], and remember them in place of those before."""
         encoding = self._box.to_encoding(vectors)
         self._vectors = {}
         for row, vector in zip(encoding.rows(), vectors, strict=True):
@@ -32,7 +32,7 @@ class Proposals:
         return encoding
 
     def vectors(self, actions: Encoding) -> FloatArray:
-        """The vectors behind evaluated proposals, each given once (of designs never proposed: their own)."""
+        """The vectors behind evaluated proposals, each given once; for unknown designs that of their encoding."""
         found = [self._vector(row) for row in actions.rows()]
         return np.array(found, dtype=np.float64).reshape(len(found), self._box.size)
 
@@ -41,13 +41,13 @@ class Proposals:
         return waiting.pop(0) if waiting else self._box.from_encoding(action)
 
     def remaining(self) -> torch.Tensor:
-        """What is remembered, for a checkpoint, [designs, size]; `encode` puts it back."""
+        """The remembered vectors for a checkpoint, [designs, size]; `encode` puts them back."""
         vectors = [vector for group in self._vectors.values() for vector in group]
         return torch.from_numpy(np.array(vectors, dtype=np.float64).reshape(len(vectors), self._box.size))
 
 
 def start_vector(box: BoxEncoding, start: Design | None, lead: float = 0.2) -> FloatArray:
-    """The vector of the start design (None: zeros), its choices ahead by `lead` only, so that others are tried soon."""
+    """The vector of the start design (None: zeros); its options lead by `lead` only, so that others are tried soon."""
     if start is None:
         return np.zeros(box.size)
     vector = box.from_encoding(box.space.encode(start))
@@ -59,7 +59,7 @@ def start_vector(box: BoxEncoding, start: Design | None, lead: float = 0.2) -> F
 def own_generators(rng: np.random.Generator) -> Iterator[None]:
     """Seed the global generators of numpy and torch from `rng` and put them back afterwards.
 
-    For libraries that draw from them; whoever uses the same process notices nothing.
+    For libraries that draw from them. Other users of the process notice nothing.
     """
     saved = np.random.get_state()  # noqa: NPY002
     seeds = rng.integers(2**32, size=2)

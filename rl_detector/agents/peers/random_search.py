@@ -8,7 +8,7 @@ Nothing is learned, so no proposal depends on a reward.
 The recommendation is the design with the largest reward.
 
 ## Equations
-Point i is u_i in [0, 1)^d, a number is x = 2 u - 1, and one of k choices is floor(k u):
+Point i is u_i in [0, 1)^d, a coordinate is x = 2 u - 1, and one of k options is floor(k u):
 
     recommend argmax_i R_i
 
@@ -39,9 +39,9 @@ from rl_detector.space import Design, DesignSpace, Encoding, FloatArray
 class RandomSearch:
     """The start design first (if there is one), then a scrambled Sobol sequence (Owen 1998) over the encoding.
 
-    Choices take equal bins of their axis. The recommendation is the design with the largest reward so far (the start
-    until there is one). Of many noisy rewards the largest is optimistic: quote the held-out re-evaluation of the
-    design, never that reward.
+    Options take equal bins of their axis. The recommendation is the design with the largest reward so far, the start
+    before there is one. The largest of many noisy rewards is optimistic. Quote the design's validation on held-out
+    events, never that reward.
 
     Attributes:
         space: the designs that can be proposed.
@@ -57,7 +57,7 @@ class RandomSearch:
         self._best_reward = -math.inf
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
-        """The next n points of the sequence."""
+        """Propose the next n points of the sequence."""
         unit = self._sobol(self._asked + n)[self._asked :]
         shares = unit[:, len(self.space.continuous) :] * np.array(self.space.choices, dtype=np.int64)
         proposals = Encoding(2 * unit[:, : len(self.space.continuous)] - 1, shares.astype(np.int64))
@@ -67,14 +67,14 @@ class RandomSearch:
         return proposals
 
     def _sobol(self, n: int) -> FloatArray:
-        """The first n points of the sequence, [n, dimensions] in [0, 1); it has no other state than the seed."""
+        """The first n points of the sequence, [n, dimensions] in [0, 1); they depend on the seed alone."""
         dimensions = len(self.space.continuous) + len(self.space.discrete)
         sequence = qmc.Sobol(dimensions, scramble=True, seed=np.random.default_rng(self._seed))
         points: FloatArray = sequence.random_base2(max(n - 1, 0).bit_length())
         return points[:n]
 
     def tell(self, batch: Batch) -> None:
-        """Remember the best."""
+        """Remember the design with the largest reward."""
         rewards = finite_rewards(batch)
         if len(rewards) and rewards.max() > self._best_reward:
             self._best = Encoding(*(part[rewards.argmax()].copy() for part in batch.actions))

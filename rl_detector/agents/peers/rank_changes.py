@@ -11,14 +11,14 @@ from rl_detector.space import FloatArray, IntArray
 
 
 def uncertainty(first: FloatArray, second: FloatArray, again: IntArray, theta: float = 0.2) -> float:
-    """s of algorithm 2: > 0 if designs that were evaluated again change rank by more than chance is allowed to.
+    """s of algorithm 2, which is > 0 if designs that were evaluated twice change rank by more than is tolerated.
 
-    Ranks are those in the union of both lists, 2 lambda values. With Delta_i the change of rank of design i, less the
-    step that it makes past itself,
+    Ranks are those in the union of both lists, 2 lambda values. Delta_i is the change of rank of design i, less the
+    step past itself:
 
-        s = mean_i (2 |Delta_i| - limit(rank(L'_i) - [L'_i > L_i]) - limit(rank(L_i) - [L_i > L'_i])),
+        s = mean_i (2 |Delta_i| - limit(rank(L'_i) - [L'_i > L_i]) - limit(rank(L_i) - [L_i > L'_i])).
 
-    where limit(R) is the theta/2 quantile of |1 - R|, ..., |2 lambda - 1 - R|, the changes of random ranks.
+    Here limit(R) is the theta/2 quantile of |1 - R|, ..., |2 lambda - 1 - R|, the changes of random ranks.
 
     Args:
         first: losses L, [designs].

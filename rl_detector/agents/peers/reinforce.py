@@ -1,7 +1,7 @@
 """Plain REINFORCE with a moving-average baseline, as in learning to simulate.
 
 ## Idea
-A Gaussian of fixed variance proposes numbers, a softmax proposes choices.
+A Gaussian of fixed variance proposes coordinates, a softmax proposes choices.
 Designs with more reward than the baseline become more likely, others less.
 The baseline is a moving average of earlier rewards.
 Adam follows the gradient that one batch gives.
@@ -54,11 +54,11 @@ class Reinforce:
     """theta <- Adam(mean_i rho_i (R_i - b) grad log pi(a_i | theta)), b <- (1 - alpha) b + alpha mean(R).
 
     Variance and learning rate are those of parameters scaled to [0, 1], as in the papers. Encodings are x = 2 u - 1, so
-    the policy here has the spread 2 sqrt(variance) = 0.447 by default and Adam the step 2 learning_rate: the same
-    algorithm, since Adam's step does not depend on the scale of the gradient. Choices are drawn from a softmax and
-    follow the same gradient. The first update takes its own mean as b.
+    the policy has the spread 2 sqrt(variance), by default 0.447, and Adam the step 2 learning_rate. That is equivalent,
+    since Adam's step does not depend on the scale of the gradient. Choices are drawn from a softmax and follow this
+    gradient, too. The first update takes its own mean as b.
 
-    The published learning rate 0.02 suits small problems; with 60 and more parameters 0.005 was the better one.
+    The published learning rate 0.02 suits small problems; 0.005 was better with 60 and more parameters.
 
     Attributes:
         space: the designs that can be proposed.
@@ -67,10 +67,10 @@ class Reinforce:
     Args:
         variance: of every continuous parameter in the unit box, fixed.
         learning_rate: of Adam, for the mean in the unit box.
-        choice_learning_rate: of Adam, for the logits of choices, whose scale is their own.
+        choice_learning_rate: of Adam, for the logits of options, which have their own scale.
         alpha: share of the newest batch in the baseline.
-        designs_per_update: an update waits until so many results have come.
-        truncation: largest rho_i, at least 1; 1 is that of V-trace, inf is unbiased.
+        designs_per_update: fewest results per update.
+        truncation: largest rho_i, at least 1; V-trace has 1, inf is unbiased.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Reinforce:
         self._updates, self._weight = 0, 1.0
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
-        """n samples of the policy."""
+        """Propose n samples of the policy."""
         return self.policy.sample(self._rng, n)
 
     def tell(self, batch: Batch) -> None:
@@ -128,7 +128,7 @@ class Reinforce:
         (weights * log_prob).mean().backward()  # type: ignore[no-untyped-call]
         self._optimiser.step()
         with torch.no_grad():
-            self.policy.mu.clamp_(-1, 1)  # beyond the box all designs are the same and nothing would bring it back
+            self.policy.mu.clamp_(-1, 1)  # beyond the box all designs are equal, so no gradient would bring it back
         self._baseline = (1 - self._alpha) * baseline + self._alpha * float(rewards.mean())
         self._updates, self._weight = self._updates + 1, float(rho.mean())
 
@@ -138,7 +138,7 @@ class Reinforce:
         return np.asarray(self.policy.log_prob(actions).numpy(), dtype=np.float64)
 
     def recommend(self, observation: FloatArray) -> Encoding:
-        """The mean and the likeliest choices."""
+        """The mean and the likeliest options."""
         return self.policy.mode()
 
     @torch.no_grad()
@@ -146,10 +146,10 @@ class Reinforce:
         """What to plot.
 
         sigma: the fixed spread in units of half the box (0 without continuous parameters).
-        choice_probability: probability of the likeliest choice, mean over the slots (1 without choices).
+        choice_probability: probability of the likeliest option, mean over the choices (1 without choices).
         baseline: the moving average of the rewards, absent before the first update.
         updates, waiting: updates so far, and results that wait for the next one.
-        weight: mean rho of the latest update, 1 when all designs were proposed by the policy of that time.
+        weight: mean rho of the latest update; 1 when the policy of that time proposed all designs.
         """
         sigma, probability = self.policy.log_sigma.exp(), self.policy.log_probabilities.exp()
         metrics = {
@@ -187,7 +187,7 @@ class Reinforce:
 
 
 def _policy(box: BoxEncoding, start: Design | None, sigma: float) -> Policy:
-    """Centred on the start, whose choices are a little likelier than the others; its spread is not learned."""
+    """A policy around the start, whose options are a little likelier than others; its spread is not learned."""
     vector, width = start_vector(box, start), len(box.space.continuous)
     policy = Policy(vector[:width], sigma, box.space.choices)
     policy.log_sigma.requires_grad_(False)
@@ -197,7 +197,7 @@ def _policy(box: BoxEncoding, start: Design | None, sigma: float) -> Policy:
 
 
 class _Result(NamedTuple):
-    """An evaluated proposal that waits for the next update, with ln pi(a) of when it was proposed."""
+    """An evaluated proposal that waits for the next update, with ln pi(a) at the time of its proposal."""
 
     action: Encoding
     reward: float

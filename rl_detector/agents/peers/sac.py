@@ -45,18 +45,18 @@ MOST_DESIGNS = 100_000
 class Sac(StableBaselines):
     """SAC over the vectors of `BoxEncoding`: a critic of the reward of a design, learned from all results.
 
-    The settings here are set by hand for few and noisy one-step episodes; those of the library are the configuration
-    `sac_defaults`. The policy is a squashed Gaussian that starts at the start design (not the random designs before
-    `learning_starts`).
+    The settings are set by hand for few and noisy one-step episodes; those of the library are the configuration
+    `sac_defaults`. The policy is a squashed Gaussian that starts at the start design, after `learning_starts` random
+    designs.
 
     Attributes:
         space: the designs that can be proposed.
 
     Args:
-        learning_rate: of Adam, for actor, critics and entropy coefficient.
+        learning_rate: step of Adam, for actor, critics and entropy coefficient.
         learning_starts: designs drawn uniformly before the policy takes over.
         batch_size: results per gradient step.
-        gradient_steps: per result.
+        gradient_steps: gradient steps per result.
         ent_coef: entropy coefficient in standard deviations of the reward; auto_X: learned, X to begin with.
         hidden: units in each of two hidden layers.
     """
@@ -102,7 +102,7 @@ class Sac(StableBaselines):
         return self._model.actor(torch.ones(1, 1), deterministic=True)[0].numpy()
 
     def _learn(self, vectors: Any, rewards: FloatArray) -> None:
-        """Raw rewards into the buffer; standardised ones for the training, all with the latest moments."""
+        """Store raw rewards, and train on rewards standardised with the latest moments."""
         buffer, one = self._buffer, np.ones((1, 1), dtype=np.float32)
         for vector, reward in zip(np.clip(vectors, -1, 1), rewards, strict=True):
             buffer.add(one, one, vector[None], np.array([reward]), np.ones(1), [{}])
@@ -138,7 +138,7 @@ class Sac(StableBaselines):
 
 
 class _Value:
-    """A lone tensor with the interface of a module's state."""
+    """A single tensor with the state interface of a module."""
 
     def __init__(self, tensor: Any) -> None:
         self._tensor = tensor

@@ -1,7 +1,7 @@
-"""What the agents of Stable-Baselines3 share.
+"""The common base of the agents of Stable-Baselines3.
 
-Networks, buffers and `train()` are the library's; asking and telling take the place of its loop over an environment.
-An episode is one design: the observation is a constant, every step ends an episode, and no discount matters.
+Networks, buffers and `train()` are the library's. Asking and telling replace its loop over an environment. An episode
+is one design: the observation is a constant, every step ends an episode, and no discount matters.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rl_detector.space import Design, DesignSpace, Encoding, FloatArray
 
 
 class Spaces(gym.Env[Any, Any]):
-    """The spaces of a one-shot problem, all that the library wants of an environment here."""
+    """An environment that has only the spaces of a one-shot problem, all that the library needs."""
 
     def __init__(self, size: int) -> None:
         self.observation_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
@@ -34,7 +34,7 @@ class Spaces(gym.Env[Any, Any]):
 
 
 class StableBaselines:
-    """Asking and telling in place of the library's loop, standardised rewards, and the checkpoint."""
+    """Asks and tells in place of the library's loop, standardises rewards, and keeps the checkpoint."""
 
     space: DesignSpace
 
@@ -50,7 +50,7 @@ class StableBaselines:
         self._sigma = 1.0
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
-        """n samples of the policy."""
+        """Propose n samples of the policy."""
         with own_generators(self._rng), torch.no_grad():
             vectors = self._sample(n) if n > 0 else np.zeros((0, self._box.size))
         self._sigma = spread(np.clip(vectors, -1, 1)) if n > 1 else self._sigma
@@ -68,12 +68,12 @@ class StableBaselines:
             self._learn(vectors.astype(np.float32), rewards)
 
     def _standardised(self, rewards: FloatArray) -> FloatArray:
-        """(R - mean) / standard deviation of all results so far: units of rewards are arbitrary, networks' are not."""
+        """(R - mean) / standard deviation of all results so far; networks need rewards of about 1."""
         standardised: FloatArray = (rewards - self._moments.mean) / np.sqrt(self._moments.var + 1e-8)
         return standardised
 
     def recommend(self, observation: FloatArray) -> Encoding:
-        """The deterministic action of the policy, in the box; the start until something was told."""
+        """The deterministic action of the policy, in the box; the start before anything was told."""
         if self._told == 0:
             return self._start
         with torch.no_grad():

@@ -5,7 +5,7 @@ Split the designs so far into good ones and all others.
 Estimate a density of each kind from kernels at the designs.
 Draw candidates from the density of the good ones.
 Propose the candidate that is likeliest to be good rather than bad.
-Choices and numbers are treated alike.
+Choices and coordinates have densities of one kind.
 
 ## Equations
     l(x) = density of the best designs,  g(x) = density of the others
@@ -38,14 +38,13 @@ from rl_detector.space import Design, DesignSpace, Encoding, FloatArray
 
 
 class Tpe:
-    """Optuna's sampler over the encoding: floats in [-1, 1], choices as categories of their own.
+    """Optuna's sampler over the encoding, with floats in [-1, 1] and categories.
 
-    The start design is proposed first, then `startup` random designs, then those of the sampler; the others of a batch
-    count as bad while they are not evaluated (constant liar), so that a batch is diverse. Designs whose simulation
-    failed are forgotten.
+    The start design comes first, then `startup` random designs, then those of the sampler. Designs of a batch count as
+    bad while they are not evaluated (constant liar), so that a batch is diverse. Failed designs are forgotten.
 
-    Optuna recommends the best single result, which under noise is a lucky one. Best effort: median of each number and
-    commonest of each choice over the best `elite` share of all results (20 at most); `elite=0` is Optuna's way.
+    Optuna recommends the best single result, a lucky one under noise. Best effort: median of each coordinate and
+    commonest option of each choice over the best `elite` share of all results (20 at most); `elite=0` is Optuna's way.
 
     Attributes:
         space: the designs that can be proposed.
@@ -53,7 +52,7 @@ class Tpe:
     Args:
         startup: random designs before the sampler learns; 10 is Optuna's default.
         candidates: draws among which the most promising is proposed; 24 is Optuna's default.
-        multivariate: one joint density (the best effort); False, Optuna's default, treats every parameter by itself.
+        multivariate: one joint density (the best effort); False, Optuna's default, treats parameters separately.
         elite: share of the results behind the recommendation.
     """
 
@@ -84,7 +83,7 @@ class Tpe:
         self._sigma = 3**-0.5
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
-        """The start first, then proposals of the sampler."""
+        """Propose the start first, then designs of the sampler."""
         with _silence():
             study = self._study()
             first = [self._params(self._start)] if self._history.asked == 0 else []
@@ -97,7 +96,7 @@ class Tpe:
         return proposals
 
     def _study(self) -> optuna.Study:
-        """All results as finished trials. Nothing else is known to the sampler, which is made anew for every batch."""
+        """A study with all results as finished trials; the sampler of a batch knows nothing else."""
         study = optuna.create_study(study_name="tpe", direction="maximize")
         for row, reward in zip(self._history.actions.rows(), self._history.rewards, strict=True):
             params = self._params(row)
@@ -144,15 +143,15 @@ class Tpe:
 
 
 def _distributions(space: DesignSpace) -> dict[str, BaseDistribution]:
-    """Numbers first, then choices by index."""
-    numbers: dict[str, BaseDistribution] = {slot.path: FloatDistribution(-1.0, 1.0) for slot in space.continuous}
-    indices = zip(space.discrete, space.choices, strict=True)
-    return {**numbers, **{slot.path: CategoricalDistribution(tuple(range(size))) for slot, size in indices}}
+    """Coordinates first, then choices by index."""
+    coordinates: dict[str, BaseDistribution] = {one.path: FloatDistribution(-1.0, 1.0) for one in space.continuous}
+    choices = zip(space.discrete, space.choices, strict=True)
+    return {**coordinates, **{one.path: CategoricalDistribution(tuple(range(size))) for one, size in choices}}
 
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """No lines about every trial."""
+    """Keep Optuna from printing a line for every trial."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

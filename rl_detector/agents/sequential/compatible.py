@@ -1,9 +1,9 @@
 """A critic that is linear in grad ln pi: its weights are the natural gradient of the expected reward.
 
-Every step of an episode has a compatible advantage A(s, a) = w . grad ln pi(a | s); summed over the steps of one
-design this is w . grad ln pi(design), and reward = V(start) + that sum + noise (episodic natural actor-critic: Peters
-and Schaal 2008, sec. 3.2). With many parameters and few designs w gets a normal prior, which makes the fit a Gaussian
-process with the Fisher kernel grad ln pi . grad ln pi'; its strengths are chosen by the evidence (MacKay 1992).
+Every step of an episode has a compatible advantage A(s, a) = w . grad ln pi(a | s). Their sum over the steps of one
+design is w . grad ln pi(design). The reward is V(start), that sum, and noise (episodic natural actor-critic: Peters and
+Schaal 2008, sec. 3.2). There are many parameters and few designs, so w gets a normal prior. That makes the fit a
+Gaussian process with the Fisher kernel grad ln pi . grad ln pi'. The evidence chooses its strengths (MacKay 1992).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from scipy.stats import rankdata  # type: ignore[import-untyped]
 from rl_detector.space import FloatArray
 
 _FASTEST = 4.0
-"""Largest factor of a strength in one step towards the evidence."""
+"""Largest factor by which a strength changes in one step towards the evidence."""
 
 
 @dataclass
@@ -35,17 +35,17 @@ class CompatibleCritic:
 
     @staticmethod
     def initial(groups: tuple[str, ...]) -> CompatibleCritic:
-        """Half of the variance is noise, the rest is shared by the groups."""
+        """First guesses: half of the variance is noise, a tenth is of batches, and the groups share the rest."""
         return CompatibleCritic({**dict.fromkeys(groups, 0.4 / max(len(groups), 1)), "batch": 0.1, "noise": 0.5})
 
     def fit(self, kernels: Mapping[str, FloatArray], y: FloatArray, noise: FloatArray, steps: int) -> FloatArray:
-        """Weights of the designs alpha [n], so that w_g = strength_g sum_i alpha_i grad_g ln pi(a_i).
+        """Weights alpha of the designs [n], with w_g = strength_g sum_i alpha_i grad_g ln pi(a_i).
 
         Args:
             kernels: group -> [n, n] with a mean diagonal of about 1.
             y: rewards of mean 0 and variance 1, [n].
             noise: relative variances, [n].
-            steps: of the strengths towards the evidence first.
+            steps: number of steps of the strengths towards the evidence, taken first.
         """
         for _ in range(steps):
             self._follow_evidence(kernels, y, noise)
@@ -60,7 +60,7 @@ class CompatibleCritic:
         return total
 
     def _follow_evidence(self, kernels: Mapping[str, FloatArray], y: FloatArray, noise: FloatArray) -> None:
-        """One multiplicative step v <- v (alpha' K alpha) / tr(K C^-1), whose fixed point has the largest evidence."""
+        """Take one step v <- v (alpha' K alpha) / tr(K C^-1); its fixed point has the largest evidence."""
         inverse = cho_solve(cho_factor(self._covariance(kernels, noise), lower=True), np.eye(len(y)))
         alpha = inverse @ y
         for name, kernel in kernels.items():
@@ -73,9 +73,9 @@ class CompatibleCritic:
 
 
 def normal_scores(rewards: FloatArray) -> FloatArray:
-    """Quantiles of a standard normal at the ranks of the rewards, ties share, [n].
+    """Quantiles of a standard normal at the ranks of the rewards; equal rewards share a rank, [n].
 
-    The steep penalties of broken limits then weigh no more than the worst of the others.
+    Steep penalties of violated limits then weigh no more than bad rewards.
     """
     if not len(rewards) or np.ptp(rewards) == 0:
         return np.zeros(len(rewards))

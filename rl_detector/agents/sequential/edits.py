@@ -1,4 +1,4 @@
-"""Random edits of designs: components added, moved, removed, or swapped for others."""
+"""Random edits of designs: add, move, remove or swap components."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from rl_detector.agents.sequential.sequences import Sequences
 from rl_detector.encodings import Part
 from rl_detector.space import Encoding, FloatArray, IntArray
 
-GO_ON = 0.6
-"""Probability of one more edit of the same design."""
+FURTHER_EDIT = 0.6
+"""Probability of one more edit of a design."""
 
 
-RUN = 4
-"""Mean number of components in a row that are moved or swapped alike, of designs with many."""
+MEAN_RUN = 4
+"""Mean number of neighbouring components that one edit moves or swaps, in designs with many."""
 
 
 SPREADS = (0.02, 0.3)
-"""Smallest and largest spread of a move, in units of half the box; drawn evenly in its logarithm."""
+"""Smallest and largest spread of a move, in units of half the box; its logarithm is drawn uniformly."""
 
 
 class Editor:
-    """Edits encoded designs, within the numbers of components that are allowed."""
+    """Edits encoded designs, within the allowed counts of components."""
 
     def __init__(self, sequences: Sequences) -> None:
         self._sequences = sequences
@@ -30,14 +30,14 @@ class Editor:
         self._shares = sizes / sizes.sum()
 
     def edited(self, designs: Encoding, rng: np.random.Generator) -> Encoding:
-        """Every design after one or more edits; absent components are zeros."""
+        """Edit every design at least once; absent components are zeros."""
         result = Encoding(np.clip(designs.continuous, -1, 1), designs.discrete.copy())
         counts = self._sequences.counts(result)
         for row in range(len(counts)):
             while True:
                 p = int(rng.choice(self._parts, p=self._shares))
                 self._edit(self._sequences.parts[p], result, row, counts[row], p, rng)
-                if rng.random() > GO_ON:
+                if rng.random() > FURTHER_EDIT:
                     break
         self._sequences.write_counts(result, counts)
         return result
@@ -45,42 +45,42 @@ class Editor:
     def _edit(
         self, part: Part, designs: Encoding, row: int, counts: IntArray, p: int, rng: np.random.Generator
     ) -> None:
-        """One edit of one part; of what is possible, each kind is as likely."""
+        """Make one edit of one part; all kinds of edits that are possible are equally likely."""
         count = int(counts[p])
         kinds = ["move"] * bool(part.numbers and count) + ["swap"] * bool(part.options and count)
         kinds += ["add"] * (count < part.maximum) + ["remove"] * (count > part.minimum)
         if not kinds:
             return
-        numbers, choices = designs.continuous[row], designs.discrete[row]
+        coordinates, choices = designs.continuous[row], designs.discrete[row]
         kind = kinds[rng.integers(len(kinds))]
         if kind in ("add", "remove"):
-            self._shift(part, numbers, choices, count, kind, rng)
+            self._shift(part, coordinates, choices, count, kind, rng)
             counts[p] += 1 if kind == "add" else -1
             return
         first = int(rng.integers(count))
-        run = slice(first, min(first + int(rng.geometric(1 / min(RUN, count))), count))
+        run = slice(first, min(first + int(rng.geometric(1 / min(MEAN_RUN, count))), count))
         if kind == "move":
             spread, at = np.exp(rng.uniform(*np.log(SPREADS))), part.continuous[run]
-            numbers[at] = np.clip(numbers[at] + spread * rng.standard_normal(part.numbers), -1, 1)
+            coordinates[at] = np.clip(coordinates[at] + spread * rng.standard_normal(part.numbers), -1, 1)
         else:
-            slot = int(rng.integers(len(part.choices)))
-            choices[part.discrete[run, slot]] = rng.integers(part.choices[slot])
+            choice = int(rng.integers(len(part.choices)))
+            choices[part.discrete[run, choice]] = rng.integers(part.choices[choice])
 
     @staticmethod
     def _shift(
-        part: Part, numbers: FloatArray, choices: IntArray, count: int, kind: str, rng: np.random.Generator
+        part: Part, coordinates: FloatArray, choices: IntArray, count: int, kind: str, rng: np.random.Generator
     ) -> None:
-        """Insert a copy of a component with new numbers before a random place, or take one out."""
+        """Insert a copy of a component at a random place, half of the time with new coordinates, or take one out."""
         if kind == "add":
             place, source = int(rng.integers(count + 1)), int(rng.integers(max(count, 1)))
             order = [*range(place), source, *range(place, count)]
         else:
             place = int(rng.integers(count))
             order = [*range(place), *range(place + 1, count)]
-        for values, where in ((numbers, part.continuous), (choices, part.discrete)):
+        for values, where in ((coordinates, part.continuous), (choices, part.discrete)):
             taken = values[where[order]].copy()
             values[where[:count]] = 0
             values[where[: len(order)]] = taken
         if kind == "add" and part.numbers:
             at = part.continuous[place]
-            numbers[at] = rng.uniform(-1, 1, len(at)) if rng.random() < 0.5 else numbers[at]
+            coordinates[at] = rng.uniform(-1, 1, len(at)) if rng.random() < 0.5 else coordinates[at]

@@ -1,4 +1,4 @@
-"""Which of many imagined designs are worth simulating: draws from a Gaussian process over whole designs."""
+"""Draws from a Gaussian process over whole designs, which tell which imagined designs to simulate."""
 
 from __future__ import annotations
 
@@ -11,31 +11,36 @@ from rl_detector.agents.sequential.compatible import CompatibleCritic
 from rl_detector.agents.sequential.sequences import Run, Sequences
 from rl_detector.space import Encoding, FloatArray, IntArray
 
-NAMES = ("sums", "linear", "whole", "slopes")
-"""Components of the process."""
+KERNELS = ("sums", "linear", "whole", "slopes")
+"""Kernels of the process."""
 
 
 class Imagination:
     """reward(design) = process(sums over components) + process(all components) + linear in both + batch + noise.
 
-    Budgets are functions of sums: how many components there are, of which kinds, how much of each number. Lengths are
-    the typical distances of the designs evaluated; strengths are chosen by the evidence.
+    Budgets are functions of sums: the number of components, of each option, and the sum of each coordinate. Length
+    scales are the typical distances of the evaluated designs. The evidence chooses the strengths.
 
     Attributes:
-        critic: the strengths.
+        critic: holds the strengths.
     """
 
     def __init__(self, sequences: Sequences) -> None:
         self._sequences = sequences
-        self.critic = CompatibleCritic.initial(NAMES)
+        self.critic = CompatibleCritic.initial(KERNELS)
 
     def draws(
         self, told: Encoding, y: FloatArray, batch: IntArray, candidates: Encoding, n: int, rng: np.random.Generator
     ) -> FloatArray:
-        """n draws of the standardised rewards of the candidates [c] from the posterior, [n, c].
+        """Draw the standardised rewards of the candidates n times from the posterior, [n, candidates].
 
         Args:
-            told: evaluated designs, with standardised rewards y and numbers of their batches.
+            told: evaluated designs.
+            y: their standardised rewards, [designs].
+            batch: index of the batch of each, [designs].
+            candidates: designs to compare.
+            n: number of draws.
+            rng: random numbers.
         """
         both = Encoding(*(np.concatenate(pair) for pair in zip(told, candidates, strict=True)))
         kernels, size = self._kernels(both, len(y)), len(y)
@@ -52,7 +57,7 @@ class Imagination:
         return result
 
     def _kernels(self, designs: Encoding, known: int) -> dict[str, FloatArray]:
-        """Covariances of designs with typical variance 1; distances are in units of those of the first `known` ones."""
+        """Covariances of designs with the typical variance 1; the first `known` designs set the length scales."""
         runs = self._sequences.runs(designs)
         sums, whole = _standardised(_sums(runs), known), _whole(runs)
         slopes = _standardised(whole, known)
@@ -61,19 +66,19 @@ class Imagination:
 
 
 def _sums(runs: Sequence[Run]) -> FloatArray:
-    """Numbers of components, of every option, sums and sums of squares of every number, [n, features]."""
+    """Counts of components and of every option, sums and sums of squares of every coordinate, [n, features]."""
     parts = []
     for run in runs:
-        numbers, exists = run.numbers.clamp(-1, 1), run.exists[..., None]
-        each = (exists, run.chosen, numbers, numbers**2)
+        coordinates, exists = run.coordinates.clamp(-1, 1), run.exists[..., None]
+        each = (exists, run.chosen, coordinates, coordinates**2)
         parts += [(x * exists).sum(dim=1).numpy() for x in each]
     result: FloatArray = np.concatenate(parts, axis=1)
     return result
 
 
 def _whole(runs: Sequence[Run]) -> FloatArray:
-    """All numbers and choices, [n, features]."""
-    parts = [x.flatten(1).numpy() for run in runs for x in (run.numbers.clamp(-1, 1), run.chosen, run.exists)]
+    """All coordinates and choices, [n, features]."""
+    parts = [x.flatten(1).numpy() for run in runs for x in (run.coordinates.clamp(-1, 1), run.chosen, run.exists)]
     result: FloatArray = np.concatenate(parts, axis=1)
     return result
 

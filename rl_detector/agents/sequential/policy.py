@@ -13,6 +13,7 @@ from torch.func import grad, vmap
 
 from rl_detector.agents.policies import choose
 from rl_detector.agents.sequential.sequences import Run, Sequences
+from rl_detector.agents.sequential.start import start_hazard, start_logits
 from rl_detector.encodings import Part, empty_encoding, one_hot
 from rl_detector.space import DesignSpace, Encoding, FloatArray, IntArray
 
@@ -20,19 +21,25 @@ Parameters = dict[str, torch.Tensor]
 
 
 LOGIT_BOUND = 6.0
-"""Largest logit: beyond it a choice is as good as certain."""
+"""Largest logit; beyond it an option is as good as certain."""
 
 
 MEAN_BOUND = 1.5
-"""Largest free mean: a little beyond the box, as choices and network may pull back."""
+"""Largest free mean, a little beyond the box, as couplings and network may pull it back."""
 
 
 IMITATIONS = 30
-"""Most corrections until a design is the likeliest; one is enough where nothing is clipped."""
+"""Most corrections until a design is the likeliest one; the first is exact where nothing is clipped."""
 
 
 class Heads(NamedTuple):
-    """What the policy says of components [n, m]: means before the choices [c], logits [options], stopping."""
+    """Outputs of the policy for components [n, m].
+
+    Attributes:
+        mean: of the coordinates, before the component's own choices shift it, [n, m, c].
+        logits: of the options of all choices, [n, m, options].
+        stop: logit of stopping before the component, [n, m].
+    """
 
     mean: torch.Tensor
     logits: torch.Tensor
@@ -40,24 +47,26 @@ class Heads(NamedTuple):
 
 
 class SequentialPolicy:
-    """Builds designs component by component: categorical heads for stopping and choices, Gaussian ones for numbers.
+    """Builds designs component by component: categorical heads for stopping and choices, Gaussian ones for coordinates.
 
-    Every component has free parameters of its own, which start at the start design, and a network adds what follows
-    from the components before it: attention over them, their number and sums, and the latest one. The network's last
-    layer starts at zero. The mean of a component's numbers depends on its own choices.
+    Every component has its own free parameters, which start at the start design. A network adds the influence of the
+    components before it: attention over them, their count and sums, and the latest one. The network's last layer starts
+    at zero. The mean of a component's coordinates depends on its own choices.
 
     Attributes:
-        parameters: name -> tensor; "part.quantity" with the free ones as [m, ...].
+        sequences: translates between encodings and components.
+        hidden: units of the network.
+        parameters: name -> tensor; those of a part are named "part.quantity", free ones are [m, ...].
 
     Args:
-        space: what can be built.
-        start: the design that is imitated, encoded.
-        sigma: spread of the numbers in units of half the box.
-        departure: probability that a choice differs from the start's, and that the number of components is smaller.
+        space: the designs that can be built.
+        start: the encoded design to imitate.
+        sigma: spread of the coordinates in units of half the box.
+        departure: probability that a choice differs from the start's, and that there are fewer components.
         hidden: units of the network.
-        exploration: probability shared out among all choices of a slot, and among the places to stop, so that none
+        exploration: probability shared out among all options of a choice, and among the places to stop, so that none
             dies.
-        rng: of the network's first weights.
+        rng: generator of the network's first weights.
     """
 
     def __init__(
@@ -84,14 +93,14 @@ class SequentialPolicy:
         self.parameters[name] = torch.from_numpy(np.array(value, dtype=np.float64))
 
     def _set_free(self, p: int, part: Part, start: Encoding, count: int, departure: float) -> None:
-        """Free parameters: those of the start; components beyond it are like its last one."""
+        """Set free parameters to those of the start; components beyond its end are like its last one."""
         rows = np.minimum(np.arange(part.maximum), max(count - 1, 0))
         self._set(f"{p}.mean", start.continuous[part.continuous[rows]] * (count > 0))
         self._set(f"{p}.log_sigma", np.full((part.maximum, part.numbers), math.log(self._sigma)))
-        self._set(f"{p}.logits", _start_logits(start.discrete[part.discrete[rows]], part.choices, departure))
+        self._set(f"{p}.logits", start_logits(start.discrete[part.discrete[rows]], part.choices, departure))
         self._set(f"{p}.coupling", np.zeros((part.maximum, part.options, part.numbers)))
         if part.count is not None:
-            hazard = _start_hazard(part, count, departure)
+            hazard = start_hazard(part, count, departure)
             self._set(f"{p}.stop", np.log(hazard / (1 - hazard)))
 
     def _set_network(self, p: int, part: Part, rng: np.random.Generator) -> None:
@@ -116,7 +125,7 @@ class SequentialPolicy:
         values, seen = keys, keys[..., 0]
         found = []
         for p, run in enumerate(runs):
-            content = torch.cat([run.numbers.clamp(-1, 1), run.chosen], dim=-1)
+            content = torch.cat([run.coordinates.clamp(-1, 1), run.chosen], dim=-1)
             tokens = self._tokens(parameters, p, content)
             keys, values = self._extended(parameters, keys, values, tokens)
             features = self._features(p, content, run.exists)
@@ -138,9 +147,9 @@ class SequentialPolicy:
         return keys, torch.cat([values, tokens @ parameters["value"]], dim=1)
 
     def _features(self, p: int, content: torch.Tensor, exists: torch.Tensor) -> torch.Tensor:
-        """Before each component: its place, the sums over those before it, the latest one, [n, m, features]."""
-        n, m, numbers = *exists.shape, self.sequences.parts[p].numbers
-        amounts = torch.cat([(content[..., :numbers] + 1) / 2, content[..., numbers:]], dim=-1) * exists[..., None]
+        """The place of each component, the sums over those before it, and the latest of them, [n, m, features]."""
+        n, m, width = *exists.shape, self.sequences.parts[p].numbers
+        amounts = torch.cat([(content[..., :width] + 1) / 2, content[..., width:]], dim=-1) * exists[..., None]
         first = torch.zeros_like(content[:, :1])
         sums = torch.cat([first, amounts.cumsum(dim=1)[:, :-1]], dim=1) / m
         latest = torch.cat([first, content[:, :-1]], dim=1)
@@ -173,7 +182,9 @@ class SequentialPolicy:
     def _run_log_prob(self, parameters: Parameters, p: int, run: Run, heads: Heads) -> torch.Tensor:
         chosen = self._log_probabilities(p, heads.logits).masked_fill(run.chosen == 0, 0.0).sum(dim=-1)
         log_sigma = parameters[f"{p}.log_sigma"]
-        z = (run.numbers - self._conditional_mean(parameters, p, slice(None), heads, run.chosen)) * (-log_sigma).exp()
+        z = (run.coordinates - self._conditional_mean(parameters, p, slice(None), heads, run.chosen)) * (
+            -log_sigma
+        ).exp()
         normal = (-0.5 * z.square() - log_sigma - 0.5 * math.log(2 * math.pi)).sum(dim=-1)
         result = ((chosen + normal) * run.exists).sum(dim=-1)
         if self.sequences.parts[p].count is None:
@@ -189,7 +200,7 @@ class SequentialPolicy:
         return _bounded(heads.mean + shift, 1.0)
 
     def _log_probabilities(self, p: int, logits: torch.Tensor) -> torch.Tensor:
-        """Of every option of every choice, [..., options]."""
+        """Log-probabilities of every option of every choice, [..., options]."""
         parts = []
         for each in torch.split(logits, list(self.sequences.parts[p].choices), dim=-1):
             softmax = (each - each.logsumexp(dim=-1, keepdim=True)).exp()
@@ -223,7 +234,7 @@ class SequentialPolicy:
 
     @torch.no_grad()
     def build(self, n: int, rng: np.random.Generator | None) -> Encoding:
-        """n designs, component by component; without a generator the likeliest decision everywhere."""
+        """Build n designs, component by component; without a generator every decision is the likeliest one."""
         actions = empty_encoding(self.sequences.space, n)
         counts = np.zeros((n, len(self.sequences.parts)), dtype=np.int64)
         keys = torch.zeros(n, 0, self.hidden, dtype=torch.float64)
@@ -251,12 +262,12 @@ class SequentialPolicy:
             heads = self._heads(self.parameters, p, slice(i, i + 1), features, keys, values, seen[:, None])
             if part.count is not None and i >= part.minimum:
                 alive = alive & ~_drawn(self._hazard(p, heads.stop)[:, 0].numpy(), rng)
-            chosen, numbers = self._component(p, i, heads, rng)
+            chosen, coordinates = self._component(p, i, heads, rng)
             actions.discrete[:, part.discrete[i]] = chosen * alive[:, None]
-            actions.continuous[:, part.continuous[i]] = numbers * alive[:, None]
+            actions.continuous[:, part.continuous[i]] = coordinates * alive[:, None]
             counts += alive
             latest = torch.from_numpy(
-                np.concatenate([np.clip(numbers, -1, 1), one_hot(chosen, part.choices)], axis=1) * alive[:, None]
+                np.concatenate([np.clip(coordinates, -1, 1), one_hot(chosen, part.choices)], axis=1) * alive[:, None]
             )
             sums = sums + torch.cat([(latest[:, : part.numbers] + 1) / 2, latest[:, part.numbers :]], dim=1)
             keys, values = self._extended(
@@ -266,11 +277,11 @@ class SequentialPolicy:
         return keys, values, seen, counts
 
     def _component(self, p: int, i: int, heads: Heads, rng: np.random.Generator | None) -> tuple[IntArray, FloatArray]:
-        """Choices [n, k] and numbers [n, c] of component i."""
+        """Choices [n, k] and coordinates [n, c] of component i."""
         part, n = self.sequences.parts[p], len(heads.mean)
         probabilities = self._log_probabilities(p, heads.logits)[:, 0].exp().numpy()
-        slots = np.split(probabilities, np.cumsum(part.choices)[:-1], axis=1) if part.choices else []
-        columns = [each.argmax(axis=1) if rng is None else choose(each[:, None], rng, n)[:, 0] for each in slots]
+        tables = np.split(probabilities, np.cumsum(part.choices)[:-1], axis=1) if part.choices else []
+        columns = [each.argmax(axis=1) if rng is None else choose(each[:, None], rng, n)[:, 0] for each in tables]
         chosen = np.stack(columns, axis=1) if columns else np.zeros((n, 0), dtype=np.int64)
         weights = torch.from_numpy(one_hot(chosen, part.choices))[:, None]
         rows = slice(i, i + 1)
@@ -282,7 +293,7 @@ class SequentialPolicy:
 
     @torch.no_grad()
     def imitate(self, design: Encoding, departure: float) -> None:
-        """Change the free parameters until the design is the likeliest one; the network and the couplings stay."""
+        """Change the free parameters until the design is the likeliest one; network and couplings stay."""
         actions = Encoding(design.continuous[None], design.discrete[None])
         counts, runs = self.sequences.counts(actions)[0].tolist(), self.sequences.runs(actions)
         for _ in range(IMITATIONS):
@@ -292,21 +303,21 @@ class SequentialPolicy:
                 return
 
     def _imitate(self, p: int, design: Encoding, departure: float, count: int, run: Run, heads: Heads) -> float:
-        """One correction of the free parameters of a part, exact where nothing is clipped; its largest element."""
+        """Correct the free parameters of a part once, exactly where nothing is clipped; return the largest change."""
         part, free = self.sequences.parts[p], self.parameters
         mean = self._conditional_mean(free, p, slice(None), heads, run.chosen)[0]
-        changes = {f"{p}.mean": (run.numbers[0].clamp(-1, 1) - mean)[:count]}
-        wanted = torch.from_numpy(_start_logits(design.discrete[part.discrete], part.choices, departure))
+        changes = {f"{p}.mean": (run.coordinates[0].clamp(-1, 1) - mean)[:count]}
+        wanted = torch.from_numpy(start_logits(design.discrete[part.discrete], part.choices, departure))
         changes[f"{p}.logits"] = (wanted - heads.logits[0])[:count]
         if part.count is not None:
-            hazard = torch.from_numpy(_start_hazard(part, count, departure))
+            hazard = torch.from_numpy(start_hazard(part, count, departure))
             changes[f"{p}.stop"] = (torch.logit(hazard) - heads.stop[0])[: count + 1]
         for name, change in changes.items():
             free[name] = torch.cat([free[name][: len(change)] + change, free[name][len(change) :]])
         return max(float(change.abs().max()) if change.numel() else 0.0 for change in changes.values())
 
     def move(self, steps: Mapping[str, torch.Tensor], sigma_minimum: float, sigma_maximum: float) -> None:
-        """Add steps to the parameters, and keep the free ones within their bounds."""
+        """Add steps to the parameters, and keep free ones within their bounds."""
         for name, step in steps.items():
             self.parameters[name] = self.parameters[name] + step
         for p in range(len(self.sequences.parts)):
@@ -318,23 +329,6 @@ class SequentialPolicy:
             ):
                 if name in self.parameters:
                     self.parameters[name] = self.parameters[name].clamp(low, high)
-
-
-def _start_logits(chosen: IntArray, choices: Sequence[int], departure: float) -> FloatArray:
-    """Logits [m, options] that give the start's choices all probability but `departure`, which the others share."""
-    own, logits = one_hot(chosen, choices), []
-    for each in np.split(own, np.cumsum(choices)[:-1], axis=1) if choices else []:
-        others = max(each.shape[1] - 1, 1)
-        raw = np.where(each > 0, math.log(1 - departure), math.log(departure / others))
-        logits.append(raw - raw.mean(axis=1, keepdims=True))
-    return np.concatenate(logits, axis=1) if logits else own
-
-
-def _start_hazard(part: Part, count: int, departure: float) -> FloatArray:
-    """Probabilities to stop before each component [m] that stop at `count` with probability (1 - departure)^2 or so."""
-    place = np.arange(part.maximum)
-    early = departure / max(count - part.minimum, 1)
-    return np.where(place < count, min(early, 0.5), np.where(place == count, 1 - departure, 0.5))
 
 
 def _bounded(raw: torch.Tensor, bound: float) -> torch.Tensor:

@@ -16,13 +16,14 @@ class Run(NamedTuple):
     """The components of one part in a batch of designs; absent ones are zeros.
 
     Attributes:
-        numbers: as proposed, [n, m, c].
+        coordinates: as proposed, [n, m, c].
         chosen: choices as zeros and ones, [n, m, options].
         exists: whether there is such a component, [n, m].
-        went_on, stopped: whether it was decided, before this component, to go on or to stop, [n, m].
+        went_on: whether the decision before this component was to go on, [n, m].
+        stopped: whether it was to stop, [n, m].
     """
 
-    numbers: torch.Tensor
+    coordinates: torch.Tensor
     chosen: torch.Tensor
     exists: torch.Tensor
     went_on: torch.Tensor
@@ -34,7 +35,7 @@ class Sequences:
 
     Attributes:
         space: of the designs.
-        parts: its runs of components.
+        parts: the runs of components of which it consists.
     """
 
     def __init__(self, space: DesignSpace) -> None:
@@ -42,7 +43,7 @@ class Sequences:
         self._counts = [Integer("count", part.minimum, part.maximum) for part in self.parts]
 
     def counts(self, actions: Encoding) -> IntArray:
-        """Number of components of every part, [n, parts]."""
+        """Count the components of every part, [n, parts]."""
         columns = [self._column(p, actions.continuous) for p in range(len(self.parts))]
         return np.stack(columns, axis=1)
 
@@ -72,7 +73,7 @@ class Sequences:
         return Run(*(torch.from_numpy(np.ascontiguousarray(array, dtype=np.float64)) for array in arrays))
 
     def write_counts(self, actions: Encoding, counts: IntArray) -> None:
-        """Put the numbers of components [n, parts] into encodings."""
+        """Write the counts of components [n, parts] into encodings."""
         for p, part in enumerate(self.parts):
             if part.count is not None:
                 codes = [self._counts[p].encode(int(count)) for count in counts[:, p]]

@@ -38,20 +38,22 @@ from rl_detector.space import Design, DesignSpace, Encoding
 class Bayesian(SurrogateAgent):
     """qLogNEI under one Gaussian process, a batch chosen design by design, each knowing those chosen before.
 
-    Numbers lie in [0, 1], every choice is one of several zeros and ones. The acquisition function is maximised over
-    true designs, never over fractions of choices: of `raw_samples` designs (half at random, half near the best), the
-    best `restarts` climb over their numbers, then the winner tries every other choice of every slot and climbs again.
+    Coordinates lie in [0, 1], choices are one-hot. The acquisition function is maximised over true designs, never over
+    fractions of options. Of `raw_samples` designs (half at random, half near the best) the best `restarts` climb over
+    their coordinates. The winner then tries every other option of every choice and climbs again.
 
-    One proposal costs some 0.1 to 1 s, growing with the square of the points, which the settings cap.
+    One proposal takes 0.1 to 1 s. The time grows with the square of the number of results, which the settings cap.
 
     Attributes:
         space: the designs that can be proposed.
 
     Args:
         startup: results before the process suggests designs.
-        most_points: largest number of results in the process: the best half and the latest.
-        raw_samples, restarts, iterations: of the maximisation.
-        samples: of the posterior, for the expectation.
+        most_points: most results in the process: the best ones, and the latest.
+        raw_samples: designs from which the maximisation starts.
+        restarts: how many of them climb.
+        iterations: most iterations of a climb.
+        samples: draws from the posterior for the expectation.
     """
 
     def __init__(
@@ -86,7 +88,7 @@ class Bayesian(SurrogateAgent):
         return _stack(chosen)
 
     def _maximum(self, acquisition: Any, surrogate: Surrogate, rng: np.random.Generator) -> Encoding:
-        """The best design found."""
+        """The best design that the maximisation finds."""
         raw = self._candidates(surrogate, rng)
         order = np.argsort(-values(acquisition, features(self.space, raw)), kind="stable")[: self._restarts]
         climbed, heights = climb(self.space, acquisition, raw.take(order), self._iterations)
@@ -94,7 +96,7 @@ class Bayesian(SurrogateAgent):
         return self._other_choices(acquisition, best, heights.max()) if self.space.discrete else best
 
     def _candidates(self, surrogate: Surrogate, rng: np.random.Generator) -> Encoding:
-        """Designs at random, and others near the five with the best posterior means."""
+        """Random designs, half of them near the five with the best posterior means."""
         near = self._raw // 2
         shape, choices = (self._raw, len(self.space.continuous)), np.array(self.space.choices, dtype=np.int64)
         continuous = rng.uniform(-1, 1, shape)
@@ -102,17 +104,17 @@ class Bayesian(SurrogateAgent):
         leaders = surrogate.designs.take(np.argsort(-surrogate.means, kind="stable")[:5])
         parents = leaders.take(rng.integers(len(leaders.continuous), size=near))
         continuous[:near] = parents.continuous + 0.1 * rng.standard_normal((near, shape[1]))
-        kept = rng.random((near, len(choices))) > 1 / max(len(choices), 1)  # one other choice on average
+        kept = rng.random((near, len(choices))) > 1 / max(len(choices), 1)  # one choice changes on average
         discrete[:near] = np.where(kept, parents.discrete, discrete[:near])
         return Encoding(np.clip(continuous, -1, 1), discrete)
 
     def _other_choices(self, acquisition: Any, best: Encoding, value: float) -> Encoding:
         """The best design that differs in one choice at most, climbed again if it differs."""
         rows = [
-            Encoding(best.continuous, np.where(np.arange(len(best.discrete)) == slot, choice, best.discrete))
-            for slot, size in enumerate(self.space.choices)
-            for choice in range(size)
-            if choice != best.discrete[slot]
+            Encoding(best.continuous, np.where(np.arange(len(best.discrete)) == choice, option, best.discrete))
+            for choice, size in enumerate(self.space.choices)
+            for option in range(size)
+            if option != best.discrete[choice]
         ]
         if not rows:
             return best

@@ -1,4 +1,4 @@
-"""Gaussian processes over designs, the library `botorch`, and what agents around them share."""
+"""Gaussian processes over designs with the library `botorch`, and the common base of agents around them."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from rl_detector.errors import ConfigError
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray
 
 FIT_ITERATIONS = 50
-"""Cap of the iterations of L-BFGS on the hyperparameters."""
+"""Most iterations of L-BFGS on the hyperparameters."""
 
 
 CLIMB_ITERATIONS = 20
-"""Cap of the iterations of L-BFGS on a design, unless a setting says otherwise."""
+"""Most iterations of L-BFGS on a design, unless a setting says otherwise."""
 
 
 def features(space: DesignSpace, designs: Encoding) -> torch.Tensor:
-    """Encodings as inputs of a process, [designs, features] in [0, 1]: numbers, then every choice as one of several."""
+    """Inputs of a process, [designs, features] in [0, 1]: coordinates, then one-hot choices."""
     parts = [(np.clip(designs.continuous, -1, 1) + 1) / 2]
     for column, size in zip(designs.discrete.T, space.choices, strict=True):
         parts.append((column[:, None] == np.arange(size)).astype(np.float64))
@@ -47,8 +47,8 @@ class Surrogate(NamedTuple):
 
     Attributes:
         model: of the standardised reward.
-        inputs: features of the results it was fitted to, [results, features].
-        designs: those results' encodings.
+        inputs: features of the results to which it was fitted, [results, features].
+        designs: encodings of these results.
         means: posterior means at the inputs, standardised, [results].
         scale: standard deviation of the rewards, their unit.
     """
@@ -63,8 +63,8 @@ class Surrogate(NamedTuple):
 def fit(space: DesignSpace, designs: Encoding, rewards: FloatArray) -> Surrogate:
     """The library's default process (squared exponential, one length scale per feature, priors of arXiv:2402.02229).
 
-    Its noise is fitted, not taken from the standard errors of the rewards: those know nothing of the noise that designs
-    share when they share events, nothing of a judge that is still learning, and are themselves estimates.
+    Its noise is fitted, not taken from the standard errors of the rewards. These are estimates. They include neither
+    the noise that designs share with their events, nor that of a judge that is still learning.
     """
     scale = float(rewards.std()) or 1.0
     inputs, targets = features(space, designs), torch.from_numpy((rewards - rewards.mean()) / scale)[:, None]
@@ -73,7 +73,7 @@ def fit(space: DesignSpace, designs: Encoding, rewards: FloatArray) -> Surrogate
     try:
         fit_gpytorch_mll(likelihood, optimizer_kwargs={"options": {"maxiter": FIT_ITERATIONS}})
     except ModelFittingError:
-        model.eval()  # with the hyperparameters at which the fit gave up: a poor model proposes poor designs, no more
+        model.eval()  # keeps the hyperparameters at which the fit gave up; a poor model only proposes poor designs
     with torch.no_grad():
         means = model.posterior(inputs).mean[:, 0].numpy()
     return Surrogate(model, inputs, designs, means, scale)
@@ -82,7 +82,7 @@ def fit(space: DesignSpace, designs: Encoding, rewards: FloatArray) -> Surrogate
 def climb(
     space: DesignSpace, acquisition: Any, designs: Encoding, iterations: int = CLIMB_ITERATIONS
 ) -> tuple[Encoding, FloatArray]:
-    """Local maxima of an acquisition function over the numbers of designs [b, c], [b, k], and its values [b]."""
+    """Local maxima of an acquisition function over the coordinates of designs [b, c], [b, k], and its values [b]."""
     width, points = len(space.continuous), features(space, designs)
     if width == 0:
         return designs, values(acquisition, points)
@@ -104,8 +104,8 @@ def values(acquisition: Any, points: torch.Tensor) -> FloatArray:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the libraries' remarks on iterations, jitter and scaling of data, all of which are dealt with here."""
-    with warnings.catch_warnings(record=True) as remarks:  # the libraries undo a mere filter
+    """Hide the libraries' warnings on iterations, jitter and scaling of data, which need no action here."""
+    with warnings.catch_warnings(record=True) as remarks:  # the libraries undo a filter
         warnings.simplefilter("always")
         yield
     for remark in remarks:
@@ -116,8 +116,8 @@ def quiet() -> Iterator[None]:
 class SurrogateAgent:
     """An agent that fits a Gaussian process to its results before every batch.
 
-    The first `startup` results come from the start design and Sobol points. The recommendation is the maximum of the
-    posterior mean over the evaluated designs, climbed from there over the numbers with the choices kept.
+    The first `startup` results come from the start design and Sobol points. The recommendation is the evaluated design
+    with the largest posterior mean, after a climb over its coordinates.
     """
 
     space: DesignSpace
@@ -135,7 +135,7 @@ class SurrogateAgent:
         self._latest: Surrogate | None = None
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
-        """Start-up designs, then those that the process suggests."""
+        """Propose start-up designs first, then those that the process suggests."""
         rng = self._history.generator(n)
         if self._results() < self._least:
             return self._startup.ask(observation, n)
@@ -147,7 +147,7 @@ class SurrogateAgent:
         return proposals
 
     def _results(self) -> int:
-        """Results that the search can build on."""
+        """Number of results on which the search builds."""
         return len(self._history)
 
     def _search(self, n: int, rng: np.random.Generator) -> Encoding:
@@ -160,7 +160,7 @@ class SurrogateAgent:
         self._latest = None
 
     def _surrogate(self) -> Surrogate:
-        """The process of the results as they are; fitted once, and the same whenever it is fitted again."""
+        """The process of all results; fitted once, and equal whenever it is fitted again."""
         if self._latest is None:
             kept = self._kept(0)
             with quiet(), own_generators(np.random.default_rng(0)):
@@ -168,7 +168,7 @@ class SurrogateAgent:
         return self._latest
 
     def _kept(self, first: int) -> Any:
-        """Positions of at most `most_points` results from `first` on: the best half and the latest, in order."""
+        """Positions of at most `most_points` results from `first` on, in order: the best ones, and the latest."""
         rewards = self._history.rewards[first:]
         if len(rewards) <= self._most:
             return first + np.arange(len(rewards))
@@ -177,7 +177,7 @@ class SurrogateAgent:
         return first + np.sort(np.concatenate([order, rest]))
 
     def recommend(self, observation: FloatArray) -> Encoding:
-        """The maximum of the posterior mean; before there are results, the start."""
+        """The maximum of the posterior mean; the start before there are results."""
         if len(self._history) < 2:
             return self._history.elite(0) if len(self._history) else self._start
         surrogate = self._surrogate()

@@ -38,26 +38,26 @@ from rl_detector.encodings import BoxEncoding
 from rl_detector.errors import ConfigError
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray
 
-EVENTS = 64
-"""Events per design that the generator learns from, at most."""
+MOST_EVENTS = 64
+"""Most events of a design from which the generator learns."""
 
 
-MEMORY = 10
-"""Updates whose results are kept; those of them that lie in the neighbourhood are used again."""
+REMEMBERED_UPDATES = 10
+"""Updates whose results are kept; those that lie in the neighbourhood are used again."""
 
 
 class LGso:
     """Adam on the gradient of a generator that imitates the simulator in a box around the current design.
 
-    Algorithm 1 of the paper: designs from a Latin hypercube of half-size epsilon around psi; a generator y = S(psi', z)
-    trained on all results in that box; the gradient of the mean objective through S at psi; one Adam step. Observable y
-    are the per-event losses where the reach has them, and the reward is ln(reference / mean y) less the charge, which
-    has no noise and is fitted by a line; else y is the reward of the design. Choices are relaxed to scores: the largest
-    wins, and the gradient moves scores like numbers.
+    Algorithm 1 of the paper has four steps. Propose designs from a Latin hypercube of half-size epsilon around psi.
+    Train a generator y = S(psi', z) on all results in that box. Take the gradient of the mean objective through S at
+    psi. Take one step of Adam. The observables y are the per-event losses where the reach has them. The reward is then
+    ln(reference / mean y) less the charge, which has no noise and is fitted by a line. Else y is the design's reward.
+    Every option of a choice has a score, the largest wins, and the gradient moves scores like coordinates.
 
-    Here S is trained on the energy distance, the Cramér distance of one observable in closed form, where the paper has
-    a Cramér GAN with a critic: the same objective without a second network to balance, and less own time. It is trained
-    anew for every update, for a fixed number of steps.
+    S is trained on the energy distance, the Cramér distance of one observable in closed form. The paper trains a Cramér
+    GAN with a critic. The energy distance is that objective without a second network to balance, and faster. S is
+    trained anew for every update, for a fixed number of steps.
 
     Attributes:
         space: the designs that can be proposed.
@@ -65,8 +65,8 @@ class LGso:
     Args:
         epsilon: half-size of the neighbourhood in units of half the box.
         learning_rate: of Adam, for psi in units of half the box; 0.1 in the paper.
-        designs_per_update: an update waits until so many results have come.
-        training_steps: of the generator, per update.
+        designs_per_update: fewest results per update.
+        training_steps: steps of the generator's training, per update.
         hidden: units in each of its two hidden layers.
     """
 
@@ -100,10 +100,10 @@ class LGso:
         self._used, self._norm = 0, 0.0
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
-        """n points of a Latin hypercube around psi, in the box."""
+        """Propose n points of a Latin hypercube around psi, in the box."""
         if n == 0:
             return self._proposals.encode(np.zeros((0, self._box.size)))
-        rng = np.random.default_rng(int(self._rng.integers(2**63)))  # the library spawns from what it is given
+        rng = np.random.default_rng(int(self._rng.integers(2**63)))  # the library spawns generators from it
         unit = qmc.LatinHypercube(self._box.size, seed=rng).random(n)
         vectors = self._psi.detach().numpy() + self._epsilon * (2 * unit - 1)
         return self._proposals.encode(np.clip(vectors, -1, 1))
@@ -122,7 +122,7 @@ class LGso:
     def _update(self) -> None:
         psi = self._psi.detach().numpy().copy()
         near = [r for r in self._results if np.abs(r[0] - psi).max() <= self._epsilon * (1 + 1e-9)]
-        near = near if len(near) >= 2 else self._results[-self._waiting :]  # designs that were never proposed here
+        near = near if len(near) >= 2 else self._results[-self._waiting :]  # for designs that others proposed
         steps, hidden = self._training
         with own_generators(self._rng):
             slope = gradient(Neighbourhood.of(near, psi, self._epsilon), steps, hidden)
@@ -131,7 +131,7 @@ class LGso:
         with torch.no_grad():
             self._psi.clamp_(-1, 1)
         self._used, self._norm = len(near), float(np.linalg.norm(slope))
-        self._results = self._results[-MEMORY * max(self._needed, self._waiting) :]
+        self._results = self._results[-REMEMBERED_UPDATES * max(self._needed, self._waiting) :]
         self._waiting, self._updates = 0, self._updates + 1
 
     def recommend(self, observation: FloatArray) -> Encoding:
@@ -143,7 +143,7 @@ class LGso:
 
         sigma: standard deviation of a coordinate of the neighbourhood, epsilon / sqrt(3).
         updates, waiting: updates so far, and results that wait for the next one.
-        results: number of results of which the latest generator learned.
+        results: number of results from which the latest generator learned.
         gradient_norm: Euclidean norm of the latest gradient.
         """
         return {
@@ -186,8 +186,12 @@ class LGso:
 
 
 def _observable(terms: FloatArray | None) -> FloatArray | None:
-    """The losses of the first events with their mean put back to that of all; None where there are none to use."""
+    """Losses of the first events, scaled to the mean of all events; None where there are no positive, finite losses."""
     if terms is None or len(terms) == 0 or not np.isfinite(terms).all() or np.mean(terms) <= 0:
         return None
     values = np.asarray(terms, dtype=np.float64)
-    return values[:EVENTS] * (values.mean() / values[:EVENTS].mean()) if values[:EVENTS].mean() > 0 else None
+    return (
+        values[:MOST_EVENTS] * (values.mean() / values[:MOST_EVENTS].mean())
+        if values[:MOST_EVENTS].mean() > 0
+        else None
+    )

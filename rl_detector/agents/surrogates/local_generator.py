@@ -11,8 +11,8 @@ from torch import nn
 
 from rl_detector.space import FloatArray
 
-NOISE = 4
-"""Dimension of z."""
+NOISE_DIMENSIONS = 4
+"""Dimensions of the generator's noise z."""
 
 
 MINIBATCH = 256
@@ -20,7 +20,7 @@ MINIBATCH = 256
 
 
 LEARNING_RATE = 0.01
-"""Of the generator's training."""
+"""Step of Adam in the generator's training."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Neighbourhood:
     Attributes:
         offsets: (psi' - psi) / epsilon of each event, [events, size].
         observables: y of each event, [events].
-        charges: the linear part of the reward's slope in units of epsilon that does not come from y, [size].
+        charges: slope of the reward that does not come from y, per epsilon, [size].
         logarithmic: whether the reward is -ln(mean y) + charges, or mean y.
         epsilon: half-size of the box.
     """
@@ -45,7 +45,7 @@ class Neighbourhood:
     def of(
         results: Sequence[tuple[FloatArray, float, FloatArray | None]], psi: FloatArray, epsilon: float
     ) -> Neighbourhood:
-        """From (vector, reward, losses of events); losses count only if all designs have them."""
+        """Build it from (vector, reward, losses of events); losses count only if all designs have them."""
         offsets = (np.array([vector for vector, _, _ in results]) - psi) / epsilon
         rewards = np.array([reward for _, reward, _ in results])
         losses = [terms for _, _, terms in results if terms is not None]
@@ -65,17 +65,17 @@ def _neighbourhood(
 
 
 def _ridge(offsets: FloatArray) -> FloatArray:
-    """Centred rows, then those that keep the slopes of badly measured directions small."""
+    """Centred offsets, and rows below them that keep the slopes of badly measured directions small."""
     return np.concatenate([offsets - offsets.mean(axis=0), 0.1 * np.eye(offsets.shape[1])])
 
 
 def gradient(near: Neighbourhood, steps: int, hidden: int) -> FloatArray:
-    """Slope of the mean reward at psi through a generator trained for it, [size]; torch's global random numbers."""
+    """Slope of the mean reward at psi through a trained generator, [size]; draws torch's global random numbers."""
     y = near.observables
     mean, scale = y.mean(), y.std() if len(y) > 1 and y.std() > 0 else torch.tensor(1.0)
     generator = _trained(near.offsets, (y - mean) / scale, steps, hidden)
     x = torch.zeros(near.offsets.shape[1], requires_grad=True)
-    z = torch.randn(4 * MINIBATCH, NOISE)
+    z = torch.randn(4 * MINIBATCH, NOISE_DIMENSIONS)
     expected = mean + scale * generator(torch.cat([x.expand(len(z), -1), z], dim=1)).mean()
     objective = -torch.log(expected.clamp_min(1e-3 * float(mean))) if near.logarithmic else expected
     (slope,) = torch.autograd.grad(objective, x)
@@ -86,10 +86,14 @@ def gradient(near: Neighbourhood, steps: int, hidden: int) -> FloatArray:
 def _trained(x: torch.Tensor, y: torch.Tensor, steps: int, hidden: int) -> nn.Module:
     """A generator fitted by the energy score |y - g| + |y - g'| - |g - g'| (Gneiting, Raftery 2007, eq. 20, doubled).
 
-    g and g' come from two z; its expectation is least when the generator's distribution is that of y at every x.
+    g and g' come from two z. The expectation is least when the generator has the distribution of y at every x.
     """
     generator = nn.Sequential(
-        nn.Linear(x.shape[1] + NOISE, hidden), nn.Tanh(), nn.Linear(hidden, hidden), nn.Tanh(), nn.Linear(hidden, 1)
+        nn.Linear(x.shape[1] + NOISE_DIMENSIONS, hidden),
+        nn.Tanh(),
+        nn.Linear(hidden, hidden),
+        nn.Tanh(),
+        nn.Linear(hidden, 1),
     )
     optimiser = torch.optim.AdamW(generator.parameters(), lr=LEARNING_RATE, weight_decay=0.1, foreach=False)
     for _ in range(steps):
@@ -103,5 +107,5 @@ def _trained(x: torch.Tensor, y: torch.Tensor, steps: int, hidden: int) -> nn.Mo
 
 
 def _generate(generator: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    values: torch.Tensor = generator(torch.cat([x, torch.randn(len(x), NOISE)], dim=1))[:, 0]
+    values: torch.Tensor = generator(torch.cat([x, torch.randn(len(x), NOISE_DIMENSIONS)], dim=1))[:, 0]
     return values

@@ -1,7 +1,7 @@
 """TuRBO-1: Thompson sampling in a trust region, on the library `botorch`.
 
 ## Idea
-A Gaussian process is trusted only in a box around the best design.
+A Gaussian process is used only in a box around the best design, the trust region.
 Samples of its posterior over many points of the box choose the batch.
 The box doubles after successes in a row and halves after failures.
 When it has become too small, the search begins anew elsewhere.
@@ -38,31 +38,31 @@ from rl_detector.agents.surrogates.gaussian_process import Surrogate, SurrogateA
 from rl_detector.errors import ConfigError
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray
 
-LENGTHS = 0.5**7, 0.8, 1.6
-"""Smallest, initial and largest side of the trust region in units of the box (section 2 and appendix of the paper)."""
+SMALLEST_SIDE, FIRST_SIDE, LARGEST_SIDE = 0.5**7, 0.8, 1.6
+"""Sides of the trust region in units of the box (section 2 and appendix of the paper)."""
 
 
-SUCCESSES = 3
+SUCCESSES_TO_DOUBLE = 3
 """Batches with an improvement in a row after which the region doubles."""
 
 
 class Turbo(SurrogateAgent):
-    """A box around the best design, its sides scaled by the length scales, that doubles on success, halves on failure.
+    """A box around the best design that doubles on success and halves on failure; length scales scale its sides.
 
-    As in the paper: `candidates` points of the box, of which each takes 20 coordinates at random from a Sobol sequence
-    and the others from the centre; a batch is the maxima of as many samples of the posterior over them; when the box
-    has become too small, the search begins anew and forgets. The process is BoTorch's default one.
+    As in the paper, `candidates` points of the box each take 20 coordinates at random from a Sobol sequence, and the
+    others from the centre. A batch of n designs is the maxima of n samples of the posterior over these points. When the
+    box has become too small, the search begins anew and forgets. The process is BoTorch's default one.
 
-    Best effort under noise: centre and success are judged by the posterior mean (the paper: the centre only), so that
-    one lucky result neither holds the centre nor counts as a failure of all batches after it. Choices: a candidate
-    that changes a slot draws any choice, with a probability that shrinks with the box.
+    Best effort under noise: the posterior mean decides about centre and success (in the paper: about the centre only).
+    A lucky result then neither holds the centre nor makes failures of all later batches. A candidate that changes a
+    choice draws any option; the probability of a change shrinks with the box.
 
     Attributes:
         space: the designs that can be proposed.
 
     Args:
         startup: results before the process suggests designs, also after every new beginning.
-        most_points: largest number of results in the process: the best half and the latest.
+        most_points: most results in the process: the best ones, and the latest.
         candidates: points of the box among which a batch is chosen.
     """
 
@@ -81,7 +81,7 @@ class Turbo(SurrogateAgent):
         self._prepare(space, seed, start, startup, most_points)
         self._candidates = candidates
         self._first = self._successes = self._failures = self._restarts = 0
-        self._length = LENGTHS[1]
+        self._length = FIRST_SIDE
         self._local: Surrogate | None = None
 
     def _results(self) -> int:
@@ -108,7 +108,7 @@ class Turbo(SurrogateAgent):
             self._resize(new)
 
     def _resize(self, new: int) -> None:
-        """Success: the best posterior mean of the batch exceeds that of all others by 1e-3 standard deviations."""
+        """Double or halve; success: the batch's best posterior mean exceeds all others by 1e-3 standard deviations."""
         means = self._region().means
         old = means[:-new]
         if len(old) == 0 or means[-new:].max() > old.max() + 1e-3:
@@ -116,20 +116,20 @@ class Turbo(SurrogateAgent):
         else:
             self._successes, self._failures = 0, self._failures + 1
         size = len(self.space.continuous) + len(self.space.discrete)
-        if self._successes == SUCCESSES:
-            self._length, self._successes = min(2 * self._length, LENGTHS[2]), 0
+        if self._successes == SUCCESSES_TO_DOUBLE:
+            self._length, self._successes = min(2 * self._length, LARGEST_SIDE), 0
         elif self._failures >= math.ceil(max(4 / new, size / new)):
             self._length, self._failures = self._length / 2, 0
-        if self._length < LENGTHS[0]:
+        if self._length < SMALLEST_SIDE:
             self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._first, self._length, self._local = len(self._history), LENGTHS[1], None
+        self._first, self._length, self._local = len(self._history), FIRST_SIDE, None
         self._successes = self._failures = 0
         self._restarts += 1
 
     def _search(self, n: int, rng: np.random.Generator) -> Encoding:
-        """n Thompson samples."""
+        """Draw n Thompson samples."""
         surrogate = self._region()
         points = self._points(surrogate, max(self._candidates, n), rng)
         inputs = features(self.space, points)
@@ -142,17 +142,17 @@ class Turbo(SurrogateAgent):
     def _points(self, surrogate: Surrogate, count: int, rng: np.random.Generator) -> Encoding:
         """Designs of the trust region."""
         centre = next(surrogate.designs.take([int(surrogate.means.argmax())]).rows())
-        width, slots = len(centre.continuous), len(centre.discrete)
+        width, choices = len(centre.continuous), len(centre.discrete)
         sides = self._length * _relative_scales(surrogate, width)  # the box of the encoding is 2 wide
         lower, upper = np.clip(centre.continuous - sides, -1, 1), np.clip(centre.continuous + sides, -1, 1)
         unit = qmc.Sobol(max(width, 1), scramble=True, seed=rng).random_base2((count - 1).bit_length())[:count, :width]
-        share = min(1.0, 20 / (width + slots))
-        change = rng.random((count, width + slots)) < share
-        change[np.arange(count), rng.integers(width + slots, size=count)] = True  # one at least
-        change[:, width:] &= rng.random((count, slots)) < max(self._length, 1 / (width + slots))
-        choices = rng.integers(np.array(self.space.choices, dtype=np.int64), size=(count, slots))
+        share = min(1.0, 20 / (width + choices))
+        change = rng.random((count, width + choices)) < share
+        change[np.arange(count), rng.integers(width + choices, size=count)] = True  # each changes something
+        change[:, width:] &= rng.random((count, choices)) < max(self._length, 1 / (width + choices))
+        options = rng.integers(np.array(self.space.choices, dtype=np.int64), size=(count, choices))
         continuous = np.where(change[:, :width], lower + unit * (upper - lower), centre.continuous)
-        return Encoding(continuous, np.where(change[:, width:], choices, centre.discrete))
+        return Encoding(continuous, np.where(change[:, width:], options, centre.discrete))
 
     def metrics(self) -> Mapping[str, float]:
         """What to plot.
@@ -177,7 +177,7 @@ class Turbo(SurrogateAgent):
 
 
 def _relative_scales(surrogate: Surrogate, width: int) -> FloatArray:
-    """Length scales of the numbers over their geometric mean, lambda_i / (prod_j lambda_j)^(1/d), [c]."""
+    """Length scales of the coordinates over their geometric mean, lambda_i / (prod_j lambda_j)^(1/d), [c]."""
     scales = surrogate.model.covar_module.lengthscale.detach().numpy().reshape(-1)[:width]
     relative: FloatArray = np.exp(np.log(scales) - np.log(scales).mean()) if width else scales
     return relative

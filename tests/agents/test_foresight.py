@@ -1,4 +1,4 @@
-"""Trust in predictions, against correlations by hand."""
+"""Foresight of the critic, against correlations by hand."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from rl_detector.agents.critic.foresight import DOUBTED, FORGETTING, TRUSTED, Trust
+from rl_detector.agents.critic.foresight import CORRELATION_OF_FULL, CORRELATION_OF_NONE, FORGETTING, Foresight
 
 
 def test_full_before_anything_is_known() -> None:
-    assert Trust().value == 1
+    assert Foresight().value == 1
 
 
 @pytest.mark.parametrize(("skill", "expected"), [(0.0, 0.0), (0.3, 0.0), (0.6, 0.5), (0.9, 1.0)])
@@ -19,9 +19,9 @@ def test_correlation_between_its_bounds(skill: float, expected: float) -> None:
     """Units and offsets do not matter; with 100 000 designs the standard error does not either."""
     rng = np.random.default_rng(0)
     p, other = rng.standard_normal((2, 100_000))
-    trust = Trust()
-    trust.score(3 + 2 * p, skill * p + math.sqrt(1 - skill**2) * other, 0.0)
-    assert trust.value == pytest.approx(expected, abs=0.02)
+    foresight = Foresight()
+    foresight.score(3 + 2 * p, skill * p + math.sqrt(1 - skill**2) * other, 0.0)
+    assert foresight.value == pytest.approx(expected, abs=0.02)
 
 
 def test_stated_errors_are_no_fault_of_the_predictions() -> None:
@@ -30,30 +30,31 @@ def test_stated_errors_are_no_fault_of_the_predictions() -> None:
     p, noise = rng.standard_normal((2, 100_000))
     values = []
     for error in (0.0, 8.0):
-        trust = Trust()
-        trust.score(p, p + math.sqrt(8) * noise, error)
-        values.append(trust.value)
+        foresight = Foresight()
+        foresight.score(p, p + math.sqrt(8) * noise, error)
+        values.append(foresight.value)
     assert values == [0, 1]
 
 
 def test_old_batches_are_forgotten_and_few_designs_prove_little() -> None:
     rng = np.random.default_rng(2)
     batches = [rng.standard_normal((2, 10)) for _ in range(3)]
-    trust, sums = Trust(), np.zeros(4)
+    foresight, sums = Foresight(), np.zeros(4)
     for age, (p, r) in zip((2, 1, 0), batches, strict=True):
-        trust.score(p, p + r, 0.0)
+        foresight.score(p, p + r, 0.0)
         p, r = p - p.mean(), p + r - (p + r).mean()
         sums += FORGETTING**age * np.array([p @ r, p @ p, r @ r, 10])
     correlation = sums[0] / math.sqrt(sums[1] * sums[2]) + 1 / math.sqrt(sums[3] + 1)
-    assert trust.value == pytest.approx(np.clip((correlation - DOUBTED) / (TRUSTED - DOUBTED), 0, 1))
+    width = CORRELATION_OF_FULL - CORRELATION_OF_NONE
+    assert foresight.value == pytest.approx(np.clip((correlation - CORRELATION_OF_NONE) / width, 0, 1))
 
 
 def test_equal_predictions_or_rewards() -> None:
     """No spread, no correlation; one single design has neither."""
     for predicted, rewards in ((np.zeros(500), np.arange(500.0)), (np.arange(500.0), np.zeros(500))):
-        trust = Trust()
-        trust.score(predicted, rewards, 0.1)
-        assert trust.value == 0
-    trust = Trust()
-    trust.score(np.ones(1), np.ones(1), 0.1)
-    assert 0 <= trust.value <= 1
+        foresight = Foresight()
+        foresight.score(predicted, rewards, 0.1)
+        assert foresight.value == 0
+    foresight = Foresight()
+    foresight.score(np.ones(1), np.ones(1), 0.1)
+    assert 0 <= foresight.value <= 1

@@ -1,4 +1,4 @@
-"""The components of the critic against explicit features, numerical averages and moments of their draws."""
+"""The kernels of the critic against explicit features, numerical averages and moments of their draws."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist  # type: ignore[import-untyped]
 
-from rl_detector.agents.critic.choices import Slots
-from rl_detector.agents.critic.components import (
+from rl_detector.agents.critic.choices import Choices
+from rl_detector.agents.critic.kernels import (
     AVERAGED,
     KERNELS,
     Points,
     SmoothProcess,
-    draw_hessians,
     draw_smooth,
     nonquadratic_share,
     pairs_of,
-    quadratic_values,
     similarity,
 )
+from rl_detector.agents.critic.taylor import draw_hessians, quadratic_values
 from rl_detector.space import FloatArray
 
 
@@ -32,7 +31,7 @@ def make_points(rng: np.random.Generator, n: int, c: int, choices: tuple[int, ..
     scale = (vectors * np.sqrt(values)) @ vectors.T
     z = rng.standard_normal((n, c))
     discrete = np.array([rng.integers(0, m, n) for m in choices], dtype=np.int64).reshape(len(choices), n).T
-    w = Slots(choices).columns(discrete)
+    w = Choices(choices).columns(discrete)
     return Points(z @ scale.T, scale, z, w, rng.uniform(0.5, 2, n), np.arange(n) // 4, len(choices))
 
 
@@ -103,7 +102,7 @@ def test_without_numbers_every_design_is_at_the_centre() -> None:
 
 
 def make_process(rng: np.random.Generator, n: int = 12) -> tuple[SmoothProcess, Points, FloatArray]:
-    """A process in two numbers and one slot as the critic makes it for the landscape, and weights of its designs."""
+    """A process in two coordinates and one choice, like the landscape of the critic, and weights of its designs."""
     points = make_points(rng, n, 2, (3,))
     spread, axes = np.linalg.eigh(points.scale)
     process = SmoothProcess(points.x @ axes, spread, axes, points.w, 0.7, points.length_squared)
@@ -128,7 +127,7 @@ def average(points: Points, alpha: FloatArray, mean: FloatArray, w: FloatArray) 
 
 def test_values_of_a_smooth_process_are_averages_over_the_policy() -> None:
     process, points, alpha = make_process(np.random.default_rng(5))
-    w = Slots((3,)).columns(np.array([[0], [1], [2]]))
+    w = Choices((3,)).columns(np.array([[0], [1], [2]]))
     expected = [average(points, alpha, np.zeros(2), row) for row in w]
     np.testing.assert_allclose(process.values(alpha, process.alike(w)), expected, rtol=1e-9)
     assert np.ptp(expected) > 1e-3
@@ -138,7 +137,7 @@ def test_values_of_a_smooth_process_by_monte_carlo() -> None:
     """The same with 40000 samples of z, within 5 standard errors."""
     rng = np.random.default_rng(6)
     process, points, alpha = make_process(rng)
-    w = Slots((3,)).columns(np.array([[1]]))
+    w = Choices((3,)).columns(np.array([[1]]))
     samples = smooth_function(points, alpha, math.sqrt(AVERAGED) * rng.standard_normal((40000, 2)), w[0])
     error = samples.std() / math.sqrt(len(samples))
     assert abs(process.values(alpha, process.alike(w))[0] - samples.mean()) < 5 * error < 0.05
@@ -156,7 +155,7 @@ def numerical(points: Points, alpha: FloatArray, w: FloatArray, step: float = 1e
 def test_derivatives_of_a_smooth_process() -> None:
     """Those of the average, damped along every axis; the damping of the curvature's own term is that of one slope."""
     process, points, alpha = make_process(np.random.default_rng(7))
-    w = Slots((3,)).columns(np.array([[2]]))[0]
+    w = Choices((3,)).columns(np.array([[2]]))[0]
     gradient, hessian = np.ones(5), np.ones((5, 5))
     process.add(gradient, hessian, alpha, w)
     exact_gradient, exact_hessian = numerical(points, alpha, w)

@@ -1,4 +1,4 @@
-"""The components of the critic: what kinds of functions of a design its reward is made of.
+"""The kernels of the critic: the kinds of functions of a design of which its reward is made.
 
 Each is a Gaussian process given by its covariance between designs, in the whitened coordinates of the policy.
 """
@@ -14,8 +14,18 @@ import numpy as np
 from rl_detector.space import FloatArray, IntArray
 
 AVERAGED = 0.25
-"""Share of the policy's variance over which the smooth components are averaged for the update. The optimum of an
-average over all of it is pulled away from steep sides; with no average at all the update follows every ripple."""
+"""Share of the policy's variance over which the smooth kernels are averaged for the update.
+
+An average over all of it pulls the optimum away from steep sides. Without an average the update follows every ripple.
+"""
+
+
+MISFIT_POWER = 3
+"""Power of the squared distance from the centre by which the variance of misfit grows, as for a cubic function."""
+
+
+LARGEST_RELATIVE_MISFIT = 1e6
+"""Upper bound of the misfit of a design over that at the distance 1."""
 
 
 @dataclass(frozen=True)
@@ -24,12 +34,12 @@ class Points:
 
     Attributes:
         x: continuous part less the policy's mean, in units of half the initial spread: [designs, c].
-        scale: symmetric root of the policy's covariance in the same units, [c, c].
+        scale: symmetric root of the policy's covariance in units of x, [c, c].
         z: continuous part, whitened by the policy: [designs, c].
-        w: choices, one-hot less 1 / choices, of all slots in a row: [designs, m].
+        w: choices, one-hot less 1 / options, all in a row: [designs, m].
         noise: relative variances of the rewards, about 1: [designs].
-        batch: number of the batch that each was evaluated in: [designs].
-        slots: number of discrete slots.
+        batch: number of the batch in which each was evaluated: [designs].
+        choice_count: number of choices in a design.
     """
 
     x: FloatArray
@@ -38,7 +48,7 @@ class Points:
     w: FloatArray
     noise: FloatArray
     batch: IntArray
-    slots: int
+    choice_count: int
 
     @property
     def u(self) -> FloatArray:
@@ -52,14 +62,19 @@ class Points:
 
     @property
     def length_squared(self) -> float:
-        """Squared length scale of remainder and landscape: that of a policy's extent, in as many coordinates."""
-        return float(self.size + self.slots)
+        """Squared length scale of remainder and landscape: the squared extent of a policy, one per dimension."""
+        return float(self.size + self.choice_count)
 
     @property
     def distances(self) -> FloatArray:
         """Mean squared whitened coordinate, [designs]; 1 is the policy's own."""
         distances: FloatArray = (self.z**2).mean(axis=1) if self.size else np.zeros(len(self.z))
         return distances
+
+    @property
+    def misfit(self) -> FloatArray:
+        """Variance of misfit over that at the distance 1, [designs]."""
+        return np.minimum(self.distances**MISFIT_POWER, LARGEST_RELATIVE_MISFIT)
 
     @property
     def relative_width(self) -> float:
@@ -69,7 +84,7 @@ class Points:
     def part(self, rows: IntArray) -> Points:
         """Some of the designs."""
         arrays = (self.x[rows], self.scale, self.z[rows], self.w[rows], self.noise[rows], self.batch[rows])
-        return Points(*arrays, self.slots)
+        return Points(*arrays, self.choice_count)
 
     def bowl(self) -> FloatArray:
         """(|z|^2 - c) / sqrt(2 c), of mean 0 and variance 1 under the policy, [designs]."""
@@ -99,7 +114,7 @@ def _quadratic(a: Points, b: Points) -> FloatArray:
 
 
 def crossed(a: Points, b: Points) -> FloatArray:
-    """sum_ij z_i w_j z'_i w'_j: numbers times choices."""
+    """sum_ij z_i w_j z'_i w'_j: coordinates times choices."""
     result: FloatArray = (a.z @ b.z.T) * (a.w @ b.w.T)
     return result
 
@@ -154,19 +169,20 @@ KERNELS = {
     "landscape": _landscape,
     "batch": _batch,
 }
-"""Name of a component -> covariances of designs, (a, b) -> [designs of a, designs of b]."""
+"""Name of a kernel -> covariances of designs, (a, b) -> [designs of a, designs of b]."""
 
 
 @dataclass(frozen=True)
 class SmoothProcess:
-    """A smooth component seen from the policy, averaged over z ~ N(0, AVERAGED).
+    """A smooth kernel's process seen from the policy, averaged over z ~ N(0, AVERAGED).
 
     Attributes:
         position: of the designs, less the policy's mean, along axes of the policy: [designs, c].
         spread: of the policy along these axes, [c].
         axes: directions of the axes in z, in columns: [c, c].
         w: choices of the designs, [designs, m].
-        variance, length_squared: of the process.
+        variance: of the process.
+        length_squared: square of its length scale.
     """
 
     position: FloatArray
@@ -189,22 +205,22 @@ class SmoothProcess:
         return similarity(w, self.w, self.length_squared)
 
     def values(self, alpha: FloatArray, alike: FloatArray) -> FloatArray:
-        """Average over the policy at choices that are so much `alike` those of the designs, [candidates]."""
+        """Average over the policy at candidates, from `alike` of their choices, [candidates]."""
         result: FloatArray = alike @ (self.variance * alpha * self._near)
         return result
 
     def slopes(self, alpha: FloatArray, alike: FloatArray) -> FloatArray:
-        """The gradient that `add` adds, at such choices, [candidates, c]."""
+        """The gradient that `add` adds at candidates, from `alike` of their choices, [candidates, c]."""
         pulls = self.position * self.spread / (self.length_squared + self.spread**2)
         near = alike * (self.variance * alpha * self._near)
         result: FloatArray = near @ pulls @ self.axes.T
         return result
 
     def add(self, gradient: FloatArray, hessian: FloatArray, alpha: FloatArray, w: FloatArray) -> None:
-        """Add derivatives with respect to the mean of z, at choices w [m], in place.
+        """Add the derivatives of the average by the mean of z, at choices w [m], in place.
 
-        They are those of that average, damped by (l^2 + AVERAGED s^2) / (l^2 + s^2) along an axis of spread s, that is
-        with the slopes of an average over all of the policy: a wide policy trusts them less.
+        They are damped by (l^2 + AVERAGED s^2) / (l^2 + s^2) along an axis of spread s. That gives the slopes of an
+        average over the whole policy, so that a wide policy follows them less.
         """
         c, slope = len(self.spread), self.spread / (self.length_squared + self.spread**2)
         near = self.variance * alpha * self._near * similarity(w[None], self.w, self.length_squared)[0]
@@ -223,43 +239,13 @@ def nonquadratic_share(width: float) -> float:
     return max(1 - math.exp(-width) * (width + width**2 / 2) / varying, 0.0) if varying > 1e-9 else 0.0
 
 
-def draw_hessians(
-    rng: np.random.Generator, n: int, points: Points, pairs: float, bowl: float, interaction: float
-) -> FloatArray:
-    """n Hessians drawn from the prior, [n, c + m, c + m].
-
-    Args:
-        pairs, bowl, interaction: variances of the components quadratic, bowl and interaction.
-    """
-    c, columns = points.size, points.z.shape[1] + points.w.shape[1]
-    deviations = np.full((columns, columns), np.sqrt(pairs))
-    deviations[c:, c:] = np.sqrt(interaction)
-    upper = np.triu(rng.standard_normal((n, columns, columns)) * deviations, 1)
-    drawn = upper + upper.transpose(0, 2, 1)
-    common = rng.standard_normal((n, 1)) * np.sqrt(2 * bowl / max(c, 1))
-    drawn[:, np.arange(c), np.arange(c)] = rng.standard_normal((n, c)) * np.sqrt(2 * pairs) + common
-    return np.asarray(drawn, dtype=np.float64)
-
-
-def quadratic_values(points: Points, hessians: FloatArray) -> FloatArray:
-    """u . H . u / 2 less its mean over the policy's z, [designs, n]."""
-    u, c = points.u, points.size
-    diagonal = hessians[:, np.arange(c), np.arange(c)].sum(axis=1)
-    values: FloatArray = np.stack([((u @ h) * u).sum(axis=1) for h in hessians], axis=1) / 2 - diagonal / 2
-    return values
-
-
-def coupling_values(points: Points, couplings: FloatArray) -> FloatArray:
-    """sum_i z_i sum_{j<k} C_ijk w_j w_k at the designs for n couplings [n, c, m (m - 1) / 2], [designs, n]."""
-    pairs = pairs_of(points.w)
-    values: FloatArray = np.stack([((pairs @ c.T) * points.z).sum(axis=1) for c in couplings], axis=1)
-    return values
-
-
 def draw_smooth(
     rng: np.random.Generator, n: int, points: Points, position: FloatArray, variance: float, waves: int = 128
 ) -> FloatArray:
-    """n draws of a smooth component at the designs, [designs, n] (random Fourier features: Rahimi and Recht 2007)."""
+    """Draw n functions from a smooth kernel, at the designs, [designs, n].
+
+    They are sums of random waves (random Fourier features: Rahimi and Recht 2007).
+    """
     u = np.concatenate([position, points.w], axis=1)
     frequencies = rng.standard_normal((u.shape[1], waves)) / np.sqrt(points.length_squared)
     phases = rng.uniform(0, 2 * np.pi, waves)

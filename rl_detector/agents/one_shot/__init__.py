@@ -1,0 +1,1 @@
+"""Parts of the policy gradient for one-shot design, beside its critic."""
