@@ -1,4 +1,4 @@
-"""What proposes designs: the protocol that every agent fulfils, and the batch of results that it is told."""
+"""The protocol of agents, which propose designs, and the batch of results that they learn from."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ class Agent(Protocol):
         ...
 
     def recommend(self, observation: FloatArray) -> Encoding:
-        """The best design that the agent knows of, [c] and [k], from what it was told; draws no random numbers."""
+        """The best design that the agent knows of, [c] and [k], from the results so far; draws no random numbers."""
         ...
 
     def metrics(self) -> Mapping[str, float]:
-        """Numbers worth plotting: at least `sigma`, the mean spread of the proposals in units of half the box."""
+        """Values worth plotting: at least `sigma`, the mean spread of the proposals in units of half the box."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class Agent(Protocol):
 
 @runtime_checkable
 class Stochastic(Protocol):
-    """An agent that knows how likely its proposals are, so that it can correct for those of an earlier policy.
+    """An agent that knows how likely its proposals are, so that it can correct for proposals of an earlier policy.
 
     Agents that learn from all evaluations whatever proposed them (a critic, a surrogate) have no need of it.
     """

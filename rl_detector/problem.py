@@ -128,12 +128,12 @@ class DesignProblem:
 
     @property
     def context(self) -> Mapping[str, float]:
-        """What an agent may know of the task: weights of the reward and the conditions, name -> number."""
+        """Facts of the task for the agent, name -> value: weights of the reward, and conditions."""
         return {"cost_weight": self.cost_weight, "penalty_weight": self.penalty_weight, **self.conditions}
 
     @property
     def observation(self) -> FloatArray:
-        """The context as numbers, [context]."""
+        """Values of the context, [context]."""
         return np.array(list(self.context.values()), dtype=np.float64)
 
     @property
@@ -142,15 +142,15 @@ class DesignProblem:
         return next(iter(self.baselines.values()), None)
 
     def with_cost_weight(self, cost_weight: float) -> DesignProblem:
-        """The same problem with another price of cost."""
+        """This problem with another price of cost."""
         return replace(self, cost_weight=cost_weight)
 
     def for_judge(self) -> DesignProblem:
-        """The same problem whose evaluations keep their readouts, of any number of events, for a judge of the study."""
+        """This problem with evaluations of any number of events, which keep their readouts for the judge."""
         return replace(self, unjudged=True, minimum_events=1)
 
     def check_events(self, events: Any) -> None:
-        """Raise DesignError unless so many events per design can be judged."""
+        """Raise DesignError unless the reach can be measured with this number of events per design."""
         if isinstance(events, bool) or not isinstance(events, int) or events < self.minimum_events:
             raise DesignError(
                 f"events per design must be a whole number >= {self.minimum_events} for {self.name}, got {events!r}"
@@ -189,7 +189,7 @@ class DesignProblem:
         try:
             costs = {cost.name: finite(cost.name, cost.amount(design)) for cost in self.costs}
             violations = {limit.name: finite(limit.name, limit.violation(design)) for limit in self.constraints}
-        except Exception as error:  # whatever a user's cost raises is a failed trial, not the end of a study
+        except Exception as error:  # a user's cost may raise anything: the trial fails, the study goes on
             return Evaluation(design, events, seed, {}, {}, None, None, str(as_failure(error)))
         if isinstance(outcome, SimulationError):
             return Evaluation(design, events, seed, costs, violations, None, None, str(outcome))
@@ -199,7 +199,7 @@ class DesignProblem:
         )
 
     def failure(self, design: Design, events: int, seed: int, reason: str) -> Evaluation:
-        """The evaluation of a design whose simulation came to nothing, with the reason."""
+        """The evaluation of a design whose simulation failed, with the reason."""
         return self._evaluation(design, events, seed, SimulationError(reason))
 
     def with_measurement(self, evaluation: Evaluation, measurement: Measurement) -> Evaluation:
