@@ -1,4 +1,4 @@
-"""Run the tasks of a comparison in worker processes; what is stored already is not run again."""
+"""Run the tasks of a comparison in worker processes; tasks that have a result are not run again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rl_detector.errors import ConfigError, DetectorError, RunFolderError
 from rl_detector.safety.child_processes import SafeContext, follow_parent
 
 GRACE = 120.0
-"""Seconds beyond one and a half time limits after which a run that does not end by itself is stopped from outside."""
+"""Seconds beyond one and a half time limits after which a run that does not end is stopped from outside."""
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables that give every worker process one thread."""
@@ -30,7 +30,7 @@ def task_path(folder: Path, task: Task) -> Path:
 
 
 def stored_record(folder: Path, task: Task) -> dict[str, Any]:
-    """Record of a task that is still what the task asks for; empty if there is none or its agent is not there."""
+    """Record that fits the settings of the task; empty if there is none or its agent is not installed."""
     record = read_record(task_path(folder, task))
     try:
         return record if record.get("key") == task.key() else {}
@@ -68,7 +68,7 @@ def check_tasks(comparison: Comparison) -> None:
 
 
 def run_tasks(tasks: Sequence[Task], folder: Path, jobs: int, listener: Listener) -> None:
-    """Run tasks in so many processes; the listener hears of every one that ends.
+    """Run tasks in several processes, and tell the listener about every one that ends.
 
     Raises:
         RunFolderError: the folder cannot be made.
@@ -103,7 +103,7 @@ def _as_they_end(futures: dict[Future[Any], Task]) -> Iterator[Future[Any]]:
 
 
 def _outcome(future: Future[Any], task: Task, folder: Path) -> dict[str, Any]:
-    """Record of a task that ended; what a stopped or dead worker had stored is kept with the reason."""
+    """Record of a task that ended; of a stopped or dead worker, its last stored part with the reason."""
     error = future.exception()
     if error is None:
         record: dict[str, Any] = future.result()
@@ -120,7 +120,7 @@ def _outcome(future: Future[Any], task: Task, folder: Path) -> dict[str, Any]:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Worker processes that start meanwhile use one thread each."""
+    """Give one thread to each worker process that starts in this context."""
     before = {name: os.environ.get(name) for name in THREADS}
     os.environ.update(dict.fromkeys(THREADS, "1"))
     try:
