@@ -92,7 +92,7 @@ class Agent(Protocol):
 
 @runtime_checkable
 class Stochastic(Protocol):
-    """An agent that knows how likely its proposals are, so that it can correct for those of an earlier policy.
+    """An agent that knows how likely its proposals are, so that it can correct for proposals of an earlier policy.
 
     Agents with a critic or a surrogate need not fulfil it: they learn from evaluations, whatever proposed them.
     """

@@ -1,4 +1,4 @@
-"""What a run would start: programs, batch systems and schedulers that a configuration names."""
+"""Claims: the programs, batch systems and schedulers that a configuration would start."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Claim:
 
     Attributes:
         digest: SHA-256 of everything that decides what is started.
-        lines: what a person needs to judge it.
+        lines: description for the person who decides whether to start it.
     """
 
     digest: str
@@ -34,7 +34,7 @@ class StartsPrograms(Protocol):
     """A simulator that starts programs which a setting chooses."""
 
     def claims(self) -> Sequence[Claim]:
-        """What it would start; tells without starting anything."""
+        """Describe what it would start, without starting anything."""
         ...
 
 
@@ -48,19 +48,19 @@ def simulator_claims(env: Any, chosen: Any, simulator: Any) -> list[Claim]:
 
     Args:
         env, chosen: the groups `env` and `simulator` of a configuration.
-        simulator: that of the problem built from them. One that hides a command behind another class is a claim too.
+        simulator: the one of the problem built from them. A command hidden behind another class is a claim, too.
     """
     found = claims_of(simulator)
     if not found and (hidden := [node for group in (env, chosen) for node in _commands(group)]):
-        named = f"{type(simulator).__name__} with a program of its own: {json.dumps(hidden, default=str)}"
+        named = f"{type(simulator).__name__} with its own program: {json.dumps(hidden, default=str)}"
         return [Claim.of([_with_files(node) for node in hidden], named)]
     return found
 
 
 def evaluator_claims(evaluator: Any) -> list[Claim]:
-    """What an evaluator would start or let in: jobs of a batch system, or a scheduler of somebody's choice.
+    """What an evaluator would start or connect to: jobs of a batch system, or a scheduler that a setting names.
 
-    Settings of jobs are text of shell scripts, and who controls a scheduler can run programs in its clients.
+    Settings of jobs are text of shell scripts. Whoever controls a scheduler can run programs in its clients.
     """
     settings = dict(evaluator) if isinstance(evaluator, Mapping) else {}
     filled = [part for part in dict(settings.get("settings") or {}).values() if part]
@@ -82,7 +82,7 @@ def _commands(node: Any) -> Iterator[Any]:
 
 
 def _with_files(node: Any) -> Any:
-    """Settings with the full path behind everything that is the name of a file here."""
+    """Settings with the full path added to every name of an existing file."""
     if isinstance(node, Mapping):
         return {str(name): _with_files(value) for name, value in node.items()}
     if isinstance(node, str) and "\0" not in node and len(node) < 4096 and Path(node).is_file():

@@ -29,25 +29,25 @@ _COMMANDS = """commands:
   resume RUN               go on with an interrupted run
   validate RUN             simulate the recommended design and the baselines side by side
   report RUN               make report.html and the figures again
-  sweep FILE               trainings with settings that a sweep file of Weights & Biases names; no server needed
-  compare FILE             agents on problems from several seeds: who needs how many events
+  sweep FILE               train with all settings of a sweep file of Weights & Biases; needs no server
+  compare FILE             run agents on problems from several seeds and compare the events that they need
   list [ENV]               environments, agents and simulators; or the card of one environment
 
 RUN is a run folder, its name, or `latest`."""
-_COMPARE = """Run all agents of a file on all its problems from several seeds, as long as they have no result, and make
-results.json, tables.md and figures. Runs that have a result are not repeated unless their settings have changed; of an
-earlier results.json without its run files, what --only-agents and --only-problems leave out is kept likewise."""
+_COMPARE = """Run all agents of a file on all its problems from several seeds, and make results.json, tables.md and
+figures. Runs that have a result are repeated only if their settings have changed. Results whose run files are gone are
+kept if --only-agents or --only-problems leaves them out."""
 
-_SWEEP = """Train with all settings of a sweep file (grid, random, or bayes with Optuna), each in a folder of its own,
-and make results.csv. The same command again repeats no finished training, goes on with interrupted ones and tries
-failed ones again. The file is one of Weights & Biases: `wandb sweep FILE` and `wandb agent` run it as it is."""
+_SWEEP = """Train with all settings of a sweep file (grid, random, or bayes with Optuna), each in its own folder, and
+make results.csv. The same command again goes on with interrupted trainings and tries failed ones again; it repeats no
+finished one. The file also runs with `wandb sweep FILE` and `wandb agent`."""
 
 
-_TRUST = """start the programs (command simulator, batch jobs, scheduler) that the folder or file names though nobody
-has trained with them here; read them first"""
+_TRUST = """start the programs that the folder or file names (command simulator, batch jobs, scheduler) though you have
+not trained with them; read them first"""
 
 CHECK_TRUST = "--check-trust"
-"""First word of a training whose settings nobody has typed: it starts only programs that are trusted already."""
+"""First word of a training that a sweep starts: it starts only programs that are trusted already."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -168,7 +168,7 @@ class _Terminated(KeyboardInterrupt):
 
 
 def _terminate(*signal_and_frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what follows takes a moment
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # ending takes a moment
     raise _Terminated
 
 
@@ -189,7 +189,7 @@ def _train(overrides: Sequence[str], typed: bool = True) -> int:
         results[-1] = _guarded(lambda: _start(OmegaConf.to_container(config, resolve=True), command, typed))
         if results[-1] in (INTERRUPTED, TERMINATED):
             raise SystemExit(results[-1])
-        if results[-1] != 0 and os.getpid() != here:  # of a launcher's process only an exception gets back
+        if results[-1] != 0 and os.getpid() != here:  # a launcher's process returns nothing but an exception
             raise CompactHydraException(f"a training ended with exit code {results[-1]}, see its message")
 
     _store_configs()
@@ -197,7 +197,7 @@ def _train(overrides: Sequence[str], typed: bool = True) -> int:
     try:
         job()
     except SystemExit as stop:
-        if stop.code not in (None, 0):  # before the first job the configuration is wrong, afterwards a job has crashed
+        if stop.code not in (None, 0):  # before the first job the configuration is wrong, later a job has crashed
             results.append(int(stop.code) if results and isinstance(stop.code, int) else USAGE_ERROR)
     finally:
         sys.argv = whole

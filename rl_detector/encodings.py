@@ -1,4 +1,4 @@
-"""One box of numbers for a design, and designs as lists of components that are built in order."""
+"""Other views of an encoding: one vector per design, and a design as a list of components."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rl_detector.space import DesignSpace, Encoding, FloatArray, IntArray, Repea
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """A run of like components: one Repeated, or all parameters outside of any as a single component.
+    """Components of one kind: those of one Repeated, or all parameters outside of any as a single component.
 
     Attributes:
         name: of the Repeated; empty for the parameters outside.
-        minimum, maximum: numbers of components.
-        continuous: where their numbers are in the continuous part of the encoding, [maximum, c].
-        discrete: where their choices are in the discrete part of the encoding, [maximum, k].
-        choices: numbers of options of the choices of one component, [k].
-        count: where the number of components is in the continuous part; None where it is fixed.
+        minimum, maximum: fewest and most components.
+        continuous: indices of their coordinates in the continuous part of the encoding, [maximum, c].
+        discrete: indices of their choices in the discrete part of the encoding, [maximum, k].
+        choices: number of options of each choice of one component, [k].
+        count: index of the number of components in the continuous part; None where it is fixed.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Part:
 
     @property
     def numbers(self) -> int:
-        """Numbers c of one component."""
+        """Number c of coordinates of one component."""
         return int(self.continuous.shape[1])
 
     @property
@@ -45,7 +45,7 @@ class Part:
 
 
 def parts_of(space: DesignSpace) -> tuple[Part, ...]:
-    """The parameters outside of any Repeated, then every Repeated in order; what a component nests is part of it."""
+    """The parameters outside of any Repeated, then every Repeated in order, each with what its components nest."""
     numbers = {slot.path: i for i, slot in enumerate(space.continuous)}
     choices = {slot.path: i for i, slot in enumerate(space.discrete)}
     repeated = [parameter for parameter in space.parameters if isinstance(parameter, Repeated)]
@@ -104,7 +104,7 @@ def empty_encoding(space: DesignSpace, n: int) -> Encoding:
 
 @dataclass(frozen=True)
 class BoxEncoding:
-    """Vectors = the continuous part as it is, then one score per choice of every discrete slot; the largest score wins.
+    """Vectors: the continuous part, then one score per option of every choice; the largest score wins.
 
     Attributes:
         space: the designs to encode.
@@ -118,7 +118,7 @@ class BoxEncoding:
         return len(self.space.continuous) + sum(self.space.choices)
 
     def to_encoding(self, vectors: FloatArray) -> Encoding:
-        """The encoding of vectors [..., size]; of equal scores the first wins, numbers beyond the box stay there.
+        """The encoding of vectors [..., size]; the first of equal scores wins, coordinates beyond the box stay there.
 
         Raises:
             DesignError: wrong length, or a score is NaN.
@@ -143,7 +143,7 @@ class BoxEncoding:
 
     @property
     def _starts(self) -> IntArray:
-        """Where the scores of each discrete slot begin."""
+        """Where the scores of each choice begin."""
         sizes = np.array(self.space.choices, dtype=np.int64)
         starts: IntArray = len(self.space.continuous) + np.cumsum(sizes) - sizes
         return starts

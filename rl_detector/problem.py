@@ -189,7 +189,7 @@ class DesignProblem:
         try:
             costs = {cost.name: finite(cost.name, cost.amount(design)) for cost in self.costs}
             violations = {limit.name: finite(limit.name, limit.violation(design)) for limit in self.constraints}
-        except Exception as error:  # whatever a user's cost raises is a failed trial, not the end of a study
+        except Exception as error:  # a user's cost may raise anything: the trial fails, the study goes on
             return Evaluation(design, events, seed, {}, {}, None, None, str(as_failure(error)))
         if isinstance(outcome, SimulationError):
             return Evaluation(design, events, seed, costs, violations, None, None, str(outcome))

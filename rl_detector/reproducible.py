@@ -1,4 +1,4 @@
-"""What makes a run repeatable: the seeds of events, and the number of threads."""
+"""Make runs repeatable: seeds of events, and sums in one thread."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _controller(torch_is_loaded: bool) -> ThreadpoolController:
 def one_thread() -> Any:
     """Context in which BLAS and OpenMP use one thread, as in worker processes.
 
-    The last bits of sums depend on how threads share them: with one, evaluations are the same on any number of cores
+    The last bits of a sum depend on how threads share it. With one thread, evaluations are equal on any number of cores
     and in any evaluator.
     """
     return _controller("torch" in sys.modules).limit(limits=1)

@@ -10,7 +10,7 @@ from rl_detector.errors import ConfigError
 
 
 def check_settings(where: str, function: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings converted to the annotated types of a function's arguments.
+    """Convert settings to the annotated types of a function's arguments.
 
     Raises:
         ConfigError: an unknown name or a wrong type; the message says what is expected.

@@ -1,7 +1,7 @@
 """What can be built: parameters, the space they span, and the one encoding that agents and environments share.
 
 A design is a plain mapping from parameter names to values in physical units (floats, integers, choice names, and lists
-of such mappings for repeated components), so it is JSON as it stands. Its encoding has two parts: `continuous` in
+of such mappings for repeated components), so it is plain JSON. Its encoding has two parts: `continuous` in
 [-1, 1] (continuous and integer parameters, counts of repeated components) and `discrete` (indices of choices).
 """
 
@@ -27,11 +27,11 @@ IntArray: TypeAlias = NDArray[np.int64]
 
 
 LARGEST_SPACE = 100_000
-"""Most numbers of the encoding of a space; every one takes time and memory in each design."""
+"""Most entries of the encoding of a space; each takes time and memory in every design."""
 
 
 class Encoding(NamedTuple):
-    """One design or a batch of designs as numbers: continuous [..., c] in [-1, 1] and discrete indices [..., k].
+    """One design or a batch of designs as arrays: continuous [..., c] in [-1, 1] and discrete indices [..., k].
 
     Examples:
         >>> import rl_detector as rd
@@ -91,7 +91,7 @@ class Repeated:
 
 
 class Slot(NamedTuple):
-    """One number of the encoding: the full path of a parameter (`layer[2].thickness`) and the parameter itself."""
+    """One entry of the encoding: the full path of a parameter (`layer[2].thickness`) and the parameter itself."""
 
     path: str
     parameter: Atom
@@ -130,27 +130,27 @@ class DesignSpace:
 
     @cached_property
     def size(self) -> int:
-        """Numbers of the encoding, continuous and discrete."""
+        """Number of entries of the encoding, continuous and discrete."""
         return sum(_size(parameter) for parameter in self.parameters)
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
-        """Every number of the encoding, in order of the parameters."""
+        """Every entry of the encoding, in order of the parameters."""
         return tuple(_slots(self, ""))
 
     @cached_property
     def continuous(self) -> tuple[Slot, ...]:
-        """The slots of the continuous part of the encoding, in order."""
+        """The entries of the continuous part of the encoding, in order."""
         return tuple(slot for slot in self.slots if not isinstance(slot.parameter, Categorical))
 
     @cached_property
     def discrete(self) -> tuple[Slot, ...]:
-        """The slots of the discrete part of the encoding, in order."""
+        """The entries of the discrete part of the encoding, in order."""
         return tuple(slot for slot in self.slots if isinstance(slot.parameter, Categorical))
 
     @property
     def choices(self) -> tuple[int, ...]:
-        """Number of choices of every discrete slot."""
+        """Number of options of every choice."""
         return tuple(len(slot.parameter.choices) for slot in self.discrete if isinstance(slot.parameter, Categorical))
 
     def check(self, design: Design, prefix: str = "") -> None:
@@ -174,7 +174,7 @@ class DesignSpace:
         return True
 
     def nearest(self, design: Design, prefix: str = "") -> dict[str, Any]:
-        """The closest design within the bounds: numbers are clipped, surplus components dropped.
+        """The closest design within the bounds: values are clipped, surplus components dropped.
 
         Raises:
             DesignError: none is closest (missing or unknown names, unknown choices, NaN, too few components).
@@ -198,7 +198,7 @@ class DesignSpace:
         return self.decode(Encoding(continuous, discrete))
 
     def encode(self, design: Design) -> Encoding:
-        """Encoding of one design, [c] and [k]; slots of absent components are 0.
+        """Encoding of one design, [c] and [k]; entries of absent components are 0.
 
         Raises:
             DesignError: the design cannot be built.

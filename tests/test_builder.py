@@ -70,7 +70,7 @@ class ForgetsTheReward(BuilderEnv):
     """Broken on purpose: NaN before the end."""
 
     def _gain(self) -> float:
-        return float("nan") if len(self.layout.components) == 2 else 0.0
+        return float("nan") if len(self.partial.components) == 2 else 0.0
 
 
 @pytest.mark.parametrize(

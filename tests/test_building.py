@@ -9,7 +9,7 @@ import pytest
 
 from helpers.telescope import PLANE, planes, telescope
 from rl_detector.encodings import one_hot, only_repeated, parts_of
-from rl_detector.episodes.builder import ADD, MOVE, REMOVE, SET, STOP, SWAP, Action, Builder, Layout
+from rl_detector.episodes.builder import ADD, MOVE, REMOVE, SET, STOP, SWAP, Action, Builder, PartialDesign
 from rl_detector.errors import ConfigError, DesignError
 from rl_detector.parameters import Categorical, Continuous, Integer
 from rl_detector.space import DesignSpace, Encoding, Repeated
@@ -53,19 +53,19 @@ def test_a_space_without_or_with_two_repeated_is_refused() -> None:
 def test_what_no_longer_fits_is_masked() -> None:
     """The limit is 8 kg: huge never fits, thick not on top of 6 kg, nothing on top of 8 kg."""
     builder = Builder(telescope())
-    layout = builder.begin()
-    assert builder.legal(layout) == {STOP: False, ADD: True}
-    assert builder.choice_masks(layout)[0].tolist() == [1, 1, 0]
-    heavy = replace(layout, components=tuple(planes("thick", "thick")))
+    partial = builder.begin()
+    assert builder.legal(partial) == {STOP: False, ADD: True}
+    assert builder.choice_masks(partial)[0].tolist() == [1, 1, 0]
+    heavy = replace(partial, components=tuple(planes("thick", "thick")))
     assert builder.choice_masks(heavy)[0].tolist() == [1, 0, 0]
-    full = replace(layout, components=tuple(planes("thick", "thick", "thin", "thin")))
+    full = replace(partial, components=tuple(planes("thick", "thick", "thin", "thin")))
     assert builder.legal(full) == {STOP: True, ADD: False}
     assert builder.done(full)
 
 
 def test_below_the_minimum_components_can_be_added_whatever_they_break() -> None:
     builder = Builder(telescope(minimum=4))
-    broken = Layout(tuple(planes("thick", "thick", "thick")), {})
+    broken = PartialDesign(tuple(planes("thick", "thick", "thick")), {})
     assert builder.legal(broken) == {STOP: False, ADD: True}
     assert builder.choice_masks(broken)[0].tolist() == [1, 1, 1]
 
@@ -74,7 +74,7 @@ def test_a_rule_of_ones_own_replaces_the_limits() -> None:
     builder = Builder(telescope(), may_fit=lambda partial, component: component["kind"] == "huge")
     assert builder.choice_masks(builder.begin())[0].tolist() == [0, 0, 1]
     nothing = Builder(telescope(), may_fit=lambda partial, component: False)
-    assert nothing.done(Layout(tuple(planes("thin")), {}))
+    assert nothing.done(PartialDesign(tuple(planes("thin")), {}))
 
 
 def test_too_many_kinds_of_components_are_not_masked() -> None:
@@ -91,45 +91,45 @@ def test_what_is_left_of_the_budgets() -> None:
     builder = Builder(telescope())
     assert builder.budgets == ("load", "length", "mass", "steps")
     np.testing.assert_allclose(builder.remaining(builder.begin()), [1, 1, 1, 1])
-    two = Layout(tuple(planes("thin", "thick", z=10.0)), {})
+    two = PartialDesign(tuple(planes("thin", "thick", z=10.0)), {})
     np.testing.assert_allclose(builder.remaining(two), [1 - 4 / 8, 1 - 10 / 20, 1 - 4 / 10, 1 - 2 / 5])
 
 
 def test_editing_adds_moves_removes_and_swaps() -> None:
     builder = Builder(telescope(), edits=4)
-    layout = builder.begin()
+    partial = builder.begin()
     assert builder.operations == (STOP, ADD, MOVE, REMOVE, SWAP)
-    assert list(layout.components) == planes("thin", "thick")
-    layout = builder.apply(layout, act(builder, ADD, 1, z=2.0, kind="huge"))
-    assert [(c["z"], c["kind"]) for c in layout.components] == [(5, "thin"), (2, "huge"), (5, "thick")]
-    layout = builder.apply(layout, act(builder, MOVE, 2, z=9.0, kind="thin"))
-    assert layout.components[2] == {"z": pytest.approx(9.0), "kind": "thick"}
-    layout = builder.apply(layout, act(builder, SWAP, 0, z=0.0, kind="thick"))
-    assert layout.components[0] == {"z": pytest.approx(5.0), "kind": "thick"}
-    assert not builder.done(layout)
-    layout = builder.apply(layout, act(builder, REMOVE, 99))
-    assert [c["kind"] for c in layout.components] == ["thick", "huge"]
-    assert builder.done(layout)
+    assert list(partial.components) == planes("thin", "thick")
+    partial = builder.apply(partial, act(builder, ADD, 1, z=2.0, kind="huge"))
+    assert [(c["z"], c["kind"]) for c in partial.components] == [(5, "thin"), (2, "huge"), (5, "thick")]
+    partial = builder.apply(partial, act(builder, MOVE, 2, z=9.0, kind="thin"))
+    assert partial.components[2] == {"z": pytest.approx(9.0), "kind": "thick"}
+    partial = builder.apply(partial, act(builder, SWAP, 0, z=0.0, kind="thick"))
+    assert partial.components[0] == {"z": pytest.approx(5.0), "kind": "thick"}
+    assert not builder.done(partial)
+    partial = builder.apply(partial, act(builder, REMOVE, 99))
+    assert [c["kind"] for c in partial.components] == ["thick", "huge"]
+    assert builder.done(partial)
 
 
 def test_editing_stays_between_minimum_and_maximum() -> None:
     builder = Builder(telescope(minimum=2, maximum=3), edits=9)
-    layout = builder.begin()
-    assert not builder.legal(layout)[REMOVE]
-    layout = builder.apply(layout, act(builder, ADD, 99))
-    assert not builder.legal(layout)[ADD]
+    partial = builder.begin()
+    assert not builder.legal(partial)[REMOVE]
+    partial = builder.apply(partial, act(builder, ADD, 99))
+    assert not builder.legal(partial)[ADD]
     with pytest.raises(DesignError, match="'add' is not allowed here: allowed are stop, move, remove, swap"):
-        builder.apply(layout, act(builder, ADD))
+        builder.apply(partial, act(builder, ADD))
 
 
 def test_parameters_outside_come_first() -> None:
     builder = Builder(telescope(head=True))
-    layout = builder.begin()
-    assert builder.legal(layout) == {STOP: False, ADD: False, SET: True}
-    assert builder.design(layout)["gas"] == "helium"  # of the baseline, until it is chosen
-    layout = builder.apply(layout, act(builder, SET))
-    assert builder.design(layout) == {"channels": 7, "gas": "air", "plane": []}
-    assert builder.legal(layout) == {STOP: False, ADD: True, SET: False}
+    partial = builder.begin()
+    assert builder.legal(partial) == {STOP: False, ADD: False, SET: True}
+    assert builder.design(partial)["gas"] == "helium"  # of the baseline, until it is chosen
+    partial = builder.apply(partial, act(builder, SET))
+    assert builder.design(partial) == {"channels": 7, "gas": "air", "plane": []}
+    assert builder.legal(partial) == {STOP: False, ADD: True, SET: False}
 
 
 def test_bad_beginnings_are_refused() -> None:

@@ -69,7 +69,15 @@ def test_train_validate_report(call, tmp_path):
     done = run(tmp_path, "train", *SMALL, "budget.events=960", "seed=1")
     folder = only_run(tmp_path)
     assert re.fullmatch(r"calorimeter-policy_gradient-\d{8}-\d{6}-[0-9a-f]{4}", folder.name)
-    expected = {"config.yaml", "ledger.sqlite", "checkpoint.pt", "recommended.json", "validation.json", "report.html"}
+    expected = {
+        "config.yaml",
+        "ledger.sqlite",
+        "checkpoint.pt",
+        "sessions.json",
+        "recommended.json",
+        "validation.json",
+        "report.html",
+    }
     assert {path.name for path in folder.iterdir()} == expected | {"figures"}
     assert "best reach" in done.stderr and "sigma" in done.stderr
     assert f"report: runs/{folder.name}/report.html" in done.stdout

@@ -157,7 +157,7 @@ def test_what_a_ledger_says_of_its_configuration_has_a_checksum(
     folder = Path(shutil.copytree(whole_folder, tmp_path / "run"))
     with closing(sqlite3.connect(folder / "ledger.sqlite")) as connection, connection:
         connection.execute("UPDATE meta SET value = replace(value, 'reinforce', 'reinforcf')")
-    with pytest.warns(UserWarning, match="what it says of its configuration does not fit its checksum"):
+    with pytest.warns(UserWarning, match="its configuration does not fit its checksum"):
         assert finish(bowl, folder) == whole
 
 
@@ -173,7 +173,7 @@ def test_a_ledger_deleted_under_a_study_is_written_anew(bowl: DesignProblem, who
     study.step(16)
     for file in (tmp_path / "run").glob("ledger.sqlite*"):
         file.unlink()
-    with pytest.warns(UserWarning, match=r"somebody deleted the ledger .*ledger\.sqlite while the study ran"):
+    with pytest.warns(UserWarning, match=r"the ledger .*ledger\.sqlite was deleted while the study ran"):
         study.step(16)
     study.run()
     study.ledger.path.unlink()  # after the last trial

@@ -222,7 +222,7 @@ def test_a_command_that_hides_is_a_claim() -> None:
     nested = {"name": "both", "cheap": {"name": "command", "file": "x.yaml"}, "dear": {"name": "fast"}}
     for env, chosen in (({"name": "own"}, nested), ({"name": "own", "simulator": "command"}, None)):
         (claim,) = simulator_claims(env, chosen, Hides())
-        assert "Hides with a program of its own" in claim.lines[0]
+        assert "Hides with its own program" in claim.lines[0]
     assert simulator_claims({"name": "own"}, {"name": "fast"}, Hides()) == []
 
 

@@ -1,4 +1,4 @@
-"""Test kits for problems, simulators and agents that other people write."""
+"""Contract tests for your own problems, simulators, environments and agents."""
 
 from rl_detector.checks.agents import check_agent
 from rl_detector.checks.problems import check_env, check_problem, check_simulator, check_space

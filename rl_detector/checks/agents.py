@@ -17,7 +17,7 @@ MakeAgent: TypeAlias = Callable[[DesignSpace, int], Agent]
 
 
 OBSERVATION = np.zeros(1)
-"""What agents under test see; agents of one-shot problems may ignore it."""
+"""Observation for agents under test; agents of one-shot problems may ignore it."""
 
 
 def require(holds: bool, expected: str, got: object) -> None:
@@ -86,7 +86,7 @@ def _batch(actions: Encoding, rewards: FloatArray) -> Batch:
 
 
 def _rounds(agent: Agent, seed: int, rounds: int = 3, n: int = 8) -> list[Encoding]:
-    """Proposals of some rounds, told rewards that depend on the proposals, and the recommendation after them."""
+    """Proposals of some rounds with rewards that depend on them, and the recommendation at the end."""
     noise = np.random.default_rng(seed)
     history = []
     for _ in range(rounds):
@@ -107,13 +107,13 @@ def _check_determinism(make_agent: MakeAgent, space: DesignSpace, seed: int) -> 
 
 
 def _check_checkpoint(make_agent: MakeAgent, space: DesignSpace, seed: int) -> None:
-    """An agent restored between ask and tell goes on as if nothing had happened."""
+    """Check that an agent restored between ask and tell continues like an uninterrupted one."""
     agent, restored = make_agent(space, seed), make_agent(space, seed)
     _rounds(agent, 0)
     pending = agent.ask(OBSERVATION, 8)
     restored.load_state_dict(_through_file(agent.state_dict()))
     for one in (agent, restored):
-        one.tell(_batch(pending, np.linspace(-9, -8, 8)))  # poor ones: what was found before is not to be hidden
+        one.tell(_batch(pending, np.linspace(-9, -8, 8)))  # poor rewards, so that earlier designs remain the best
     same = _equal_histories(_rounds(agent, 1), _rounds(restored, 1))
     require(
         same, "equal proposals after load_state_dict(state_dict())", "different ones: is the random generator in it?"

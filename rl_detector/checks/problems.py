@@ -1,4 +1,4 @@
-"""Contract tests that other people's environments, agents and simulators can run; each raises CheckFailed."""
+"""Contract tests of design spaces, problems, simulators and environments; each raises CheckFailed."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _check_order(single: Sequence[Evaluation], batch: Sequence[Evaluation], orde
 
 
 def _terms(evaluation: Evaluation) -> dict[str, float]:
-    """The numbers of an evaluation by name."""
+    """The terms of an evaluation by name."""
     measured = evaluation.measurement
     terms = {**evaluation.costs, **evaluation.violations}
     if measured is None or evaluation.reward is None:
@@ -141,7 +141,7 @@ def check_simulator(simulator: Simulator, designs: Sequence[Design], events: int
     """A simulator is deterministic, uses its seed, is finite and complete, leaves designs alone, and says what it is.
 
     Args:
-        simulator: what to check, in one process or with workers of its own.
+        simulator: the simulator to check, with or without its own workers.
         designs: at least two that it must be able to simulate.
         events: per design; each design is simulated four times.
         seed: of the event seeds.
@@ -214,7 +214,7 @@ def check_env(env: gym.Env[Any, Any], seed: int = 0) -> None:
 
 
 def _check_masks(env: gym.Env[Any, Any], seed: int, episodes: int = 5) -> None:
-    """What the masks of an environment allow is carried out and not replaced by something else."""
+    """Check that an action which the masks allow is carried out, not replaced."""
     for number in range(episodes):
         _, info = env.reset(seed=seed + number)
         ended = False
@@ -226,7 +226,7 @@ def _check_masks(env: gym.Env[Any, Any], seed: int, episodes: int = 5) -> None:
 
 
 def _check_gymnasium(env: gym.Env[Any, Any]) -> None:
-    """Gymnasium's check, wrappers and unbounded observations (a context has no bounds) allowed."""
+    """Run Gymnasium's check; wrappers and unbounded observations are allowed, as a context has no bounds."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*(Box observation space|different from the unwrapped version)")
         gymnasium_check_env(env, skip_render_check=True)

@@ -1,1 +1,1 @@
-"""All chosen agents on all chosen problems from several seeds: who needs how many simulated events."""
+"""Compare agents on problems from several seeds by the simulated events that they need."""

@@ -1,4 +1,4 @@
-"""Figures of a comparison: learning curves per problem, over all problems, and who is better than whom."""
+"""Figures of a comparison: learning curves per problem and over all problems, probabilities of improvement."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ SHADES = ("#8EC7EA", BLUE, "#003A5C")
 """Light to dark for early to late."""
 
 LOWEST = -0.25
-"""Lower end of the gains that are shown; a design that is much worse than the start is as bad as any."""
+"""Lowest gain that is shown; designs much worse than the start need no distinction."""
 
 SHARES = np.geomspace(0.01, 1.0, 40)
 """Shares of the budget at which problems are averaged."""
 
 
 def write_figures(results: Results, folder: Path) -> list[Path]:
-    """Write curves.png, and average.png and improvement.png where there is something to average or compare."""
+    """Write curves.png, and average.png and improvement.png where there are several problems or agents."""
     made = {"curves": lambda: curves(results), "average": lambda: average(results)}
     if improvements(results):
         made["improvement"] = lambda: improvement(results)

@@ -1,4 +1,4 @@
-"""Runs of an earlier results.json that are still what a comparison asks for, though their files are gone.
+"""Runs of a stored results.json that a comparison still asks for, though their files are gone.
 
 So an agent is compared with published results without running all others again.
 """
@@ -20,7 +20,7 @@ from rl_detector.space import FloatArray
 
 @dataclass(frozen=True)
 class Kept:
-    """What an earlier results.json holds of one problem.
+    """The part of a stored results.json about one problem.
 
     Attributes:
         runs: by the key of their settings.
@@ -33,7 +33,7 @@ class Kept:
     best: Mapping[str, Any]
 
     def of(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, Run]]:
-        """Those of these tasks, with the settings that the tasks have now."""
+        """Stored runs of these tasks that have the settings of the tasks."""
         for task in tasks:
             try:
                 run = self.runs.get(task.key())
@@ -43,7 +43,7 @@ class Kept:
                 yield task, replace(run, problem=task.problem.label, agent=task.agent.label)
 
     def on(self, run: Run, grid: FloatArray, best: Mapping[str, Any], targets: Sequence[float], same: bool) -> Run:
-        """A run with its curve on another grid and in gains to another best design.
+        """A stored run with its curve on another grid and its gains relative to another best design.
 
         Its events to targets are kept if these are the `same` targets and the best design has not changed, else they
         are read from its curve. Nothing is left of it where so far no design was better than the start: all gains

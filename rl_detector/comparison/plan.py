@@ -1,4 +1,4 @@
-"""What is compared: problems, agents, seeds and budgets of a YAML file, and the tasks that they make."""
+"""The plan of a comparison: problems, agents, seeds and budgets of a YAML file, and the tasks that they make."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Entry = TypeVar("Entry")
 
 @dataclass(frozen=True)
 class ComparedProblem:
-    """A problem and what may be spent on it.
+    """A problem and its budget.
 
     Attributes:
         label: name in tables, figures and files.
@@ -95,13 +95,13 @@ class Task:
 
     @property
     def budget(self) -> Budget:
-        """What the run may spend."""
+        """The budget of the run."""
         batch = self.agent.designs_per_batch or self.problem.designs_per_batch
         events = min(self.problem.events, self.problem.budgets.get(self.agent.label, self.problem.events))
         return Budget(events, self.problem.events_per_design, batch)
 
     def key(self) -> str:
-        """Digest of all that decides the result, defaults of settings included; labels and the limit do not."""
+        """Digest of everything that decides the result, defaults included; without labels and time limit."""
         from rl_detector.agents import agent_class
         from rl_detector.registry import find, load_factory
 
@@ -127,7 +127,7 @@ def _defaults(function: Callable[..., Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared.
+    """A comparison as its file describes it.
 
     Attributes:
         problems, agents: in the order of the tables.
@@ -167,7 +167,7 @@ class Comparison:
         return [agent.label for agent in self.agents]
 
     def tasks(self) -> Iterator[Task]:
-        """All runs; the seeds of all come one after the other, so that what is there early is balanced."""
+        """All runs, seed after seed, so that early results are balanced over problems and agents."""
         for seed in range(self.seeds):
             yield from (task for task in self._pairs(seed) if task.problem.budgets.get(task.agent.label) != 0)
 
@@ -175,7 +175,7 @@ class Comparison:
         return (Task(problem, agent, seed, self.time_limit) for problem in self.problems for agent in self.agents)
 
     def only(self, problems: Collection[str] | None, agents: Collection[str] | None) -> Comparison:
-        """The part with these problems and agents (None: all); the reference stays what it was if it is there.
+        """The part with these problems and agents (None: all); it keeps the reference if this is among them.
 
         Raises:
             ConfigError: a label is unknown.
@@ -202,7 +202,7 @@ def read_comparison(path: Path) -> Comparison:
         text = read_bytes(path, LARGEST_YAML, links=True).decode()
         check_yaml(text)
         data = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
-    except Exception as error:  # whatever is wrong with a file that a person wrote
+    except Exception as error:  # a file written by hand may raise anything
         raise ConfigError(f"cannot read {path}: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must hold names and values such as problems and agents, got {data!r}")

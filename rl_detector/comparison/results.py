@@ -1,4 +1,4 @@
-"""From the records of the runs to results.json: gains on a common grid, events to targets, what failed."""
+"""Turn the records of the runs into results.json: gains on a common grid, events to targets, failures."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ POINTS = 60
 """Most points of a stored curve, at events in geometric progression."""
 
 FRESH = 1
-"""Number of the held-out events on which the best design is judged; designs are chosen on those of number 0."""
+"""Trial number of the held-out events that validate the best design; number 0 is for choosing it."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """All that tables and figures need.
+    """Everything that tables and figures need.
 
     Attributes:
         agents, problems: labels in order, of the agents those that have runs and the reference.
@@ -43,7 +43,7 @@ class Results:
         targets: gains whose events are counted.
         names: label of an agent -> its name; settings of one algorithm are not each other's peers.
         grids: label of a problem -> events of its curves.
-        bests: label of a problem -> what gain 1 is, where the best design is not known.
+        bests: label of a problem -> meaning of gain 1, where the best design is not known.
         runs: all that have a record.
         versions: of the packages.
     """
@@ -114,7 +114,7 @@ def _earlier(folder: Path) -> Results | None:
 
 
 def _kept(earlier: Results | None, problem: ComparedProblem) -> Kept | None:
-    """What earlier results hold of a problem."""
+    """The part of stored results about a problem."""
     if earlier is None or problem.label not in earlier.grids:
         return None
     runs = {run.key: run for run in earlier.runs if run.problem == problem.label}

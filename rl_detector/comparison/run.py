@@ -17,7 +17,7 @@ class Run:
         targets: events to every target; None where it was not reached.
         milliseconds_per_design: of the agent's own computing time; 0 where it proposed nothing.
         failed_trials: evaluations that failed.
-        best_assignment: whether all choices are those of the best design; None where that is not known.
+        best_assignment: whether all choices equal those of the best design; None where that is not known.
         key: digest of its settings, see `Task.key`.
     """
 

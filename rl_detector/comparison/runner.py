@@ -1,4 +1,4 @@
-"""Run the tasks of a comparison in worker processes; what is stored already is not run again."""
+"""Run the tasks of a comparison in worker processes; tasks that have a result are not run again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rl_detector.reproducible import ONE_THREAD
 from rl_detector.safety.child_processes import SafeContext, follow_parent
 
 GRACE = 120.0
-"""Seconds beyond one and a half time limits after which a run that does not end by itself is stopped from outside."""
+"""Seconds beyond one and a half time limits after which a run that does not end is stopped from outside."""
 
 Listener = Callable[[Task, dict[str, Any]], None]
 
@@ -28,7 +28,7 @@ def task_path(folder: Path, task: Task) -> Path:
 
 
 def stored_record(folder: Path, task: Task) -> dict[str, Any]:
-    """Record of a task that is still what the task asks for; empty if there is none or its agent is not there."""
+    """Record that fits the settings of the task; empty if there is none or its agent is not installed."""
     record = read_record(task_path(folder, task))
     try:
         return record if record.get("key") == task.key() else {}
@@ -66,7 +66,7 @@ def check_tasks(comparison: Comparison) -> None:
 
 
 def run_tasks(tasks: Sequence[Task], folder: Path, jobs: int, listener: Listener) -> None:
-    """Run tasks in so many processes; the listener hears of every one that ends.
+    """Run tasks in several processes, and tell the listener about every one that ends.
 
     Raises:
         RunFolderError: the folder cannot be made.
@@ -101,7 +101,7 @@ def _as_they_end(futures: dict[Future[Any], Task]) -> Iterator[Future[Any]]:
 
 
 def _outcome(future: Future[Any], task: Task, folder: Path) -> dict[str, Any]:
-    """Record of a task that ended; what a stopped or dead worker had stored is kept with the reason."""
+    """Record of a task that ended; of a stopped or dead worker, its last stored part with the reason."""
     error = future.exception()
     if error is None:
         record: dict[str, Any] = future.result()

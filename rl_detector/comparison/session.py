@@ -63,7 +63,7 @@ def compare(
 
 
 def show(folder: Path) -> list[Path]:
-    """Print the tables of results.json and write tables.md and the figures; gives what was written.
+    """Print the tables of results.json, write tables.md and the figures, and return the written files.
 
     Raises:
         RunFolderError: there are no results.
@@ -78,7 +78,7 @@ def show(folder: Path) -> list[Path]:
 
 
 class _Display:
-    """A bar in a terminal, a line per run elsewhere; what did not end by itself is always named."""
+    """A bar in a terminal, a line per run elsewhere; runs that did not end by themselves are always named."""
 
     def __init__(self, missing: int, total: int) -> None:
         self._console = Console(stderr=True)

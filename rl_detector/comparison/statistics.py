@@ -16,7 +16,7 @@ RESAMPLES = 2000
 """Bootstrap resamples; the ends of an interval are then known to a few per cent of its length."""
 
 CONFIRMATIONS = 5
-"""Updates after the first one at a target whose mean must be at the target as well."""
+"""Updates after the first one at a target; their mean must reach the target, too."""
 
 
 class Interval(NamedTuple):
@@ -75,9 +75,9 @@ def improvement_interval(first: Sequence[FloatArray], second: Sequence[FloatArra
 
 
 def events_to_target(events: FloatArray, gains: FloatArray, target: float) -> float:
-    """First events at which the gain and its mean over the next updates are at the target; infinite if there are none.
+    """First events at which the gain and its mean over the next updates reach the target; infinite if they never do.
 
-    What the last update alone reaches is not confirmed by any later one, and does not count.
+    A gain of the last update alone is not confirmed by a later one, and does not count.
 
     Args:
         events, gains: after every update, [updates].

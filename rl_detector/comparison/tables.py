@@ -21,7 +21,7 @@ NOTHING = "–"
 NOT_REACHED = "not in budget"
 
 STAGES = (0.1, 0.3, 1.0)
-"""Shares of the budget at which agents are compared: who is ahead early, and who is at the end."""
+"""Shares of the budget at which agents are compared, from early to the end."""
 
 FEWEST = 3
 """Runs from which an interval is given."""
@@ -44,7 +44,7 @@ def tables(results: Results) -> list[Table]:
     made += [events_table(results, target) for target in results.targets]
     made += [improvement_table(results), time_table(results)]
     if any(run.best_assignment is not None for run in results.runs):
-        made.append(_by_agent(results, "runs whose final choices are all those of the best design", _assignments))
+        made.append(_by_agent(results, "runs whose final choices all equal those of the best design", _assignments))
     return made
 
 
@@ -126,7 +126,7 @@ def peers(results: Results) -> list[str]:
 
 
 def ratio(results: Results, problem: str, target: float) -> str:
-    """Events of the best peer over those of the reference; above 1 the reference needs fewer."""
+    """Events of the best peer over events of the reference; above 1 the reference needs fewer."""
     own = results.events_to(problem, results.reference, target)
     others = {agent: results.events_to(problem, agent, target) for agent in peers(results)}
     measured = {agent: events for agent, events in others.items() if not math.isnan(events)}
@@ -205,14 +205,14 @@ def amount(events: float) -> str:
 
 
 def notes(results: Results) -> list[str]:
-    """What a reader must know: runs that were stopped or failed with their reasons, and what gain 1 is."""
+    """Notes for the reader: runs that were stopped or failed with their reasons, and the meaning of gain 1."""
     counts = Counter((run.problem, run.agent, run.state, run.reason) for run in unfinished(results))
     lines = [
         f"{problem}, {agent}: {n} of {len(results.of(problem, agent))} runs {state}: {reason}"
         for (problem, agent, state, reason), n in counts.items()
     ]
     if any(run.state == TIMEOUT for run in results.runs):
-        lines.append("* some runs were stopped by the time limit; their latest gain stands for the rest of the budget")
+        lines.append("* some runs were stopped by the time limit; their latest gain is used for the rest of the budget")
     for problem, best in results.bests.items():
         rewards = f"{best['reward']:.4f} against {best['start_reward']:.4f} of the start"
         what = "gain 1 is the best design known"

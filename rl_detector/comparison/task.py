@@ -29,13 +29,13 @@ LARGEST_RECORD = 64_000_000
 """Most bytes of the record of a run."""
 
 CHECKPOINTS = 25
-"""Recommended designs per run, at events in geometric progression, that are judged where the best is not known."""
+"""Recommended designs per run that are validated where the best is not known, at events in geometric progression."""
 
 HELD_OUT_ROOT = 2_000_000_011
 """Root of held-out event seeds, apart from the small ones of the runs."""
 
 SAVE_SECONDS = 15.0
-"""Time between the parts of an unfinished run that are stored, for what must be stopped from outside."""
+"""Seconds between two stored parts of an unfinished run, which remain if it is stopped from outside."""
 
 
 @runtime_checkable
@@ -109,7 +109,7 @@ class _Recorder:
         self.save()
 
     def update(self, progress: Progress) -> None:
-        """Note where the study stands."""
+        """Note the progress of the study."""
         last = self.study.budget.batch_size(progress.events) == 0
         if self.oracle is not None:
             self._note(progress.events, "gains", self.oracle.truth(self.study.recommended()))
@@ -148,7 +148,7 @@ class _Recorder:
 
 
 def run_task(task: Task, path: Path) -> dict[str, Any]:
-    """Run a study to its end or time limit, judge its recommended designs, store the record; gives the record."""
+    """Run a study to its end or time limit, validate its recommended designs, store the record; gives the record."""
     started = time.monotonic()
     problem = task.problem.build()
     try:
@@ -200,7 +200,7 @@ def held_out_rewards(problem: DesignProblem, designs: Sequence[Design], events: 
         if (text := json.dumps(design, sort_keys=True)) not in known:
             evaluation = problem.evaluate(design, events, seed)
             if evaluation.reward is None:
-                raise SimulationError(f"a recommended design could not be judged: {evaluation.failure}")
+                raise SimulationError(f"a recommended design could not be validated: {evaluation.failure}")
             known[text] = evaluation.reward
     return [known[json.dumps(design, sort_keys=True)] for design in designs]
 

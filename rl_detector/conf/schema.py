@@ -36,14 +36,14 @@ class ContextsConfig:
 
 @dataclass
 class HeldOutConfig:
-    """Fresh events for the final judgement."""
+    """Fresh events that validate the recommended design and the baselines."""
 
     events: int = MISSING
 
 
 @dataclass
 class Config:
-    """Types of config.yaml; the values are there and nowhere else. Groups are checked against what they build."""
+    """Types of config.yaml, which holds all values. Groups are checked against what they build."""
 
     seed: int = MISSING
     common_events: bool = MISSING

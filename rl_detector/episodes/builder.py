@@ -1,4 +1,4 @@
-"""Building a layout piece by piece: partial layouts, legal actions, and what an action makes of a layout."""
+"""Building a design piece by piece: partial designs, allowed actions, and the partial design after an action."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MayFit: TypeAlias = Callable[[Design, Design], bool]
 
 
 MOST_PROBES = 128
-"""Most components tried to find out what no longer fits; where there are more kinds, no choice is masked."""
+"""Most components that are tried to find out what still fits; with more kinds of them no choice is masked."""
 
 
 class Action(NamedTuple):
@@ -35,8 +35,8 @@ class Action(NamedTuple):
 
     Attributes:
         operation: one of `Builder.operations`.
-        place: index of the component it is about, when editing.
-        component: encoded numbers and choices of a component.
+        place: index of the edited component.
+        component: encoded coordinates and choices of a component.
         head: encoded parameters outside the Repeated.
     """
 
@@ -47,12 +47,12 @@ class Action(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Layout:
-    """A layout under construction.
+class PartialDesign:
+    """A design under construction.
 
     Attributes:
-        components: so far.
-        head: values of the parameters outside the Repeated; None: not chosen yet.
+        components: those chosen so far.
+        head: values of the parameters outside the Repeated; None before they are chosen.
         steps: decisions so far.
         stopped: whether it is declared finished.
     """
@@ -66,15 +66,15 @@ class Layout:
 class Builder:
     """The rules of construction for a problem whose space has exactly one Repeated.
 
-    Building: a layout begins empty; where the space has parameters outside the Repeated, the first decision sets them;
-    then components are added at the end until stop, the maximum, or until none fits any more. Editing: a layout begins
-    with a finished design; components are added before an index, moved (new numbers), swapped (new choices) or removed,
-    for at most `edits` decisions.
+    Building begins with nothing. The first decision sets the parameters outside the Repeated, where there are any. Then
+    components are added at the end until stop, until the maximum, or until none fits.
 
-    What no longer fits is found by evaluating the limits of the problem on the layout with one more component, for
-    every choice and for the bounds of its numbers: if all of these break a limit, it does not fit. That is certain
-    where an amount grows with every component and is monotonous in each of its numbers. A limit that cannot be
-    evaluated on a partial layout forbids nothing. `may_fit` replaces it by a rule of one's own.
+    Editing begins with a finished design and takes at most `edits` decisions. A component is added before an index,
+    moved (new coordinates), swapped (new choices) or removed.
+
+    A component does not fit if it breaks a limit of the problem at all bounds of its coordinates. This is certain where
+    an amount grows with every component and is monotonous in each coordinate. A limit that cannot be evaluated on a
+    partial design forbids nothing. `may_fit` replaces this rule by another one.
 
     Attributes:
         problem: whose designs are built.
@@ -103,8 +103,8 @@ class Builder:
         limits, costs = self.problem.constraints, self.problem.costs
         return (*(limit.name for limit in limits), *(cost.name for cost in costs), "steps")
 
-    def begin(self, design: Design | None = None) -> Layout:
-        """The first layout of an episode; editing begins with the design (None: the problem's first baseline).
+    def begin(self, design: Design | None = None) -> PartialDesign:
+        """The partial design that begins an episode; editing begins with `design` or the problem's first baseline.
 
         Raises:
             DesignError: the design cannot be built, or there is none.
@@ -112,35 +112,35 @@ class Builder:
         if self.edits is None:
             if design is not None:
                 raise DesignError("building begins with nothing; use edits=... to begin with a design")
-            return Layout(head={} if self.head_space is None else None)
+            return PartialDesign(head={} if self.head_space is None else None)
         design = self.problem.start if design is None else design
         if design is None:
             raise DesignError(f"editing {self.problem.name} needs a design: it has no baseline to begin with")
         self.problem.space.check(design)
         head = {name: value for name, value in design.items() if name != self.repeated.name}
-        return Layout(tuple(design[self.repeated.name]), head)
+        return PartialDesign(tuple(design[self.repeated.name]), head)
 
-    def design(self, layout: Layout) -> dict[str, Any]:
-        """The layout as a design, also an unfinished one; parameters not chosen yet are those of the first baseline."""
-        head, start = layout.head, self.problem.start
+    def design(self, partial: PartialDesign) -> dict[str, Any]:
+        """The design so far, finished or not; what is not chosen yet has the value of the first baseline."""
+        head, start = partial.head, self.problem.start
         if head is None and self.head_space is not None:
             values = _centre(self.head_space) if start is None else start
             head = {parameter.name: values[parameter.name] for parameter in self.head_space.parameters}
-        values = {**(head or {}), self.repeated.name: list(layout.components)}
+        values = {**(head or {}), self.repeated.name: list(partial.components)}
         return {parameter.name: values[parameter.name] for parameter in self.problem.space.parameters}
 
-    def complete(self, layout: Layout) -> bool:
-        """Whether the layout is a design that can be built."""
-        return layout.head is not None and len(layout.components) >= self.repeated.minimum
+    def complete(self, partial: PartialDesign) -> bool:
+        """Whether it is a design that can be built."""
+        return partial.head is not None and len(partial.components) >= self.repeated.minimum
 
-    def legal(self, layout: Layout) -> dict[str, bool]:
+    def legal(self, partial: PartialDesign) -> dict[str, bool]:
         """Operation -> whether it is allowed."""
-        count, low, high = len(layout.components), self.repeated.minimum, self.repeated.maximum
-        if layout.head is None:
+        count, low, high = len(partial.components), self.repeated.minimum, self.repeated.maximum
+        if partial.head is None:
             return {name: name == SET for name in self.operations}
         rules = {
             STOP: count >= low,
-            ADD: count < high and (count < low or self._fitting(layout) is not None),
+            ADD: count < high and (count < low or self._fitting(partial) is not None),
             MOVE: count > 0,
             REMOVE: count > low,
             SWAP: count > 0,
@@ -148,54 +148,54 @@ class Builder:
         }
         return {name: rules[name] for name in self.operations}
 
-    def choice_masks(self, layout: Layout) -> list[Mask]:
-        """For every choice of a component: which options may still fit; all where none does or nothing is known."""
+    def choice_masks(self, partial: PartialDesign) -> list[Mask]:
+        """Options that may still fit, for every choice of a component; all where none does or nothing is known."""
         choices = self.repeated.space.choices
-        fitting = self._fitting(layout) or []
+        fitting = self._fitting(partial) or []
         masks = [np.zeros(size, dtype=np.int8) for size in choices]
         for combination in fitting:
             for mask, choice in zip(masks, combination, strict=True):
                 mask[choice] = 1
         return [mask if mask.any() else np.ones(len(mask), dtype=np.int8) for mask in masks]
 
-    def _fitting(self, layout: Layout) -> list[tuple[int, ...]] | None:
+    def _fitting(self, partial: PartialDesign) -> list[tuple[int, ...]] | None:
         """Combinations of choices that may fit; [] where all may; None where none does."""
         if self._probes is None or (self._may_fit is None and not self.problem.constraints):
             return []
         fits = self._may_fit or self._within_limits
-        partial = self.design(layout)
-        found = [choices for choices, components in self._probes if any(fits(partial, each) for each in components)]
+        so_far = self.design(partial)
+        found = [choices for choices, components in self._probes if any(fits(so_far, each) for each in components)]
         return found or None
 
-    def _within_limits(self, partial: Design, component: Design) -> bool:
-        larger = {**partial, self.repeated.name: [*partial[self.repeated.name], component]}
+    def _within_limits(self, so_far: Design, component: Design) -> bool:
+        larger = {**so_far, self.repeated.name: [*so_far[self.repeated.name], component]}
         return all(not _broken(limit.violation, larger) for limit in self.problem.constraints)
 
-    def done(self, layout: Layout) -> bool:
+    def done(self, partial: PartialDesign) -> bool:
         """Whether the episode is over: stopped, no decision left, or nothing to decide but to stop."""
-        if layout.stopped or (self.edits is not None and layout.steps >= self.edits):
+        if partial.stopped or (self.edits is not None and partial.steps >= self.edits):
             return True
-        legal = self.legal(layout)
+        legal = self.legal(partial)
         return self.edits is None and legal[STOP] and not legal[ADD]
 
-    def apply(self, layout: Layout, action: Action) -> Layout:
-        """The layout after a decision.
+    def apply(self, partial: PartialDesign, action: Action) -> PartialDesign:
+        """The partial design after a decision.
 
         Raises:
             DesignError: the operation is not allowed, or the component is NaN.
         """
-        if not self.legal(layout).get(action.operation, False):
-            allowed = ", ".join(name for name, allowed in self.legal(layout).items() if allowed)
+        if not self.legal(partial).get(action.operation, False):
+            allowed = ", ".join(name for name, allowed in self.legal(partial).items() if allowed)
             raise DesignError(f"{action.operation!r} is not allowed here: allowed are {allowed}")
-        after = replace(layout, steps=layout.steps + 1)
+        after = replace(partial, steps=partial.steps + 1)
         if action.operation == STOP:
             return replace(after, stopped=True)
         if action.operation == SET and self.head_space is not None:
             return replace(after, head=self.head_space.decode(action.head))
-        return replace(after, components=self._changed(layout, action))
+        return replace(after, components=self._changed(partial, action))
 
-    def _changed(self, layout: Layout, action: Action) -> tuple[Mapping[str, Any], ...]:
-        components, given = list(layout.components), self.repeated.space.decode(action.component)
+    def _changed(self, partial: PartialDesign, action: Action) -> tuple[Mapping[str, Any], ...]:
+        components, given = list(partial.components), self.repeated.space.decode(action.component)
         if action.operation == ADD:
             components.insert(len(components) if self.edits is None else action.place, given)
             return tuple(components)
@@ -209,37 +209,37 @@ class Builder:
         components[index] = self.repeated.space.decode(Encoding(*parts))
         return tuple(components)
 
-    def remaining(self, layout: Layout) -> FloatArray:
-        """What is left of every budget, 1 at the beginning, below 0 beyond it, [budgets]; 1 where it is not known."""
-        partial = self.design(layout)
+    def remaining(self, partial: PartialDesign) -> FloatArray:
+        """Share that is left of every budget, [budgets]: 1 at the beginning, negative beyond, 1 if unknown."""
+        so_far = self.design(partial)
         limits = [(limit.amount, limit.limit) for limit in self.problem.constraints]
         references = [(cost.amount, cost.reference) for cost in self.problem.costs]
-        left = [1 - _amount(amount, partial) / whole for amount, whole in (*limits, *references)]
-        steps = len(layout.components) / self.repeated.maximum if self.edits is None else layout.steps / self.edits
+        left = [1 - _amount(amount, so_far) / whole for amount, whole in (*limits, *references)]
+        steps = len(partial.components) / self.repeated.maximum if self.edits is None else partial.steps / self.edits
         return np.array([*left, 1 - steps])
 
-    def charge(self, layout: Layout) -> float:
-        """What cost and limits take from the reward of the layout so far; unknown amounts take nothing."""
-        partial, problem = self.design(layout), self.problem
-        costs = {cost.name: _amount(cost.amount, partial) for cost in problem.costs}
-        return problem.charge(costs, {limit.name: _amount(limit.violation, partial) for limit in problem.constraints})
+    def charge(self, partial: PartialDesign) -> float:
+        """What cost and limits take from the reward of the design so far; unknown amounts take nothing."""
+        so_far, problem = self.design(partial), self.problem
+        costs = {cost.name: _amount(cost.amount, so_far) for cost in problem.costs}
+        return problem.charge(costs, {limit.name: _amount(limit.violation, so_far) for limit in problem.constraints})
 
-    def table(self, layout: Layout) -> FloatArray:
-        """The components as numbers in [-1, 1] and choices as zeros and ones, padded, [maximum, features]."""
+    def table(self, partial: PartialDesign) -> FloatArray:
+        """Components, [maximum, features]: coordinates in [-1, 1], choices as zeros and ones, padded with zeros."""
         space = self.repeated.space
         rows = np.zeros((self.repeated.maximum, len(space.continuous) + sum(space.choices)))
-        for row, component in zip(rows, layout.components, strict=False):
+        for row, component in zip(rows, partial.components, strict=False):
             code = space.encode(component)
             row[:] = np.concatenate([code.continuous, one_hot(code.discrete, space.choices)])
         return rows
 
-    def head(self, layout: Layout) -> FloatArray:
-        """The parameters outside the Repeated as numbers, [features]; zeros before they are chosen."""
+    def head(self, partial: PartialDesign) -> FloatArray:
+        """Parameters outside the Repeated, [features]: coordinates, then choices; zeros before they are chosen."""
         if self.head_space is None:
             return np.zeros(0)
-        if layout.head is None:
+        if partial.head is None:
             return np.zeros(len(self.head_space.continuous) + sum(self.head_space.choices))
-        code = self.head_space.encode(layout.head)
+        code = self.head_space.encode(partial.head)
         return np.concatenate([code.continuous, one_hot(code.discrete, self.head_space.choices)])
 
 
@@ -248,7 +248,7 @@ def _centre(space: DesignSpace) -> dict[str, Any]:
 
 
 def _probes(space: DesignSpace) -> list[tuple[tuple[int, ...], list[dict[str, Any]]]] | None:
-    """Choices -> components with them, at the bounds of the numbers; None where there are too many."""
+    """Choices -> components with them at the bounds of the coordinates; None where there are too many."""
     combinations = math.prod(space.choices)
     corners = list(_corners(len(space.continuous), MOST_PROBES // combinations)) if combinations else []
     if not corners:
@@ -257,18 +257,18 @@ def _probes(space: DesignSpace) -> list[tuple[tuple[int, ...], list[dict[str, An
     return [(each, [space.decode(Encoding(c, np.array(each, dtype=np.int64))) for c in corners]) for each in choices]
 
 
-def _corners(numbers: int, most: int) -> Iterator[FloatArray]:
-    """All corners of the box, or where they are too many its lowest and its highest one; none if even these are."""
+def _corners(coordinates: int, most: int) -> Iterator[FloatArray]:
+    """All corners of the box; beyond `most` corners the lowest and the highest one; none if `most` is below 2."""
     if most < 2:
         return
-    if 2**numbers <= most:
-        yield from (np.array(corner, dtype=np.float64) for corner in itertools.product((-1.0, 1.0), repeat=numbers))
+    if 2**coordinates <= most:
+        yield from (np.array(corner, dtype=np.float64) for corner in itertools.product((-1.0, 1.0), repeat=coordinates))
     else:
-        yield from (np.full(numbers, bound) for bound in (-1.0, 1.0))
+        yield from (np.full(coordinates, bound) for bound in (-1.0, 1.0))
 
 
 def _amount(amount: Callable[[Design], float], design: Design) -> float:
-    """An amount of a partial layout; 0 where it has none (terms are written for complete designs)."""
+    """An amount of a partial design; 0 where it has none, as terms are written for complete designs."""
     try:
         value = float(amount(design))
     except Exception:

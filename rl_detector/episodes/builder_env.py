@@ -1,4 +1,4 @@
-"""A design problem as an episode of many steps: a layout is built component by component, or edited."""
+"""A design problem as an episode of many steps: it is built component by component, or edited."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from rl_detector.episodes.builder import Action, Builder, Layout, Mask, MayFit
+from rl_detector.episodes.builder import Action, Builder, Mask, MayFit, PartialDesign
 from rl_detector.episodes.env import SEED_LIMIT, CostRange, context_space, draw_context, evaluation_info
 from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem, Evaluation
@@ -27,32 +27,38 @@ class BuilderEnv(gym.Env[Any, Any]):
     """One component per step.
 
     ## Description
-    An episode builds a layout of the problem's one Repeated component from nothing, or edits a finished design. The
-    layout is simulated once, at the end.
+    An episode adds components to a problem's one Repeated, beginning with none, or edits a finished design. The design
+    is simulated once, at the end.
 
     ## Action space
-    Dict. operation: Discrete, an index into `operations`: stop, add; when editing also move, remove, swap; set, where
-    the space has parameters outside the Repeated (the first step of building). index: Discrete(maximum), when editing:
-    add before it, move, remove or swap it; beyond the last component: the last. continuous: Box(-1, 1) and discrete:
-    MultiDiscrete: numbers and choices of a component, where it has such. head_continuous, head_discrete: of the
-    parameters outside. Entries that an operation has no use for are ignored.
-    `info["action_mask"]` fits `action_space.sample(mask=...)`; `action_masks()` gives the same flat, for sb3-contrib.
-    An operation that is not allowed is replaced by the first that is, named in `info["replaced"]`.
+    Dict with these entries; an operation ignores the entries that it does not need.
+    operation: Discrete, an index into `operations`. These are stop and add; when editing also move, remove and swap;
+    and set where the space has parameters outside the Repeated (the first step of building).
+    index: Discrete(maximum), only when editing. The component is added before it, or moved, removed or swapped there;
+    an index beyond the last component means the last.
+    continuous: Box(-1, 1), and discrete: MultiDiscrete. Coordinates and choices of the component.
+    head_continuous, head_discrete: coordinates and choices of the parameters outside the Repeated.
+    `info["action_mask"]` fits `action_space.sample(mask=...)`; `action_masks()` is one flat array for sb3-contrib.
+    An operation that is not allowed is replaced by the first allowed one, and named in `info["replaced"]`.
 
     ## Observation space
-    Dict. components: [maximum, features], numbers in [-1, 1] and choices as zeros and ones, padded with zeros. mask:
-    [maximum], which rows exist. remaining: what is left of every limit, cost (over its reference) and of the steps, 1
-    at the beginning, below 0 beyond. context: as in DesignEnv. head: parameters outside the Repeated, where there are.
+    Dict with these entries.
+    components: [maximum, features], coordinates in [-1, 1] and choices as zeros and ones, padded with zeros.
+    mask: [maximum], 1 for rows of components.
+    remaining: share that is left of every limit, every cost (of its reference) and the steps; negative beyond.
+    context: as in DesignEnv.
+    head: parameters outside the Repeated, where there are any.
 
     ## Reward
-    reach - cost_weight * cost - penalties at the end, 0 before. With shaping every step is rewarded with the gain in a
-    potential Phi of the layout, and the last with what is missing: the sum over an episode is the same reward (Ng,
-    Harada, Russell 1999, with discount 1 and Phi = 0 at both ends). shaping="charge": Phi = -cost and penalties of
-    the layout so far; "reward": Phi = its reward where it can be built already, on the same events: one simulation per
-    step; or a function design -> Phi, which must take unfinished designs.
+    reach - cost_weight * cost - penalties at the end, 0 before. With shaping every step earns the gain in a potential
+    Phi of the design so far, and the last step earns the rest. The sum over an episode is the reward without shaping
+    (Ng, Harada, Russell 1999, with discount 1 and Phi = 0 at both ends).
+    shaping="charge": Phi is minus the cost and penalties of the design so far.
+    shaping="reward": Phi is its reward on the events of the episode, once it can be built; one simulation per step.
+    A function design -> Phi must accept unfinished designs.
 
     ## Episode end
-    Terminated by stop, at the maximum, when nothing fits any more, or after the last edit. A simulation that fails
+    Terminated by stop, at the maximum, when nothing more fits, or after the last edit. A simulation that fails
     truncates the episode instead, with reward 0 in that step and its reason in `info["failure"]`.
 
     ## Arguments
@@ -98,7 +104,7 @@ class BuilderEnv(gym.Env[Any, Any]):
         actions = _action_space(self.builder)
         self.action_space, self.entries = actions, actions.spaces
         self.observation_space = _observation_space(self.builder)
-        self.layout = Layout(stopped=True)
+        self.partial = PartialDesign(stopped=True)
 
     @property
     def operations(self) -> tuple[str, ...]:
@@ -112,21 +118,21 @@ class BuilderEnv(gym.Env[Any, Any]):
         super().reset(seed=seed)
         self.problem = draw_context(self.problem, self.cost_weight_range, self.np_random)
         self.builder.problem = self.problem
-        self.layout = self.builder.begin((options or {}).get("design"))
+        self.partial = self.builder.begin((options or {}).get("design"))
         self._event_seed = int(self.np_random.integers(SEED_LIMIT))
         self._paid = self._phi = 0.0
         return self._observation(), {"action_mask": self.mask()}
 
     def step(self, action: Any) -> tuple[dict[str, Any], float, bool, bool, dict[str, Any]]:
         """Carry out one decision."""
-        if self.builder.done(self.layout):
-            raise gym.error.ResetNeeded("the layout is finished: call reset() to begin another")
+        if self.builder.done(self.partial):
+            raise gym.error.ResetNeeded("the design is finished: call reset() to begin another")
         given = self.decode(action)
-        legal = [name for name, allowed in self.builder.legal(self.layout).items() if allowed]
+        legal = [name for name, allowed in self.builder.legal(self.partial).items() if allowed]
         carried_out = given if given.operation in legal else given._replace(operation=legal[0])
-        self.layout = self.builder.apply(self.layout, carried_out)
+        self.partial = self.builder.apply(self.partial, carried_out)
         replaced = {} if carried_out is given else {"replaced": given.operation}
-        if self.builder.done(self.layout):
+        if self.builder.done(self.partial):
             reward, terminated, info = self._finished()
             return self._observation(), reward, terminated, not terminated, {**self._masks(), **replaced, **info}
         return self._observation(), self._gain(), False, False, {**self._masks(), **replaced}
@@ -146,10 +152,10 @@ class BuilderEnv(gym.Env[Any, Any]):
         return evaluation.reward - self._paid, True, evaluation_info(evaluation)
 
     def _evaluate(self) -> Evaluation:
-        return self.problem.evaluate(self.builder.design(self.layout), self.events, self._event_seed)
+        return self.problem.evaluate(self.builder.design(self.partial), self.events, self._event_seed)
 
     def _gain(self) -> float:
-        """Phi(layout) - Phi(layout before); a running sum keeps what was paid, so that the last step pays the rest."""
+        """Phi after the step minus Phi before it; the sum is kept, so that the last step pays the rest."""
         if self.shaping is None:
             return 0.0
         phi = self._potential()
@@ -159,37 +165,37 @@ class BuilderEnv(gym.Env[Any, Any]):
 
     def _potential(self) -> float:
         if callable(self.shaping):
-            return float(self.shaping(self.builder.design(self.layout)))
+            return float(self.shaping(self.builder.design(self.partial)))
         if self.shaping == "charge":
-            return -self.builder.charge(self.layout)
-        if not self.builder.complete(self.layout):
+            return -self.builder.charge(self.partial)
+        if not self.builder.complete(self.partial):
             return self._phi
         reward = self._evaluate().reward
         return self._phi if reward is None else reward
 
     def _observation(self) -> dict[str, Any]:
-        builder, layout = self.builder, self.layout
-        present = np.arange(builder.repeated.maximum) < len(layout.components)
+        builder, partial = self.builder, self.partial
+        present = np.arange(builder.repeated.maximum) < len(partial.components)
         observation = {
-            "components": builder.table(layout),
+            "components": builder.table(partial),
             "mask": present.astype(np.int8),
-            "remaining": builder.remaining(layout),
+            "remaining": builder.remaining(partial),
             "context": self.problem.observation,
         }
-        return observation if builder.head_space is None else {**observation, "head": builder.head(layout)}
+        return observation if builder.head_space is None else {**observation, "head": builder.head(partial)}
 
     def _masks(self) -> dict[str, Any]:
         return {"action_mask": self.mask()}
 
     def mask(self) -> dict[str, Any]:
-        """What is allowed now, in the form that `action_space.sample(mask=...)` takes; None: everything."""
-        legal = list(self.builder.legal(self.layout).values())
+        """What is allowed, in the form that `action_space.sample(mask=...)` takes; None: everything."""
+        legal = list(self.builder.legal(self.partial).values())
         masks: dict[str, Any] = dict.fromkeys(self.entries)
         masks["operation"] = np.array(legal, dtype=np.int8)
         if "index" in masks:
             masks["index"] = self._index_mask()
         if "discrete" in masks:
-            masks["discrete"] = tuple(self.builder.choice_masks(self.layout))
+            masks["discrete"] = tuple(self.builder.choice_masks(self.partial))
         if "head_discrete" in masks and self.builder.head_space is not None:
             masks["head_discrete"] = tuple(np.ones(size, dtype=np.int8) for size in self.builder.head_space.choices)
         return masks
@@ -197,7 +203,7 @@ class BuilderEnv(gym.Env[Any, Any]):
     def _index_mask(self) -> Mask:
         """Existing components, and the place behind the last one."""
         places = np.arange(self.builder.repeated.maximum)
-        return (places <= len(self.layout.components)).astype(np.int8)
+        return (places <= len(self.partial.components)).astype(np.int8)
 
     def action_masks(self) -> NDArray[np.bool_]:
         """The masks of all discrete entries in the order of the action space, [options]."""
@@ -233,7 +239,7 @@ def _encoding(action: Mapping[str, Any], prefix: str, space: DesignSpace) -> Enc
 
 
 def _observation_space(builder: Builder) -> spaces.Dict:
-    rows, features = builder.table(Layout(head={})).shape
+    rows, features = builder.table(PartialDesign(head={})).shape
     parts: dict[str, spaces.Space[Any]] = {
         "components": spaces.Box(-1.0, 1.0, (rows, features), np.float64),
         "mask": spaces.MultiBinary(rows),

@@ -28,9 +28,9 @@ def _sizes(space: spaces.Space[Any]) -> list[int]:
 
 
 class BuilderBox(gym.ActionWrapper[Any, Any, Any]):
-    """The actions of a BuilderEnv as one Box(-1, 1): numbers as they are, one score per option of each choice.
+    """The actions of a BuilderEnv as one Box(-1, 1): coordinates, then one score per option of each choice.
 
-    Of the options that are allowed the one with the largest score is taken, so no action is replaced. The observation
+    The allowed option with the largest score is taken, so no action is replaced. The observation
     is one vector. Use it with PPO, SAC and others of Stable-Baselines3.
     """
 

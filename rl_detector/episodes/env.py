@@ -25,7 +25,7 @@ class DesignEnv(gym.Env[Any, Any]):
     """One design per episode.
 
     ## Description
-    The agent proposes a complete layout, the simulator measures it, the episode ends.
+    The agent proposes a complete design, the simulator measures it, the episode ends.
 
     ## Action space
     The native space of the problem's DesignSpace: Box(-1, 1, (c,)), or Dict(continuous=Box, discrete=MultiDiscrete)
@@ -87,8 +87,10 @@ class DesignEnv(gym.Env[Any, Any]):
 class VectorDesignEnv(VectorEnv[Any, Any, Any]):
     """N designs per step, measured in one call of the simulator, with SAME_STEP autoreset.
 
-    Arguments as for DesignEnv, and num_envs: the number N of designs; common_events: whether all designs of a step
-    share their event seed (common random numbers, which sharpen comparisons within the step).
+    Arguments as for DesignEnv, and:
+    num_envs: number N of designs.
+    common_events: whether all designs of a step share their event seed. Such common random numbers sharpen comparisons
+    within a step.
 
     Examples:
         >>> import rl_detector as rd
@@ -131,7 +133,7 @@ class VectorDesignEnv(VectorEnv[Any, Any, Any]):
         return self._new_context(), {}
 
     def step(self, actions: Any) -> tuple[FloatArray, FloatArray, Any, Any, dict[str, Any]]:
-        """Measure N designs; the returned observations are those of the next episodes."""
+        """Measure N designs; the returned observations belong to the next episodes."""
         space = self.problems[0].space
         designs = [space.decode(row) for row in space.from_action(actions).rows()]
         draws = 1 if self.common_events else self.num_envs

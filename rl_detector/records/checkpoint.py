@@ -1,4 +1,4 @@
-"""State files that survive a kill or a power cut in the middle of writing, and that lead nowhere else."""
+"""Write and read the state of a study: safe against a kill or a power cut, and against forged files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LARGEST_CHECKPOINT = 1_000_000_000
 
 
 LARGEST_PICKLE = 20_000_000
-"""Most bytes of the part of a checkpoint that is not tensors."""
+"""Most bytes of the pickled part of a checkpoint, which holds everything but the tensors."""
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
@@ -48,8 +48,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         data = read_bytes(path, LARGEST_CHECKPOINT)
     except OSError as error:
         raise RunFolderError(
-            f"{path} is no checkpoint of ours: {error}. Delete it: `rl-detector resume` then goes on from the ledger "
-            "alone."
+            f"{path} is not a checkpoint: {error}. Delete it: `rl-detector resume` then goes on from the ledger alone."
         ) from error
     digest, payload = data[:DIGEST], data[DIGEST:]
     if hashlib.sha256(payload).digest() != digest:
@@ -60,7 +59,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     except Exception as error:  # whatever a forged file leads to; nothing in it is executed
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise RunFolderError(
-            f"{path} is no checkpoint of ours, and nothing in it was executed ({reason}). Delete it: "
+            f"{path} is not a checkpoint, and nothing in it was executed ({reason}). Delete it: "
             "`rl-detector resume` then goes on from the ledger alone."
         ) from error
     return state if isinstance(state, dict) else None

@@ -10,7 +10,7 @@ from rl_detector.errors import RunFolderError
 
 
 def refuse_links(*paths: Path) -> None:
-    """Refuse symbolic links inside a run folder, through which somebody else's files would be written.
+    """Refuse symbolic links inside a run folder: a write through one would change a file elsewhere.
 
     Raises:
         RunFolderError: one of the paths is a symbolic link.
@@ -34,7 +34,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     temporary = path.with_name(f".{path.name}.new")
     try:
         temporary.unlink(missing_ok=True)
-        with temporary.open("xb") as file:  # made here and now: never through a link that lies in wait
+        with temporary.open("xb") as file:  # "x" makes a new file, so no planted link is followed
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -52,7 +52,7 @@ def flush_folder(folder: Path) -> None:
     """Make renames and new files of a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with suppress(OSError):  # some network file systems cannot; they keep names safe by themselves
+        with suppress(OSError):  # some network file systems have no fsync of folders; they store names at once
             os.fsync(descriptor)
     finally:
         os.close(descriptor)

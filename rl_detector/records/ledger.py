@@ -36,7 +36,7 @@ from rl_detector.space import FloatArray
 from rl_detector.terms import Readout
 
 NUMBERS = ("trial", "batch", "done", "events", "reward", "reach", "reach_error", "metric", "seconds")
-"""What `Ledger.numbers` gives of every trial."""
+"""Columns of the arrays of `Ledger.numbers`."""
 
 
 _COLUMNS = ", ".join(NAMES)
@@ -47,26 +47,26 @@ _ROWS_PER_ARRAY = 10_000
 
 
 FACT = "simulator states "
-"""Before the name of what a simulator says of itself, in the fingerprint (see config.fingerprint)."""
+"""Prefix, in the fingerprint, of a fact that the simulator states, such as its version (conf.schema.fingerprint)."""
 
 
 LONGEST_FACT = 500
-"""Most letters of such a fact that are given back."""
+"""Most letters of such a fact that are shown."""
 
 
 __all__ = ["LARGEST_READOUT", "NUMBERS", "REPRODUCIBLE", "SCHEMA_VERSION", "Ledger", "Trial"]
 
 
 class Ledger:
-    """Append-only record of a study; each append is one transaction, so a kill loses at most the group in work.
+    """Append-only record of a study. Each append is one transaction, so a kill loses at most the group in work.
 
-    A file is checked as a whole when it is opened, and every row has a checksum. A writer takes over what is intact of
-    a damaged file, and says which trials are missing. A reader leaves out rows that do not fit their checksums, and
-    says which; it refuses a file whose parts do not fit together.
+    Every row has a checksum. A file is checked when it is opened: every row of it, or, if it was closed in order, the
+    seal that the last writer put on it. A writer moves the intact rows of a damaged file to a new one and lists the
+    missing trials. A reader leaves broken rows out and lists them. It refuses a file whose parts do not fit together.
 
     Args:
         path: the SQLite file; made when it does not exist.
-        fingerprint: what of the configuration decides the results; a ledger made with another one is refused.
+        fingerprint: the settings that decide the results; a ledger made with others is refused.
         read_only: read an existing file, also from a place where nothing can be written.
 
     Raises:
@@ -109,7 +109,7 @@ class Ledger:
 
     @property
     def identity(self) -> str:
-        """Made at random with the file; tells a checkpoint whether it belongs here."""
+        """Random text made with the file; a checkpoint that belongs to this ledger has the same."""
         return str(self._file.meta["identity"])
 
     @property
@@ -123,7 +123,7 @@ class Ledger:
         return {name.removeprefix(FACT): value for name, value in facts.items() if name.startswith(FACT)}
 
     def append(self, trials: Iterable[Trial]) -> None:
-        """Store trials for good, with their readouts where they have some.
+        """Store trials on the disk, with their readouts where they have some.
 
         Raises:
             RunFolderError: the disk is full, the file cannot be written or another process writes to it; what was
@@ -143,7 +143,7 @@ class Ledger:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, by one writer: who wrote last goes on, and an earlier one is stopped at its next write."""
+        """Write all or nothing, as the only writer: the latest one goes on, an earlier one stops at its next write."""
         self._restore_if_deleted()
         try:
             patiently(self.path, lambda: self._connection.execute("BEGIN IMMEDIATE"))
@@ -180,7 +180,7 @@ class Ledger:
         return (self._intact, ()) if batch is None else (f"batch = ? AND {self._intact}", (batch,))
 
     def _verified(self, row: tuple[Any, ...]) -> tuple[Any, ...]:
-        """A row that fits its checksum; rows were checked when the file was opened, but disks also fail later."""
+        """Check a row against its checksum when it is read, since disks also fail after a file was opened."""
         if not intact(row):
             raise RunFolderError(
                 f"trial {row[0]} of {self.path} does not fit its checksum: its disk has changed what was stored. "
@@ -202,7 +202,7 @@ class Ledger:
             return None if row is None else from_row(self._verified(row))
 
     def numbers(self) -> Iterator[FloatArray]:
-        """Results of all trials by number as arrays [trials, NUMBERS], some thousand each; what is absent is NaN."""
+        """Results of all trials by number as arrays [trials, NUMBERS] ; NaN where a value is absent."""
         names = ", ".join("state = 'DONE'" if name == "done" else name for name in NUMBERS)
         rows = self._rows(f"SELECT {names} FROM trials WHERE {self._intact} ORDER BY trial")
         with self._damage():
@@ -218,7 +218,7 @@ class Ledger:
         return Counter({str(why): number for why, number in self._rows(query, (most,))})
 
     def readouts(self, batch: int | None = None) -> dict[int, Readout]:
-        """Number of the trial -> readout, of one batch or all, where they were kept for a judge."""
+        """Trial number -> readout, of one batch or all. Only studies with a judge store readouts."""
         where, arguments = self._of(batch)
         query = "SELECT trial, data, readouts.checksum FROM readouts JOIN trials USING (trial) "
         query += f"WHERE {where} ORDER BY trial"
@@ -231,7 +231,7 @@ class Ledger:
             try:
                 yield from cursor
             finally:
-                with suppress(sqlite3.ProgrammingError):  # the ledger was closed while somebody still read
+                with suppress(sqlite3.ProgrammingError):  # the ledger was closed while this generator was open
                     cursor.close()
 
     def _one(self, query: str, arguments: tuple[Any, ...] = ()) -> Any:
@@ -260,7 +260,7 @@ class Ledger:
         return int(self._one(f"SELECT COALESCE(SUM(events), 0) FROM trials WHERE {self._intact}")[0])
 
     def reproducible_rows(self) -> list[tuple[Any, ...]]:
-        """All rows without computing times and order of telling: equal for equal studies."""
+        """All rows without computing times and the order in which the agent was told: equal for equal studies."""
         return list(self._rows(f"SELECT {', '.join(REPRODUCIBLE)} FROM trials WHERE {self._intact} ORDER BY trial"))
 
     def close(self) -> None:
@@ -271,20 +271,20 @@ class Ledger:
             self._file.close()
 
     def _restore_if_deleted(self) -> None:
-        """Write the file anew where somebody deleted it under the study: the system keeps it until it is closed."""
+        """Write the file again if it was deleted during the study; the system keeps its content while it is open."""
         if not self._file.was_deleted():
             return
         place = rescued(self._connection, self.path)
         self._file.close()
         if place != self.path:
             raise RunFolderError(
-                f"somebody replaced {self.path} while the study ran. All that was simulated is in {place}: put the "
-                "one that is right in its place, then `rl-detector resume` goes on."
+                f"another file replaced {self.path} while the study ran. All that was simulated is in {place}: put the "
+                "right one in its place, then `rl-detector resume` goes on."
             )
         self._file = LedgerFile(self.path, read_only=False)
         self._connection = self._file.connection
         warnings.warn(
-            f"somebody deleted the ledger {self.path} while the study ran. It was written anew with all "
-            f"{self.count()} trials, and the study goes on; look what else is gone from {self.path.parent}.",
+            f"the ledger {self.path} was deleted while the study ran. It was written again with all "
+            f"{self.count()} trials, and the study goes on; check which other files {self.path.parent} lacks.",
             stacklevel=2,
         )

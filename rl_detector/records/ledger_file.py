@@ -73,7 +73,7 @@ class LedgerFile:
         self._identified = identify(path)
 
     def _read(self, fingerprint: Mapping[str, Any] | None) -> None:
-        """Check the file through a connection that changes nothing; what is refused stays as it is."""
+        """Check the file through a connection that changes nothing, so that a refused file stays as it was."""
         self.connection = self._reader()
         try:
             patiently(self.path, lambda: self._check(fingerprint))
@@ -100,7 +100,7 @@ class LedgerFile:
         if fits(self.meta):
             check_fingerprint(self.path, self.meta, fingerprint)
         elif not self.read_only:
-            raise corrupt("what it says of its configuration does not fit its checksum")
+            raise corrupt("its configuration does not fit its checksum")
 
     def _check_rows(self) -> None:
         """Find rows that do not fit their checksums; a reader leaves them out, for a writer the file is damaged."""
@@ -124,7 +124,7 @@ class LedgerFile:
             raise
 
     def _reader(self) -> sqlite3.Connection:
-        """Open without writing. Where nothing can be written, what lies in SQLite's side files is read from a copy."""
+        """Open without writing; in a read-only folder with SQLite's side files, open a copy of them."""
         path, options = self.path.resolve(), "mode=ro"
         if not os.access(path.parent, os.W_OK):
             wal = side_files(path)[0]
@@ -158,7 +158,7 @@ class LedgerFile:
     def close(self) -> None:
         """Close the file and fold SQLite's side files into it, so that readers need none."""
         if not self.read_only:
-            with suppress(sqlite3.Error, OSError):  # another process still reads it: the last one to close does it
+            with suppress(sqlite3.Error, OSError):  # a process that still reads it does this later
                 self.connection.execute("PRAGMA journal_mode=DELETE")
                 self._seal()
         self._end()
@@ -177,7 +177,7 @@ class LedgerFile:
 
 
 def _complete_meta(connection: sqlite3.Connection, fingerprint: Mapping[str, Any] | None) -> dict[str, str]:
-    """What a ledger says of itself, after adding what it does not say yet."""
+    """Schema, identity and fingerprint of the ledger; those that are missing are added."""
     wanted = {"schema": str(SCHEMA_VERSION), "identity": secrets.token_hex(16)}
     if fingerprint is not None:
         wanted["fingerprint"] = json.dumps(fingerprint, sort_keys=True)
@@ -198,7 +198,7 @@ def identify(path: Path) -> tuple[int, int] | None:
 
 
 def patiently(path: Path, act: Callable[[], Any]) -> Any:
-    """Do something with a file that another program may have locked: wait for it, say so, and give up at last.
+    """Do something with a file that another program may have locked: wait for it, with warnings, up to a limit.
 
     Raises:
         RunFolderError: the file was locked for LOCK_SECONDS.

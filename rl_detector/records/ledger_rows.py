@@ -40,7 +40,7 @@ REPRODUCIBLE = tuple(name for name in NAMES if name not in ("seconds", "told", "
 
 
 LARGEST_READOUT = 64_000_000
-"""Most bytes of one design's readout that are kept for a judge."""
+"""Most bytes of the readout of one design, which the ledger keeps for the judge."""
 
 
 DAMAGE = (TypeError, ValueError, OSError, KeyError, EOFError, RecursionError, OverflowError, zipfile.BadZipFile)
@@ -54,12 +54,11 @@ class Trial:
     Attributes:
         number: counts the evaluations of a study from 0.
         batch: number of the batch that proposed it, from 0.
-        action: what the agent asked, not clipped.
-        evaluation: what came of it (per-event losses are not kept; readouts are, where there are any).
-        seconds: wall time of the simulation, that of a group divided by its designs; in an asynchronous study from
-            submission to result, waiting included.
-        told: place in the order in which the agent was told results, from 0, where that order is not the one of the
-            numbers (an asynchronous study); else None.
+        action: the action of the agent, not clipped.
+        evaluation: its result, without per-event losses; with the readout where there is one.
+        seconds: wall time of the simulation; for a group, its time over its designs. In an asynchronous study it is the
+            time from submission to result.
+        told: place, from 0, in the order in which an asynchronous study told results to the agent; None in others.
     """
 
     number: int
@@ -73,8 +72,8 @@ class Trial:
 def checksum(values: Iterable[Any]) -> bytes:
     """BLAKE2b-128 of the values of a row, its trial number included; finds any flipped bit and any exchanged rows.
 
-    The bytes are those of marshal's format 2, which never changes: type, length, binary doubles, texts as UTF-8.
-    They are only written, never read back.
+    The values are written in marshal's format 2, which never changes: type, length, binary doubles, texts as UTF-8.
+    Nothing reads this format back.
 
     >>> checksum((7, "DONE", None, 0.5)).hex()
     '8e32731515398842bd2cebedeebcda22'
@@ -88,7 +87,7 @@ def _digest(values: tuple[Any, ...]) -> bytes:
 
 
 def sealed(values: Iterable[Any]) -> tuple[Any, ...]:
-    """Values as SQLite gives them back, and their checksum: plain types, no negative zero, None for NaN."""
+    """Values as SQLite returns them, and their checksum: plain types, no negative zero, None for NaN."""
     plain = tuple(_plain(value) for value in values)
     return (*plain, checksum(plain))
 
@@ -110,12 +109,12 @@ def lenient(data: bytes) -> str:
 
 
 def meta_checksum(meta: Mapping[str, str]) -> str:
-    """Checksum of what a ledger says of itself, as hexadecimal text."""
+    """Checksum of the identity and the fingerprint of a ledger, as hexadecimal text."""
     return checksum(part for key in ("identity", "fingerprint") for part in (key, meta.get(key))).hex()
 
 
 def fits(meta: Mapping[str, str]) -> bool:
-    """Whether what a ledger says of itself fits its checksum."""
+    """Whether identity and fingerprint of a ledger fit their checksum."""
     return meta.get("checksum") == meta_checksum(meta)
 
 
@@ -207,7 +206,7 @@ def to_bytes(readout: Readout) -> bytes:
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     if len(buffer.getvalue()) > LARGEST_READOUT:
         raise RunFolderError(
-            f"the readout of one design has {len(buffer.getvalue())} bytes, a judge may keep {LARGEST_READOUT}: "
+            f"the readout of one design has {len(buffer.getvalue())} bytes, at most {LARGEST_READOUT} can be kept: "
             "use fewer events per design or judge=none"
         )
     return buffer.getvalue()

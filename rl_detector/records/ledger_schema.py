@@ -1,4 +1,4 @@
-"""The tables of a ledger, and checks of an SQLite file that somebody else may have made or a disk has changed."""
+"""The tables of a ledger, and checks of an SQLite file that strangers may have made or a disk has changed."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _DEFENSIVE = 1010
 
 
 _HEADER_BYTES = 100
-"""SQLite's header, which changes with every write (https://www.sqlite.org/fileformat.html)."""
+"""Length of SQLite's header, which changes with every write (https://www.sqlite.org/fileformat.html)."""
 
 
 _SEAL_PLACES = (slice(60, 64), slice(68, 72))
@@ -88,7 +88,7 @@ def harden(connection: sqlite3.Connection) -> None:
 
 
 def refuse_hostile_files(path: Path) -> None:
-    """Refuse links, devices, and side files that make SQLite touch other files or forget what it has.
+    """Refuse links, devices, and side files that make SQLite write to other files or lose rows.
 
     Raises:
         RunFolderError: such a file lies there, or the ledger is too short to be one.
@@ -100,12 +100,12 @@ def refuse_hostile_files(path: Path) -> None:
     if 0 < size(path) < _SMALLEST_DATABASE:
         raise RunFolderError(
             f"cannot use the ledger {path}: of {size(path)} bytes nothing can be read. It is no ledger, or it was cut "
-            "off; restore it from a copy, or delete it and checkpoint.pt to begin anew."
+            "off; restore it from a copy, or delete it and checkpoint.pt to begin again."
         )
     if size(wal) > 0 and path.exists() and size(path) == 0:
         raise RunFolderError(
             f"{path} is empty, but {wal.name} beside it is not: the ledger was lost. Restore both from a copy, or "
-            "delete both and checkpoint.pt to begin anew."
+            "delete both and checkpoint.pt to begin again."
         )
 
 
@@ -177,10 +177,10 @@ def check_integrity(connection: sqlite3.Connection, length: int) -> None:
 
 
 def is_sealed(path: Path) -> bool:
-    """Whether every byte behind the header is as it was when the file was closed in order.
+    """Whether every byte behind the header is as it was when a writer closed the file.
 
-    The seal saves reading every row: it is a checksum of the file in two free numbers of SQLite's header. Any later
-    write or damage breaks it, so a file that was not closed in order has none that fits.
+    The seal saves reading every row. It is a checksum of the file, stored in two free fields of SQLite's header. Any
+    later write or damage breaks it, so a file that was not closed in order has no fitting seal.
     """
     wal, _, journal = side_files(path)
     if size(wal) > 0 or size(journal) > 0 or size(path) < _SMALLEST_DATABASE:

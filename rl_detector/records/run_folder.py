@@ -1,4 +1,4 @@
-"""The folder of a run: what lies where, how it is found and written."""
+"""The folder of a run: its files, finding it, and writing and reading them."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class RunFolder:
 
     @property
     def recommended(self) -> Path:
-        """The recommended design, judged on held-out events."""
+        """The recommended design and its results on held-out events."""
         return self.path / "recommended.json"
 
     @property

@@ -1,4 +1,4 @@
-"""What can still be read of a damaged ledger, put into a new one; the damaged file is kept."""
+"""Move the readable rows of a damaged ledger to a new one, and keep the damaged file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONGEST_GAP = 100_000
 
 
 MOST_PER_PAGE = 20
-"""Consecutive unreadable trials after which the rest is given up, at most and per page of the file."""
+"""Consecutive unreadable trials per page of the file, and LONGEST_GAP in all, after which salvaging stops."""
 
 
 def salvaged(path: Path, damage: sqlite3.DatabaseError) -> bool:
@@ -60,7 +60,7 @@ def salvaged(path: Path, damage: sqlite3.DatabaseError) -> bool:
 
 
 def _missing(path: Path) -> str:
-    """What lacks in the new ledger, in words."""
+    """The trials that the new ledger lacks, in words."""
     with closing(sqlite3.connect(path)) as connection:
         found = {number for (number,) in connection.execute("SELECT trial FROM trials")}
     gaps = set(range(max(found, default=-1))) - found
@@ -90,14 +90,14 @@ def _rescue(source: sqlite3.Connection, new: Path) -> int:
             connection.executemany("INSERT INTO readouts VALUES (?, ?, ?)", rows)
         rows = _readable(source, f"SELECT {', '.join(NAMES)} FROM trials", from_row)
         connection.executemany(f"INSERT INTO trials VALUES ({', '.join('?' * len(NAMES))})", rows)
-        if judged:  # a judge cannot do without the readout
+        if judged:  # a judge needs the readout of every trial
             connection.execute("DELETE FROM trials WHERE state = 'DONE' AND trial NOT IN (SELECT trial FROM readouts)")
             connection.execute("DELETE FROM readouts WHERE trial NOT IN (SELECT trial FROM trials)")
         return int(connection.execute("SELECT COUNT(*) FROM trials").fetchone()[0])
 
 
 def _meta(source: sqlite3.Connection) -> dict[str, str]:
-    """What the ledger says of itself, nothing where that is damaged: the replay still checks whether it fits."""
+    """Meta data of the ledger; {} where they are damaged, since the replay checks whether the trials fit."""
     with suppress(sqlite3.DatabaseError, UnicodeError):
         meta = dict(source.execute("SELECT key, value FROM meta"))
         return meta if fits(meta) else {}
@@ -121,7 +121,7 @@ def _judged(source: sqlite3.Connection) -> bool:
 def _readable(
     source: sqlite3.Connection, query: str, parse: Callable[[tuple[Any, ...]], Any]
 ) -> Iterator[tuple[Any, ...]]:
-    """Rows of a table that fit their checksum and can be parsed, by number; what lies between is left out."""
+    """Rows of a table that fit their checksum and can be parsed, by number; all others are left out."""
     following, failures, pages = 0, 0, source.execute("PRAGMA page_count").fetchone()[0]
     while failures < min(LONGEST_GAP, pages * MOST_PER_PAGE):
         try:
@@ -152,7 +152,7 @@ def _swap(path: Path, new: Path) -> Path:
 
 
 def rescued(connection: sqlite3.Connection, path: Path) -> Path:
-    """Write an open ledger anew whose file was deleted, in its old place or beside what lies there; gives the path.
+    """Write an open ledger, whose file was deleted, to its old place or beside a file there; returns the path.
 
     Raises:
         RunFolderError: it cannot be written.
@@ -170,7 +170,7 @@ def rescued(connection: sqlite3.Connection, path: Path) -> Path:
         flush_folder(place.parent)
     except (OSError, sqlite3.Error) as error:
         raise RunFolderError(
-            f"somebody deleted {path} while the study ran, and it cannot be written anew as {place}: {error}. Its "
+            f"{path} was deleted while the study ran, and it cannot be written again as {place}: {error}. Its "
             "trials are lost when this process ends."
         ) from error
     return place

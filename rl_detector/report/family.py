@@ -74,6 +74,6 @@ def front(family: Sequence[FamilyMember], name: str, unit: str, zero: str) -> Fi
 
 
 def costed(family: Sequence[FamilyMember]) -> Mapping[str, float]:
-    """Costs that all members state, with those of the first."""
+    """Costs that all members state, with the values of the first."""
     shared = set.intersection(*(set(member.costs) for member in family)) if family else set[str]()
     return {name: value for name, value in family[0].costs.items() if name in shared} if family else {}

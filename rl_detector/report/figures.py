@@ -53,7 +53,7 @@ def png(make: Callable[[], Figure]) -> bytes:
 
 
 def plain(text: object, longest: int = 40) -> str:
-    """Text from outside for a figure: no formulas, no line breaks, not longer than a label may be."""
+    """Text of unknown origin made fit for a label: no formulas, no line breaks, shortened."""
     words = " ".join(str(text).encode("utf-8", "replace").decode().split()).replace("$", r"\$")
     return words if len(words) <= longest else words[: longest - 1] + "…"
 
@@ -186,7 +186,7 @@ def parameters(space: DesignSpace, history: History, marks: Mapping[str, Encodin
 
 
 def has_component(space: DesignSpace, slot: Slot, continuous: FloatArray) -> BoolArray:
-    """Whether designs have the component that a number of the encoding belongs to, [designs].
+    """Whether designs have the component of an entry of the encoding, [designs].
 
     What an encoding holds for absent components (0 or whatever an agent proposed) says nothing about the design.
 
@@ -237,7 +237,7 @@ def _course(
 
 
 def _dot(groups: Sequence[IntArray]) -> str:
-    """Marker of a curve: one of a single point would not be seen without."""
+    """Marker of a curve, without which a single point would be invisible."""
     return "o" if len(groups) == 1 else ""
 
 

@@ -1,4 +1,4 @@
-"""A ledger as arrays: what figures and comparisons need of many trials at once."""
+"""A ledger as arrays, for figures and comparisons."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAXIMUM_GROUPS = 40
 """Most points of a curve; longer studies show the mean of several consecutive batches."""
 
 MAXIMUM_DESIGNS = 10_000
-"""Most designs that are read, evenly spread over the finished trials; results are read of all."""
+"""Most designs that are read, evenly spread over the finished trials; results are read for all trials."""
 
 ROUNDING = 1e-9
 """Violations up to this, in the constraint's unit, are rounding and not shown as violations."""
@@ -37,7 +37,7 @@ class Trend(NamedTuple):
 
 @dataclass(frozen=True)
 class History:
-    """The finished trials of a study, in order of their numbers, and how many others there were.
+    """The finished trials of a study, in order of their numbers, and the number of others.
 
     Attributes:
         events: simulated events up to and with each trial, failed ones included, [trials].
@@ -52,7 +52,7 @@ class History:
         failed: number of failed trials.
         spent, seconds: simulated events and time of the simulations of all trials.
         simulator: facts that the simulator of the training stated, {} where none were kept.
-        broken: numbers of the trials that are left out, because they do not fit their checksums.
+        broken: trial numbers of rows that are left out because they do not fit their checksums.
     """
 
     events: IntArray
@@ -86,7 +86,7 @@ class History:
 
     @property
     def batches_per_group(self) -> int:
-        """How many consecutive batches make one point of a curve."""
+        """Number of consecutive batches that make one point of a curve."""
         return -(-len(np.unique(self.batch)) // MAXIMUM_GROUPS)
 
     def groups(self) -> list[IntArray]:
@@ -112,7 +112,7 @@ class History:
         return np.flatnonzero(np.diff(best, prepend=-np.inf) > 0)
 
     def shifted(self, shift: float) -> History:
-        """The same with another zero of the reach."""
+        """This history with another zero of the reach."""
         return replace(self, reach=self.reach + shift, reward=self.reward + shift)
 
 
@@ -157,7 +157,7 @@ def read_history(path: Path) -> History:
 
 
 def _read(ledger: Ledger) -> History:
-    """Numbers of all trials, designs of at most MAXIMUM_DESIGNS of them."""
+    """Results of all trials, and designs of at most MAXIMUM_DESIGNS of them."""
     numbers = np.concatenate([np.zeros((0, len(NUMBERS))), *ledger.numbers()])
     done = numbers[numbers[:, NUMBERS.index("done")] == 1]
     trials = done[:, NUMBERS.index("trial")].astype(np.int64)

@@ -1,4 +1,4 @@
-"""Numbers as people read them: rounded, with errors, units and minus signs."""
+"""Format numbers for people: rounded, with errors, units and minus signs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def amount(value: float) -> str:
 
 
 def measured(value: float, error: float, sign: str = "") -> str:
-    """Value and standard error with two digits of the error; an error of 0 is that of an exact value."""
+    """Value and standard error with two digits of the error; an error of 0 means an exact value."""
     if value == error == 0:
         return "0"
     if error <= 0:
@@ -37,6 +37,6 @@ def duration(seconds: float) -> str:
 
 
 def timed(seconds: float, events: int) -> str:
-    """A time and how many events it took per second."""
+    """A time, and the events per second."""
     rate = f" ({amount(events / seconds)} events per second)" if seconds > 0 < events else ""
     return duration(seconds) + rate

@@ -1,4 +1,4 @@
-"""The page of a run: one self-contained HTML file and its figures, made from the run folder alone."""
+"""Make the page of a run: one self-contained HTML file and its figures, from the run folder alone."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Picture(NamedTuple):
 
 
 def write_report(folder: RunFolder) -> dict[str, Path]:
-    """Make report.html and the figures of a run, finished or not; gives the figures by name.
+    """Make report.html and the figures of a run, finished or not, and return the figures by name.
 
     Nothing is simulated beyond what the problem's factory needs, and nothing of the folder is executed.
 
@@ -105,9 +105,7 @@ def _pictures(results: Results) -> Iterator[Picture]:
         )
 
 
-_LAYOUTS = (
-    "Side view; the beam comes from the left. Colour is the material, hatching the role, numbers are thicknesses in cm."
-)
+_LAYOUTS = "Side view; the beam comes from the left. Colours are materials, hatchings roles, numbers thicknesses in cm."
 
 
 def _course_caption(results: Results) -> str:
@@ -116,16 +114,16 @@ def _course_caption(results: Results) -> str:
     unit = "batch" if groups == 1 else f"group of {groups} consecutive batches"
     text = (
         f"Line: mean of the designs of a {unit}; dark band: its standard error; light band: the middle 68 % of the "
-        f"designs. Dashed: the design of the best reward so far, an optimistic number, since it is the best of "
+        f"designs. Dashed: the best design so far, which is too optimistic, since it is the best of "
         f"{len(history):,} noisy ones (standard error of one: {np.median(history.error):.2g})."
     )
     if in_contexts(results.config):
-        text += " Batches were proposed for different cost weights; rewards are those at the problem's own."
+        text += " Batches have different cost weights; the rewards shown are at the cost weight of the problem."
     if results.config["common_events"] and groups < 3:
         which = "asked for together" if in_flight(results.config) else "of a batch"
         text += f" The designs {which} share their events, whose own fluctuation is not in the dark band."
     if _judged_together(results.config):
-        text += " Reaches of the training are what the shared judge said of a batch when it was told."
+        text += " Reaches of the training are scores of the shared judge at the time of each batch."
     if results.rows:
         events = results.rows[0].events
         text += (
@@ -223,7 +221,7 @@ def _designs(results: Results) -> dict[str, Design]:
 
 
 def _drawings(problem: DesignProblem, designs: Mapping[str, Design]) -> Iterator[Drawing]:
-    """Drawings of the designs that can be built and have a layout."""
+    """Drawings of the designs that can be built, where the problem draws layouts."""
     for name, design in designs.items():
         if problem.layout is None or not problem.space.contains(design):
             continue

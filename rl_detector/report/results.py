@@ -1,4 +1,4 @@
-"""What a run folder holds, read without simulating and without executing anything of it."""
+"""Read what a run folder holds, without simulating and without executing anything in it."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Results:
         history: finished trials; the zero of the reach is the first baseline of `rows` where there are rows.
         shift: what was added to the reaches of the ledger for that.
         sections: simulator -> validated designs.
-        recommended: the recommended design, judged with the simulator of the training; None while there is none.
+        recommended: the recommended design, validated with the simulator of the training; None while there is none.
         rows: recommended design and baselines in the simulator of the training, [] without validation or baselines.
         problem: None where it cannot be built here.
         notes: what is missing, and what to do.
         family: designs over the price of cost, where one training served many.
-        family_facts: on which events of which simulator these were judged.
+        family_facts: the events and the simulator that validated them.
         provenance: where the run comes from.
         sessions: the processes that trained, with their times; empty where none was recorded.
     """
@@ -63,7 +63,7 @@ class Results:
 
 @dataclass(frozen=True)
 class _Judging:
-    """What a family was judged with."""
+    """The events and the simulator that validated a family."""
 
     simulator: Mapping[str, str]
     events: int
@@ -71,7 +71,7 @@ class _Judging:
 
 
 def read_results(folder: RunFolder) -> Results:
-    """Everything that the page tells.
+    """Everything that the page shows.
 
     Raises:
         RunFolderError: a file of the run is damaged.
@@ -106,7 +106,7 @@ def in_contexts(config: Mapping[str, Any]) -> bool:
 
 
 def _family(folder: RunFolder) -> tuple[list[FamilyMember], str]:
-    """Designs over the price of cost, and on which events of which simulator they were judged."""
+    """Designs over the price of cost, and the events and the simulator that validated them."""
     stored = folder.read_json(folder.family, {})
     members: list[FamilyMember] = _typed(folder.family, list[FamilyMember], stored.get("members", []))
     if not members:
@@ -156,13 +156,13 @@ def _problem(config: Mapping[str, Any]) -> tuple[DesignProblem | None, str]:
     for simulator in ({"name": "fast"}, None):
         try:
             return build_problem(env, simulator), ""
-        except Exception as error:  # a user's factory may raise anything; the rest of the page does not need it
-            reason = reason or f"Layouts and parameters are left out, the problem cannot be built here: {error}"
+        except Exception as error:  # a user's factory may raise anything; the rest of the page is made without it
+            reason = reason or f"Layouts and parameters are left out, because the problem cannot be built here: {error}"
     return None, reason
 
 
 def _shift(history: History, rows: Sequence[ValidatedDesign]) -> float:
-    """What moves the zero of the ledger's reach to the first baseline of the validation.
+    """Shift of the reach in the ledger that puts its zero at the first baseline of the validation.
 
     Where reach = ln(reference / metric), ln(metric) + reach is the same number for all designs, ln(reference).
     """
@@ -182,7 +182,7 @@ def takes_simulator(config: Mapping[str, Any]) -> bool:
 
 
 def _notes(folder: RunFolder, results: Results) -> list[str]:
-    """What is missing, and the command that makes it."""
+    """Notes on what is missing, and the commands that make it."""
     runs = folder.path.parent
     run, notes = shlex.quote(folder.path.name), []
     run += "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
@@ -198,7 +198,7 @@ def _notes(folder: RunFolder, results: Results) -> list[str]:
     for name, rows in results.sections.items():
         judged = next((row.design for row in rows if row.name == RECOMMENDED), None)
         if results.recommended and judged != results.recommended.design:
-            notes.append(f"The validation with {name!r} judges an earlier design of this run; validate again.")
+            notes.append(f"The validation with {name!r} is of an earlier design of this run; validate again.")
     if not results.provenance.command or results.provenance.started is None:
         notes.append("config.yaml does not say when and with which command this run was started.")
     if results.history.broken:

@@ -1,4 +1,4 @@
-"""What the page of a run says in words and tables."""
+"""Texts and tables of the page of a run."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rl_detector.space import Design
 from rl_detector.study.validation import Difference, FamilyMember, ValidatedDesign
 
 SIGNIFICANT = 3.0
-"""Standard errors from which on a difference is called one."""
+"""Standard errors from which a difference counts as one."""
 
 COMPARABLE = (
-    "Absolute values are not comparable with published ones. What is claimed are ratios against baselines that were "
-    "implemented anew and simulated here with the same events, seeds and reconstruction."
+    "Absolute values are not comparable with published ones. Compare ratios to the baselines, which were implemented "
+    "again and simulated here with the same events, seeds and reconstruction."
 )
 
 
@@ -142,7 +142,7 @@ def _cells(row: ValidatedDesign, problem: DesignProblem | None) -> dict[str, Any
 
 
 def _significance(paired: Difference) -> str:
-    """A difference in its errors; one that is known exactly has no such number."""
+    """A difference in standard errors; `exact` if it has no error."""
     if paired.error <= 0:
         return "exact" if paired.value else "0"
     return f"{paired.significance:+.1f}".replace("-", "−")
@@ -210,7 +210,7 @@ def _allowed(parameter: Any) -> str:
 
 
 def _budget(results: Results) -> dict[str, str]:
-    """What was spent, on what, and how long it took."""
+    """Facts of the training: simulator, events, designs, agent, workers, seed and times."""
     history, planned = results.history, _mapping(results.config["budget"])
     total = planned.get("events")
     of = f" of {total:,}" if isinstance(total, int) else ""
@@ -230,7 +230,7 @@ def _budget(results: Results) -> dict[str, str]:
 
 
 def _times(results: Results) -> dict[str, str]:
-    """Wall time of the training, and what simulations and agent took of it."""
+    """Wall time of the training, time of its simulations, time of its agent."""
     history, sessions = results.history, results.sessions
     name = "time from submission to result, added over the designs" if in_flight(results.config) else "simulation time"
     several = f", in {len(sessions):,} sessions" if len(sessions) > 1 else ""
@@ -256,7 +256,7 @@ def _named(group: Any, *settings: str) -> str:
 
 
 def _sessions(results: Results) -> Iterator[str]:
-    """Sessions after the first, with the versions that differ from those of the start."""
+    """Sessions after the first, with versions that differ from the first session."""
     for session in results.sessions[1:]:
         changed = [f"{name} {value}" for name, value in session.versions.items() if _other(results, name, value)]
         yield f"{_moment(session.started)} with {', '.join(changed) if changed else 'these versions'}"

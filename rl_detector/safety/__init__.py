@@ -1,1 +1,1 @@
-"""Protection from strangers: bounded files, imports off the current folder, child processes that end with us."""
+"""Protection from strangers' files and programs: bounded reading, safe imports, no process left behind."""

@@ -1,7 +1,7 @@
-"""The process between us and what may start processes; a script of its own that needs nothing but Python.
+"""A process between rl_detector and a command that may start processes; a script that needs only Python.
 
-It starts a command in its own process group, and ends all that the command has started when the command ends, when the
-parent has gone, or at SIGTERM. On Linux that includes what left the process group or lost its own parent.
+It starts the command in its own process group. When the command ends, when the parent has gone, or at SIGTERM it ends
+all processes that the command has started. On Linux these include processes that left the group or lost their parent.
 
 Arguments: process id of the parent, file descriptor of the report, largest file in bytes, command. The report is the
 exit code (negative: the signal), or why the command could not be started. With -1 for the descriptor there is no
@@ -21,7 +21,7 @@ POLL_SECONDS = 0.5
 
 
 PATIENCE = 5.0
-"""Seconds that ending all processes may take; some cannot be ended, such as those of another user."""
+"""Longest time in seconds for ending all processes; some cannot be ended, for example processes of another user."""
 
 
 _SET_CHILD_SUBREAPER = 36
@@ -84,7 +84,7 @@ def _run(command: list[str], report: int) -> str:
 
 
 def _close_files() -> None:
-    """Close what was passed on, so that its other end hears of the end of the command."""
+    """Close inherited files, so that a reader at their other end sees the end of the command."""
     for name in os.listdir("/dev/fd"):  # noqa: PTH208  (starts faster without pathlib)
         try:
             if int(name) > 2:

@@ -43,7 +43,7 @@ def read_bytes(path: Path, largest: int, links: bool = False) -> bytes:
 
 
 def refuse_specials(*paths: Path) -> None:
-    """Refuse what exists and is no regular file.
+    """Refuse pipes, devices, folders and links.
 
     Raises:
         OSError: one of the paths is a pipe, a device, a folder or a link.
@@ -54,7 +54,7 @@ def refuse_specials(*paths: Path) -> None:
 
 
 def check_yaml(text: str, deepest: int = DEEPEST) -> None:
-    """Refuse what can make a short text take long: aliases, and nesting without end.
+    """Refuse YAML that takes long to read though it is short: aliases, and deep nesting.
 
     Raises:
         ValueError: it has them, or is larger than LARGEST_YAML.
@@ -86,9 +86,9 @@ def _check_events(events: Iterable[Any], deepest: int) -> None:
 
 
 def check_plain(node: Any) -> None:
-    """Refuse interpolations and numbers beyond all meaning in plain data of bounded depth.
+    """Refuse interpolations and huge whole numbers in plain data of bounded depth.
 
-    An interpolation such as ${oc.env:NAME} of a stranger's would read this user's environment.
+    An interpolation in a stranger's file, such as ${oc.env:NAME}, would read this user's environment.
 
     Raises:
         ValueError: there are some.

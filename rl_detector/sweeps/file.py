@@ -33,7 +33,7 @@ DISTRIBUTIONS = {
     "q_log_uniform_values": {"min", "max", "q"},
     "normal": {"mu", "sigma"},
 }
-"""Distributions that can be swept here -> what they are given (q is 1 if it is absent)."""
+"""Distribution -> names of its settings (q is 1 if it is absent)."""
 
 
 _KEYS = {"method", "metric", "parameters", "command", "run_cap", "name", "description", "program", "project", "entity"}
@@ -84,7 +84,7 @@ class Parameter:
         return self.rounded(float(rng.uniform(n["min"], n["max"])))
 
     def rounded(self, value: float) -> float | int:
-        """To the nearest multiple of q between min and max, where there is a q; whole if q is whole."""
+        """Round to the nearest multiple of q between min and max, where there is a q; whole if q is whole."""
         if not self.distribution.startswith("q_"):
             return value
         q, low, high = (self.numbers[name] for name in ("q", "min", "max"))
@@ -109,7 +109,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is swept.
+    """A sweep as its file describes it.
 
     Attributes:
         method: grid, random or bayes.
@@ -130,7 +130,7 @@ class Sweep:
     ignored: tuple[str, ...] = ()
 
     def identity(self) -> dict[str, Any]:
-        """What decides the runs of a sweep, JSON-ready; their number may change."""
+        """Everything but the number of runs that decides the runs of a sweep, JSON-ready."""
         whole = asdict(self)
         return {name: whole[name] for name in ("method", "metric", "maximize", "parameters", "words")}
 
@@ -182,14 +182,14 @@ def _sweep(config: Mapping[str, Any]) -> Sweep:
 def _metric(node: Any) -> tuple[str, str]:
     if not isinstance(node, Mapping) or not isinstance(node.get("name"), str):
         raise ConfigError(f"metric must be a name and a goal, such as {{name: reward, goal: maximize}}, got {node!r}")
-    goal = node.get("goal", "minimize")  # as Weights & Biases has it
+    goal = node.get("goal", "minimize")  # the default of Weights & Biases
     if goal not in ("maximize", "minimize"):
         raise ConfigError(f"metric.goal must be maximize or minimize, got {goal!r}")
     return node["name"], goal
 
 
 def _words(command: Any) -> tuple[str, ...]:
-    """The words after `train`; whatever else a command may start is not started."""
+    """The words after `train` of a command; a command that starts anything else is refused."""
     words = [str(word) for word in command] if isinstance(command, Sequence) and not isinstance(command, str) else []
     starts = (["${env}", "${interpreter}", "-m", "rl_detector"], ["${env}", "rl-detector"], ["rl-detector"])
     lengths = [len(start) for start in starts if words[: len(start) + 1] == [*start, "train"]]
@@ -202,7 +202,7 @@ def _words(command: Any) -> tuple[str, ...]:
 
 
 def _check_setting(word: str) -> None:
-    """A setting of a training and nothing else of Hydra, which can be told to call any function.
+    """Check that a name is a setting of a training, since other words can make Hydra call any function.
 
     Raises:
         ConfigError: it is an option, a setting of Hydra itself, or a choice that leads out of the package.

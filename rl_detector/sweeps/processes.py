@@ -1,4 +1,4 @@
-"""The processes of a sweep: started, interrupted together, waited for."""
+"""Start the processes of a sweep, interrupt them together, and wait for them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Result = TypeVar("Result")
 
 
 _GOOD_BYE = 30.0
-"""Seconds that interrupted runs get to end by themselves."""
+"""Seconds that interrupted runs have to end by themselves."""
 
 
 class Processes:
-    """Trainings that run now, so that an interruption ends them and waits for them."""
+    """Running trainings, so that an interruption ends them and waits for them."""
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[bytes]] = set()
@@ -68,7 +68,7 @@ class Pool:
         self._processes = Processes()
 
     def submit(self, task: Callable[[Task, Processes], Result], run: Task) -> Future[Result]:
-        """Let a thread do it."""
+        """Do it in a thread."""
         return self._threads.submit(task, run, self._processes)
 
     def __enter__(self) -> Pool:
@@ -91,7 +91,7 @@ def wait_until_free(folder: RunFolder) -> None:
 
 
 def failure_reason(code: int, log: Path) -> str:
-    """Why a training ended without a result: its last words."""
+    """Reason why a training ended without a result: the last lines of its log."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
     told = [line for line in lines if line.startswith("error:")] or lines
     return f"exit code {code}: {told[-1] if told else 'no message'}"

@@ -1,4 +1,4 @@
-"""What a sweep tries next: grid, random, or Bayesian optimisation by Optuna."""
+"""Propose the next settings of a sweep: grid, random, or Bayesian optimisation by Optuna."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Outcome(Protocol):
 
     @property
     def value(self) -> float | None:
-        """Of the metric; None while the run goes on, or if it failed."""
+        """Value of the metric; None while the run goes on, or if it failed."""
         ...
 
     @property
@@ -39,7 +39,7 @@ class Search:
 
     Attributes:
         sweep: what is swept.
-        seed: root of the random numbers.
+        seed: seed of the random numbers.
         runs: how many there will be; None: as many as the sweep file says, or the whole grid.
     """
 
@@ -93,7 +93,7 @@ class Search:
         return self._bayes(int(sequence.generate_state(1)[0]), before)
 
     def _bayes(self, seed: int, before: Sequence[Outcome]) -> dict[str, Any]:
-        """Optuna's tree-structured Parzen estimator; runs that go on count as bad ones (constant liar)."""
+        """Optuna's tree-structured Parzen estimator; running trainings count as bad ones (constant liar)."""
         optuna = _optuna()
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=5, multivariate=True, constant_liar=True)
         study = optuna.create_study(direction="maximize" if self.sweep.maximize else "minimize", sampler=sampler)

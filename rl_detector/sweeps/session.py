@@ -1,4 +1,4 @@
-"""The command `sweep`: the trainings of a sweep file in processes of their own, without a server, and their table."""
+"""The command `sweep`: run the trainings of a sweep file in processes, without a server, and make their table."""
 
 from __future__ import annotations
 
@@ -68,16 +68,16 @@ class SweepSession:
         track: bool = False,
         trust: bool = False,
     ) -> SweepSession:
-        """A session of a sweep file; what its folder holds already is not run again."""
+        """A session of a sweep file; finished trainings of its folder are not run again."""
         return SweepSession(Search(read_sweep(path), seed, runs), folder, jobs, track, trust)
 
     @property
     def sweep(self) -> Sweep:
-        """What is swept."""
+        """The swept parameters and their values."""
         return self.search.sweep
 
     def run(self, listener: Listener = lambda run: None) -> list[SweepRun]:
-        """Start, resume or skip every training; gives all of them.
+        """Start, resume or skip every training, and return all of them.
 
         The listener hears of every one that ends. An interruption leaves trainings that the next call goes on with.
 
@@ -111,7 +111,7 @@ class SweepSession:
                 listener(run)
 
     def _train(self, run: SweepRun, processes: Processes) -> SweepRun:
-        """Start or resume one training, in a thread of its own."""
+        """Start or resume one training; runs in a thread."""
         folder = self._folder(run)
         folder.mkdir(parents=True, exist_ok=True)
         begun = self._begun(run)

@@ -64,7 +64,7 @@ def test_posterior_draws_of_linear_and_quadratic_weights() -> None:
     critic = critic_of(STRENGTHS, 0.2, 0.01)
     critic.fit(points, y)
     mean, covariance = posterior(points, y, STRENGTHS)
-    np.testing.assert_allclose(flat(critic.taylor(w), 2), mean, atol=1e-6)
+    np.testing.assert_allclose(flat(critic.taylor(points.w[0]), 2), mean, atol=1e-6)
     draws = np.array([flat(taylor, 2) for taylor in critic.draw(rng, 6000)])
     check_draws(draws, mean, covariance)
     prior = posterior(points, y, STRENGTHS, noise=1e9)[1]
