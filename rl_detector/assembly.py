@@ -12,10 +12,10 @@ from rl_detector.claims import Claim, evaluator_claims, simulator_claims
 from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem
 from rl_detector.settings import check_settings
+from rl_detector.study import Study
 from rl_detector.study.asynchronous import AsynchronousStudy, refuse_judge
 from rl_detector.study.contexts import Contexts, ContextualStudy
 from rl_detector.study.in_flight import Flow
-from rl_detector.study.study import Study
 
 DEFAULT_SIMULATOR = "fast"
 """Choice of config.yaml, which environments with one simulator of their own may ignore."""

@@ -19,8 +19,8 @@ from rl_detector.records.ledger import Ledger
 from rl_detector.records.run_folder import RunFolder
 from rl_detector.report.family import at_own_weights
 from rl_detector.report.history import read_history
+from rl_detector.study import Budget, describe_metrics
 from rl_detector.study.contexts import Contexts, ContextualStudy
-from rl_detector.study.study import Budget, describe_metrics
 from rl_detector.study.validation import judge_family
 
 BUDGET = Budget(events=2000, events_per_design=10, designs_per_batch=16)
@@ -107,7 +107,7 @@ def test_the_best_so_far_is_the_best_at_the_problems_own_cost_weight(bowl, tmp_p
 
 @pytest.mark.parametrize("checkpoints", [0.0, 1e9], ids=["checkpoints", "ledger alone"])
 def test_killed_and_resumed_equals_uninterrupted(bowl, tmp_path, checkpoints, monkeypatch):
-    monkeypatch.setattr("rl_detector.study.study.CHECKPOINT_SECONDS", checkpoints)
+    monkeypatch.setattr("rl_detector.study.loop.CHECKPOINT_SECONDS", checkpoints)
     whole, design, _ = finished(bowl, tmp_path / "whole")
     rng = np.random.default_rng(1)
     for _ in range(6):

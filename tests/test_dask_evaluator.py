@@ -29,7 +29,7 @@ from rl_detector.execution.cluster import DaskEvaluator
 from rl_detector.execution.evaluator import SerialEvaluator
 from rl_detector.problem import DesignProblem
 from rl_detector.records.ledger import Ledger
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study
 from rl_detector.terms import Readout
 
 pytest.importorskip("distributed")

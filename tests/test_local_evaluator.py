@@ -26,7 +26,7 @@ from rl_detector.execution.local import LocalEvaluator
 from rl_detector.problem import DesignProblem, Evaluation
 from rl_detector.records.ledger import Ledger
 from rl_detector.running import launch
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study
 from rl_detector.terms import Readout
 
 

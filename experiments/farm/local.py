@@ -19,8 +19,8 @@ import rl_detector as rd
 from rl_detector.agents import make_agent
 from rl_detector.execution.cluster import DaskEvaluator
 from rl_detector.execution.local import LocalEvaluator
+from rl_detector.study import Study
 from rl_detector.study.asynchronous import AsynchronousStudy
-from rl_detector.study.study import Study
 
 MEDIAN, SPREAD, DESIGNS, WORKERS = 0.05, 1.5, 120, 2
 

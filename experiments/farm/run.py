@@ -20,8 +20,8 @@ from farm import Farm, FarmSettings
 from rl_detector.agents import make_agent
 from rl_detector.envs.oracles.problem import oracle
 from rl_detector.records.ledger import Ledger
+from rl_detector.study import Budget, Progress, Study
 from rl_detector.study.asynchronous import AsynchronousStudy
-from rl_detector.study.study import Budget, Progress, Study
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"

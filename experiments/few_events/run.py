@@ -20,7 +20,7 @@ from rl_detector.envs.calorimeter.problem import calorimeter
 from rl_detector.reach.shared_judge import SharedJudge
 from rl_detector.records.ledger import Ledger
 from rl_detector.space import Encoding
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"

@@ -24,7 +24,7 @@ from rl_detector.agents import make_agent
 from rl_detector.envs.calorimeter.problem import calorimeter
 from rl_detector.reconstruct.least_squares import leave_one_out, shower_features
 from rl_detector.records.ledger import Ledger
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study
 
 FOLDER = Path(__file__).parent
 RUNS = FOLDER / "runs"

@@ -27,7 +27,7 @@ from rl_detector.problem import DesignProblem
 from rl_detector.records.ledger import Ledger
 from rl_detector.reproducible import held_out_seed
 from rl_detector.space import Design
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study
 from rl_detector.study.validation import paired_difference
 from rl_detector.terms import Constraint
 

@@ -32,7 +32,7 @@ from rl_detector.envs.spectrometer.problem import spectrometer
 from rl_detector.records.ledger import Ledger
 from rl_detector.reproducible import held_out_seed
 from rl_detector.space import Design
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study
 from rl_detector.study.validation import paired_difference
 
 FOLDER = Path(__file__).parent

@@ -15,7 +15,7 @@ from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem
 from rl_detector.safety.untrusted import LARGEST_YAML, check_yaml, read_bytes
 from rl_detector.settings import check_settings
-from rl_detector.study.study import Budget
+from rl_detector.study import Budget
 
 Entry = TypeVar("Entry")
 

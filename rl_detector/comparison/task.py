@@ -21,7 +21,7 @@ from rl_detector.records.ledger import Ledger
 from rl_detector.reproducible import trial_seed
 from rl_detector.safety.untrusted import read_bytes
 from rl_detector.space import Design, Encoding, FloatArray
-from rl_detector.study.study import Progress, Study
+from rl_detector.study import Progress, Study
 
 DONE, TIMEOUT, FAILED, UNFINISHED = "done", "timeout", "failed", "unfinished"
 

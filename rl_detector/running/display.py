@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from rl_detector.records.run_folder import RunFolder
-from rl_detector.study.study import Progress as StudyProgress
+from rl_detector.study import Progress as StudyProgress
 from rl_detector.study.validation import ValidatedDesign
 
 LINES = 10

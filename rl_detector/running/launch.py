@@ -24,9 +24,9 @@ from rl_detector.records.run_folder import RunFolder, Session
 from rl_detector.running.trust import accept
 from rl_detector.running.wandb_tracker import Tracker, check_tracker, make_tracker
 from rl_detector.space import Design
+from rl_detector.study import Budget, Progress, describe_metrics
 from rl_detector.study.contexts import Contexts, ContextualStudy
 from rl_detector.study.in_flight import Flow
-from rl_detector.study.study import Budget, Progress, describe_metrics
 from rl_detector.study.validation import ValidatedDesign, judge_family, validate
 
 Listener = Callable[[Progress], None]

@@ -1,5 +1,6 @@
 """The loop: ask the agent, evaluate, keep, tell; batches, asynchronous, contexts; validation."""
 
-from rl_detector.study.study import Budget, Progress, Study, describe_metrics
+from rl_detector.study.progress import Budget, Progress, describe_metrics
+from rl_detector.study.study import Study
 
 __all__ = ["Budget", "Progress", "Study", "describe_metrics"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Unpack
 
 import numpy as np
@@ -15,7 +15,10 @@ from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem, Evaluation
 from rl_detector.records.ledger import Ledger
 from rl_detector.space import Design
-from rl_detector.study.study import Budget, Progress, Study, StudySettings
+from rl_detector.study.batches import BatchLoop
+from rl_detector.study.loop import Parts, StudySettings
+from rl_detector.study.progress import Budget
+from rl_detector.study.scoring import Scoring
 
 GRID = 5
 """Number of cost weights, evenly spread, for which designs are recommended after the training."""
@@ -83,12 +86,49 @@ class Contexts:
             )
 
 
-class ContextualStudy(Study):
+class InContext(Scoring):
+    """Scores each design once, at the cost weight that its batch has.
+
+    The ledger has the rewards as told; `Contexts.task` gives the cost weight again from seed and batch. The best design
+    is the best at the problem's own cost weight.
+
+    Args:
+        problem: of the study.
+        contexts: of the batches.
+        seed: of the study.
+    """
+
+    name = "reach in contexts"
+
+    def __init__(self, problem: DesignProblem, contexts: Contexts, seed: int) -> None:
+        super().__init__(problem)
+        self._contexts, self._seed = contexts, seed
+
+    def task(self, batch: int) -> DesignProblem:
+        """The problem at the cost weight of a batch."""
+        return self._contexts.task(self.problem, self._seed, batch)
+
+    def context(self, batch: int) -> dict[str, float]:
+        """The cost weight of a batch."""
+        return {"cost_weight": self.task(batch).cost_weight}
+
+    def rewarded(self, evaluation: Evaluation, batch: int) -> Evaluation:
+        """A new evaluation with the reward that it has in its batch."""
+        measured = evaluation.measurement
+        return evaluation if measured is None else self.task(batch).with_measurement(evaluation, measured)
+
+    def own_reward(self, evaluation: Evaluation) -> float:
+        """The reward at the problem's own cost weight."""
+        if evaluation.measurement is None:
+            return -math.inf
+        return evaluation.measurement.reach - self.problem.charge(evaluation.costs, evaluation.violations)
+
+
+class ContextualStudy(BatchLoop):
     """A study whose problem changes its cost weight with every batch, which the agent sees.
 
-    Simulator and reach are those of one problem, so what is simulated does not depend on the contexts. The ledger has
-    the rewards as told, in the context of the batch; `Contexts.task` gives it again from the seed and the number of the
-    batch. The best design so far is the best at the problem's own cost weight, for which also a design is recommended.
+    Simulator and reach are those of one problem, so what is simulated does not depend on the contexts. A design is
+    recommended for the problem's own cost weight, and for any other.
 
     Args:
         contexts: see Contexts; the other arguments are those of Study.
@@ -108,28 +148,10 @@ class ContextualStudy(Study):
     ) -> None:
         contexts.check(problem, agent)
         self.contexts = contexts
-        super().__init__(problem, agent, ledger, budget, **settings)
-
-    @property
-    def task(self) -> DesignProblem:
-        """The problem that the running batch poses."""
-        return self.contexts.task(self.problem, self.seed, self.batch)
+        parts = Parts(problem, agent, ledger, budget, **settings)
+        super().__init__(parts, InContext(problem, contexts, parts.seed))
 
     def recommended_at(self, cost_weight: float) -> Design:
         """The agent's recommendation for a cost weight."""
         observation = self.problem.with_cost_weight(cost_weight).observation
         return self.problem.space.decode(self.agent.recommend(observation))
-
-    def step(self, size: int) -> Progress:
-        """A batch in its context, which the progress names."""
-        context = {"cost_weight": self.task.cost_weight}
-        return replace(super().step(size), context=context)
-
-    def _rewarded(self, evaluation: Evaluation) -> Evaluation:
-        measured = evaluation.measurement
-        return evaluation if measured is None else self.task.with_measurement(evaluation, measured)
-
-    def _own_reward(self, evaluation: Evaluation) -> float:
-        if evaluation.measurement is None:
-            return -math.inf
-        return evaluation.measurement.reach - self.problem.charge(evaluation.costs, evaluation.violations)
