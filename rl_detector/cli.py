@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rl_detector.errors import DetectorError, SimulationError
 
 if TYPE_CHECKING:
+    from rl_detector.assembly import Assembly
     from rl_detector.records.run_folder import RunFolder
     from rl_detector.study.validation import ValidatedDesign
 
@@ -215,16 +216,18 @@ def _store_configs() -> None:
 def _start(config: Any, command: str, typed: bool) -> None:
     from rl_detector.running.launch import start_run
 
-    folder, complete = start_run(config, command, typed)
-    _run(folder, complete, typed)
+    folder, assembly = start_run(config, command, typed)
+    _run(folder, assembly, typed)
 
 
 def _resume(options: argparse.Namespace) -> None:
+    from rl_detector.assembly import assemble
+
     folder = _find(options)
-    _run(folder, folder.read_config(), options.trust)
+    _run(folder, assemble(folder.read_config()), options.trust)
 
 
-def _run(folder: RunFolder, config: dict[str, Any], trusted: bool) -> None:
+def _run(folder: RunFolder, assembly: Assembly, trusted: bool) -> None:
     from rl_detector.running.display import ProgressDisplay, print_validation
     from rl_detector.running.launch import run
 
@@ -232,7 +235,7 @@ def _run(folder: RunFolder, config: dict[str, Any], trusted: bool) -> None:
         signal.signal(signal.SIGTERM, _terminate)
     try:
         with ProgressDisplay(folder) as display:
-            rows = run(folder, config, display.update, trusted)
+            rows = run(folder, assembly, display.update, trusted)
     except (SimulationError, KeyboardInterrupt):
         path = shlex.quote(str(folder.path))
         print(f"stopped; nothing is lost: `rl-detector resume {path}` goes on", file=sys.stderr)

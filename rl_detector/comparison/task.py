@@ -14,6 +14,7 @@ import numpy as np
 from rl_detector.agent import Agent, Batch
 from rl_detector.assembly import build_agent
 from rl_detector.comparison.plan import Task
+from rl_detector.conf.schema import Config
 from rl_detector.errors import DetectorError, SimulationError
 from rl_detector.problem import DesignProblem
 from rl_detector.records.files import write_atomically
@@ -152,7 +153,7 @@ def run_task(task: Task, path: Path) -> dict[str, Any]:
     started = time.monotonic()
     problem = task.problem.build()
     try:
-        agent = TimedAgent(build_agent({"seed": task.seed, "agent": task.agent.agent}, problem))
+        agent = TimedAgent(build_agent(Config(seed=task.seed, agent=task.agent.agent), problem))
     except (DetectorError, ImportError) as error:
         reason = f"{type(error).__name__}: {error}"
         record = {"task": task.name, "key": task.key(), "state": FAILED, "reason": reason, "limit": task.limit}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 
 from rl_detector.agent import Agent, Contextual
+from rl_detector.conf.schema import ContextsConfig
 from rl_detector.episodes.env import draw_context
 from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem, Evaluation
@@ -42,18 +42,13 @@ class Contexts:
             )
 
     @staticmethod
-    def of(config: Mapping[str, Any]) -> Contexts | None:
+    def of(config: ContextsConfig) -> Contexts | None:
         """The contexts of a configuration; None where every batch has the environment's own.
 
         Raises:
-            ConfigError: they are no range, or of anything else than the cost weight.
+            ConfigError: they are no range.
         """
-        settings = config.get("contexts") or {}
-        if unknown := [name for name in settings if name != "cost_weight"]:
-            raise ConfigError(
-                f"unknown setting contexts.{unknown[0]}: only the cost_weight can change with every batch"
-            )
-        chosen = settings.get("cost_weight")
+        chosen = config.cost_weight
         if chosen is None:
             return None
         if len(chosen) != 2:

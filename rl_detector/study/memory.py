@@ -65,11 +65,10 @@ class Memory:
 
     def _matches_ledger(self, state: Mapping[str, Any], told: Callable[[Counts], int]) -> bool:
         """Whether the ledger holds every trial that the checkpoint counts, told by the same plan."""
-        if (
-            not all(isinstance(state.get(name), int) for name in Counts._fields)
-            or not {"study", "plan"} <= state.keys()
-        ):
+        if not {"study", "plan", *Counts._fields} <= state.keys():
             raise self._strange("it lacks its counts")
+        if not all(isinstance(state[name], int) for name in Counts._fields):
+            raise self._strange("its counts are no whole numbers")
         counts = Counts(*(state[name] for name in Counts._fields))
         if state["study"] != self.ledger.identity:
             self._refuse_if_empty(counts)
