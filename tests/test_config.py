@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from rl_detector.assembly import build_evaluator, split_name
-from rl_detector.conf.schema import fingerprint
+from rl_detector.conf.schema import Config, fingerprint
 from rl_detector.errors import ConfigError
 from rl_detector.registry import Registration, announced_environments
 from rl_detector.settings import check_settings
@@ -57,6 +57,6 @@ def test_settings_are_converted_and_checked():
 
 def test_unknown_evaluators_are_refused():
     with pytest.raises(ConfigError, match="unknown evaluator 'cloud': known are serial, local, dask"):
-        build_evaluator({"evaluator": {"name": "cloud"}})
+        build_evaluator(Config.of({"evaluator": {"name": "cloud"}}))
     with pytest.raises(ConfigError, match="at least 1 design, got 0"):
-        build_evaluator({"evaluator": {"name": "serial", "group": 0}})
+        build_evaluator(Config.of({"evaluator": {"name": "serial", "group": 0}}))

@@ -30,7 +30,7 @@ class ComparedProblem:
         events: simulated events of every run.
         events_per_design, designs_per_batch, common_events: as in the configuration of a training.
         budgets: label of an agent -> smaller number of events for it; 0: it does not run on this problem.
-        held_out_events: events that judge a recommended design where the best design is not known.
+        held_out_events: events that score a recommended design where the best design is not known.
         best: design whose gain is 1 where the best design is not known; None: the best found by any run.
         start: name of the baseline that the agents start from, whose gain is 0; None: the first one.
     """

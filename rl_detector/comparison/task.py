@@ -30,7 +30,7 @@ LARGEST_RECORD = 64_000_000
 """Most bytes of the record of a run."""
 
 CHECKPOINTS = 25
-"""Recommended designs per run, at events in geometric progression, that are judged where the best is not known."""
+"""Recommended designs per run, at events in geometric progression, that are scored where the best is not known."""
 
 HELD_OUT_ROOT = 2_000_000_011
 """Root of held-out event seeds, apart from the small ones of the runs."""
@@ -149,7 +149,7 @@ class _Recorder:
 
 
 def run_task(task: Task, path: Path) -> dict[str, Any]:
-    """Run a study to its end or time limit, judge its recommended designs, store the record; gives the record."""
+    """Run a study to its end or time limit, score its recommended designs, store the record; gives the record."""
     started = time.monotonic()
     problem = task.problem.build()
     try:
@@ -165,7 +165,7 @@ def run_task(task: Task, path: Path) -> dict[str, Any]:
         recorder = _Recorder(task, problem, study, agent, path)
         recorder.started = started
         record = recorder.finish(*_outcome(study, recorder))
-    return judge(record, problem, task, path)
+    return score(record, problem, task, path)
 
 
 def _outcome(study: Study, recorder: _Recorder) -> tuple[str, str]:
@@ -179,7 +179,7 @@ def _outcome(study: Study, recorder: _Recorder) -> tuple[str, str]:
     return DONE, ""
 
 
-def judge(record: dict[str, Any], problem: DesignProblem, task: Task, path: Path) -> dict[str, Any]:
+def score(record: dict[str, Any], problem: DesignProblem, task: Task, path: Path) -> dict[str, Any]:
     """Rewards of the recommended designs and the start on held-out events, the same for all agents and seeds."""
     if record.get("designs") and "rewards" not in record:
         designs = [problem.start or record["designs"][0], *record["designs"]]
@@ -201,7 +201,7 @@ def held_out_rewards(problem: DesignProblem, designs: Sequence[Design], events: 
         if (text := json.dumps(design, sort_keys=True)) not in known:
             evaluation = problem.evaluate(design, events, seed)
             if evaluation.reward is None:
-                raise SimulationError(f"a recommended design could not be judged: {evaluation.failure}")
+                raise SimulationError(f"a recommended design could not be scored: {evaluation.failure}")
             known[text] = evaluation.reward
     return [known[json.dumps(design, sort_keys=True)] for design in designs]
 

@@ -24,7 +24,7 @@ from rl_detector.running.wandb_tracker import Tracker, check_tracker, make_track
 from rl_detector.space import Design
 from rl_detector.study import Progress, describe_metrics
 from rl_detector.study.contexts import ContextualStudy
-from rl_detector.study.validation import ValidatedDesign, judge_family, validate
+from rl_detector.study.validation import ValidatedDesign, validate, validate_family
 
 Listener = Callable[[Progress], None]
 
@@ -168,7 +168,7 @@ def validate_and_store(
 
 
 def _weaker(rows: list[ValidatedDesign], stored: Any) -> bool:
-    """Whether the stored validation judges the same design in the same simulator with more events."""
+    """Whether the stored validation is of the same design in the same simulator with more events."""
     if not (isinstance(stored, list) and stored and isinstance(stored[0], dict)):
         return False
     same = stored[0].get("design") == rows[0].design and stored[0].get("simulator") == dict(rows[0].simulator)
@@ -210,10 +210,10 @@ def _write_recommended(folder: RunFolder, rows: list[ValidatedDesign]) -> None:
 
 
 def _write_family(folder: RunFolder, study: ContextualStudy, rows: list[ValidatedDesign]) -> None:
-    """Judge the designs recommended for some cost weights on the events of the validation."""
+    """Validate the designs recommended for some cost weights, on the events of the validation."""
     designs = {weight: study.recommended_at(weight) for weight in study.contexts.grid()}
     first = rows[0]
-    members = judge_family(study.problem, first.design, designs, first.events, study.seed)
+    members = validate_family(study.problem, first.design, designs, first.events, study.seed)
     facts = {"simulator": dict(first.simulator), "events": first.events, "seed": first.seed}
     folder.write_json(folder.family, {**facts, "members": [member.to_json() for member in members]})
 
