@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -12,6 +14,10 @@ sys.path.insert(0, str(HERE / "_ext"))
 os.environ["EXPERIMENTS"] = str(HERE.parent / "experiments")  # tutorials copy their examples from here
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # rl-detector of this Python
 os.environ["COLUMNS"] = "110"  # width of tables that commands print
+os.environ["IPYTHONDIR"] = tempfile.mkdtemp(prefix="rl_detector_docs_")
+startup = Path(os.environ["IPYTHONDIR"]) / "profile_default" / "startup"
+startup.mkdir(parents=True)
+shutil.copy(HERE / "_ext" / "whole_output.py", startup)
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
 
 project = "rl_detector"

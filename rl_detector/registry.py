@@ -118,8 +118,11 @@ def _register_with_gymnasium(registration: Registration) -> None:
             raise ConfigError(f"the Gymnasium id {wanted} is taken by another environment; choose another name")
         if taken_by is None:
             new.append(wanted)
-    whole = {"entry_point": f"{NAMESPACE}.env:make_env", "vector_entry_point": f"{NAMESPACE}.env:make_vector_env"}
-    pieces = {"entry_point": f"{NAMESPACE}.builder:make_builder_env"}
+    whole = {
+        "entry_point": f"{NAMESPACE}.episodes:make_env",
+        "vector_entry_point": f"{NAMESPACE}.episodes:make_vector_env",
+    }
+    pieces = {"entry_point": f"{NAMESPACE}.episodes:make_builder_env"}
     for wanted in new:
         points: dict[str, Any] = whole if wanted == registration.id else pieces
         gym.register(wanted, kwargs={"factory": registration.factory}, **points)

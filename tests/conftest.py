@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ from rl_detector.parameters import Categorical, Continuous
 from rl_detector.problem import DesignProblem
 from rl_detector.space import Design, DesignSpace
 from rl_detector.terms import Cost, Measurement, Readout
+
+for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[threads] = "1"  # here, in the workers of xdist, and in every process that a test starts
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a shell that puts the tests in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -71,6 +75,19 @@ def own_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What users have trusted is not touched by tests, nor by the processes that they start."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def quick_figures() -> Iterator[None]:
+    """Figures are composed, but not drawn: for tests of what is around them."""
+
+    def composed(make: Callable[[], Any]) -> bytes:
+        make()
+        return b"not drawn"
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rl_detector.report.figures.png", composed)
         yield
 
 

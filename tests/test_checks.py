@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import gymnasium as gym
@@ -44,13 +44,19 @@ def test_every_registered_environment_keeps_its_contract(name: str) -> None:
     check_env(gym.make(REGISTERED[name].id, events=100))
 
 
+@cache
+def space_of(name: str) -> DesignSpace:
+    """Of a registered environment, which some take seconds to build."""
+    return load_factory(REGISTERED[name].factory)().space
+
+
 @pytest.mark.parametrize("agent", CASES)
 @pytest.mark.parametrize("name", REGISTERED)
 def test_every_agent_keeps_its_contract_on_every_registered_environment(
     agent: str, name: str, light: dict[str, dict[str, Any]]
 ) -> None:
     make = partial(agent_class(agent), **light.get(agent, {}))
-    check_agent(make, load_factory(REGISTERED[name].factory)().space)
+    check_agent(make, space_of(name))
 
 
 @dataclass

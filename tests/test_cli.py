@@ -1,4 +1,4 @@
-"""The command line as a user meets it: in a process of its own."""
+"""The command line as a user meets it; in a process of its own where that matters: its start, signals and kills."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from rl_detector.cli import main
 from rl_detector.records.ledger import Ledger
 
 SMALL = ["budget.events=3200", "budget.events_per_design=20", "budget.designs_per_batch=16", "held_out.events=200"]
@@ -29,13 +32,41 @@ def run(folder: Path, *words: str, expect: int = 0) -> subprocess.CompletedProce
     return done
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What a command has printed."""
+
+    stdout: str
+    stderr: str
+
+
+Call = Callable[..., Answer]
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Call:
+    """Carries out a command in the folder of the test and in this process."""
+    monkeypatch.chdir(tmp_path)
+
+    def carry_out(*words: str, expect: int = 0) -> Answer:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main(list(words))
+        answer = Answer(*capfd.readouterr())
+        assert (stop.value.code or 0) == expect, answer
+        assert "Traceback" not in answer.stderr, answer.stderr
+        return answer
+
+    return carry_out
+
+
 def only_run(folder: Path) -> Path:
     (config,) = (folder / "runs").glob("*/config.yaml")
     return config.parent
 
 
-def test_train_validate_report(tmp_path):
-    done = run(tmp_path, "train", *SMALL, "seed=1")
+def test_train_validate_report(call, tmp_path):
+    done = run(tmp_path, "train", *SMALL, "budget.events=960", "seed=1")
     folder = only_run(tmp_path)
     assert re.fullmatch(r"calorimeter-policy_gradient-\d{8}-\d{6}-[0-9a-f]{4}", folder.name)
     expected = {"config.yaml", "ledger.sqlite", "checkpoint.pt", "recommended.json", "validation.json", "report.html"}
@@ -44,18 +75,18 @@ def test_train_validate_report(tmp_path):
     assert f"report: runs/{folder.name}/report.html" in done.stdout
     recommended = json.loads((folder / "recommended.json").read_text())
     assert len(recommended["design"]["layer"]) == 3 and recommended["events"] == 200
-    run(tmp_path, "validate", "latest", "--simulator", "fast", "--events", "400", "--seed", "7")
+    call("validate", "latest", "--simulator", "fast", "--events", "400", "--seed", "7")
     rows = json.loads((folder / "validation.json").read_text())["fast"]
     assert [row["name"] for row in rows][:2] == ["recommended", "published_start"]
     assert all(row["events"] == 400 for row in rows)
     assert {"value", "error", "significance"} == rows[1]["difference"].keys()
     (folder / "report.html").unlink()
-    run(tmp_path, "report", folder.name)
+    call("report", folder.name)
     assert (folder / "report.html").exists()
 
 
-def test_multirun_makes_one_run_per_job(tmp_path):
-    run(tmp_path, "train", "-m", "agent=random_search,cma_es", "seed=0,1", *SMALL, "budget.events=640")
+def test_multirun_makes_one_run_per_job(call, tmp_path, quick_figures):
+    call("train", "-m", "agent=random_search,cma_es", "seed=0,1", *SMALL, "budget.events=640")
     names = [path.parent.name.split("-")[1] for path in (tmp_path / "runs").glob("*/config.yaml")]
     assert sorted(names) == ["cma_es", "cma_es", "random_search", "random_search"]
 
@@ -81,11 +112,16 @@ def test_multirun_makes_one_run_per_job(tmp_path):
         (["seed"], "seed"),
     ],
 )
-def test_mistakes_get_one_paragraph_and_exit_code_2(tmp_path, words, message):
-    done = run(tmp_path, "train", *words, expect=2)
+def test_mistakes_get_one_paragraph_and_exit_code_2(call, tmp_path, words, message):
+    done = call("train", *words, expect=2)
     assert message in done.stderr + done.stdout
     assert len((done.stderr + done.stdout).splitlines()) < 25
     assert not list(tmp_path.glob("runs/*/config.yaml"))
+
+
+@pytest.mark.parametrize("words", [["train", "budget.event=5"], ["resume", "nowhere"]])
+def test_the_process_ends_with_the_exit_code(tmp_path, words):
+    assert len(run(tmp_path, *words, expect=2).stderr.splitlines()) < 25
 
 
 @pytest.mark.parametrize(
@@ -98,15 +134,15 @@ def test_mistakes_get_one_paragraph_and_exit_code_2(tmp_path, words, message):
         ([], "required"),
     ],
 )
-def test_mistakes_of_other_commands(tmp_path, words, message):
-    assert message in run(tmp_path, *words, expect=2).stderr
+def test_mistakes_of_other_commands(call, words, message):
+    assert message in call(*words, expect=2).stderr
 
 
-def test_help_and_list(tmp_path):
-    assert "Ctrl-C leaves a run" in run(tmp_path, "train", "--help").stdout
+def test_help_and_list(call):
+    assert "Ctrl-C leaves a run" in call("train", "--help").stdout
     for command in ("resume", "validate", "report"):
-        assert "RUN" in run(tmp_path, command, "--help").stdout
-    listing = run(tmp_path, "list").stdout
+        assert "RUN" in call(command, "--help").stdout
+    listing = call("list").stdout
     assert all(word in listing for word in ("rl_detector/Calorimeter-v0", "policy_gradient", "geant4", "wandb"))
 
 
@@ -132,10 +168,10 @@ def wait_for_trials(process: subprocess.Popen[str], folder: Path, number: int) -
             connection.close()
             if found >= number:
                 return
-        time.sleep(0.002)
+        time.sleep(0.02)
 
 
-TRIALS = 960
+TRIALS = 320
 LONG = [
     "agent.memory=200",
     f"budget.events={20 * TRIALS}",
@@ -146,20 +182,21 @@ LONG = [
 
 
 def rows_of(folder: Path) -> list[tuple]:
-    ledger = Ledger(only_run(folder) / "ledger.sqlite")
+    ledger = Ledger(only_run(folder) / "ledger.sqlite", read_only=True)
     try:
         return ledger.reproducible_rows()
     finally:
         ledger.close()
 
 
-def test_killed_ten_times_and_resumed_gives_the_same_ledger(tmp_path):
+@pytest.mark.parametrize(("kills", "trials"), [(3, TRIALS), pytest.param(10, 3 * TRIALS, marks=pytest.mark.slow)])
+def test_killed_many_times_and_resumed_gives_the_same_ledger(tmp_path, kills, trials):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         folder.mkdir()
-    run(whole, "train", *LONG, "held_out.events=200")
-    moments = sorted(random.Random(5).sample(range(1, TRIALS - 50), 10))
-    words = ["train", *LONG, "held_out.events=200"]
+    words = ["train", *LONG, f"budget.events={20 * trials}", "held_out.events=200"]
+    run(whole, *words)
+    moments = sorted(random.Random(5).sample(range(1, trials - 50), kills))
     for moment in moments:
         process = start(killed, *words)
         wait_for_trials(process, killed, moment)
@@ -185,12 +222,12 @@ def test_ctrl_c_and_sigterm_leave_a_run_that_can_be_resumed(tmp_path, number, co
     assert len(rows_of(tmp_path)) == TRIALS
 
 
-def test_an_edited_configuration_is_refused(tmp_path):
-    run(tmp_path, "train", *SMALL)
+def test_an_edited_configuration_is_refused(call, finished_run, tmp_path):
+    shutil.copytree(finished_run, tmp_path / "runs" / "copy")
     config = only_run(tmp_path) / "config.yaml"
     before = rows_of(tmp_path)
     config.write_text(config.read_text().replace("photon_fraction: 0.5", "photon_fraction: 0.7"))
-    done = run(tmp_path, "resume", "latest", expect=2)
+    done = call("resume", "latest", expect=2)
     assert "env.photon_fraction was 0.5, now 0.7" in done.stderr
     assert rows_of(tmp_path) == before
 
@@ -214,8 +251,8 @@ def test_a_full_disk_stops_with_advice_and_the_run_goes_on_later(tmp_path):
     code = """
 import sqlite3, sys
 connect = sqlite3.connect
-def small(path):
-    connection = connect(path)
+def small(path, **settings):
+    connection = connect(path, **settings)
     connection.execute("PRAGMA max_page_count = 60")
     return connection
 sqlite3.connect = small
@@ -245,12 +282,12 @@ main(sys.argv[1:])
         ("validation.json", "[1]", "is damaged"),
     ],
 )
-def test_damaged_files_are_named_and_nothing_else_is_touched(finished_run, tmp_path, name, content, message):
+def test_damaged_files_are_named_and_nothing_else_is_touched(call, finished_run, tmp_path, name, content, message):
     folder = tmp_path / "runs" / "copy"
     shutil.copytree(finished_run, folder)
     (folder / name).write_text(content)
     before = contents(folder, but=name)
-    assert message in run(tmp_path, "resume", "copy", expect=2).stderr
+    assert message in call("resume", "copy", expect=2).stderr
     assert contents(folder, but=name) == before
     assert not (tmp_path / "hacked").exists()
 
@@ -276,37 +313,37 @@ def finished_run(tmp_path_factory):
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", "5"])
-def test_a_damaged_recommendation_is_told(finished_run, tmp_path, content):
+def test_a_damaged_recommendation_is_told(call, finished_run, tmp_path, content):
     shutil.copytree(finished_run, tmp_path / "runs" / "copy")
     (tmp_path / "runs" / "copy" / "recommended.json").write_text(content)
-    assert "recommended" in run(tmp_path, "validate", "copy", "--events", "50", expect=2).stderr
+    assert "recommended" in call("validate", "copy", "--events", "50", expect=2).stderr
 
 
-def test_a_validation_with_fewer_events_does_not_replace_a_better_one(finished_run, tmp_path):
+def test_a_validation_with_fewer_events_does_not_replace_a_better_one(call, finished_run, tmp_path, quick_figures):
     shutil.copytree(finished_run, tmp_path / "runs" / "copy")
     for events, stored in (("50", 200), ("300", 300)):
-        run(tmp_path, "validate", "copy", "--events", events)
+        call("validate", "copy", "--events", events)
         rows = json.loads((tmp_path / "runs" / "copy" / "validation.json").read_text())["fast"]
         assert rows[0]["events"] == stored
 
 
-def test_two_processes_on_one_run(tmp_path):
-    process = start(tmp_path, "train", *LONG, "held_out.events=200")
+def test_two_processes_on_one_run(call, tmp_path):
+    process = start(tmp_path, "train", *LONG, f"budget.events={60 * TRIALS}", "held_out.events=200")
     wait_for_trials(process, tmp_path, 50)
-    assert "another process works on" in run(tmp_path, "resume", "latest", expect=2).stderr
-    assert process.wait(100) == 0
-    process.stderr.close()
+    assert "another process works on" in call("resume", "latest", expect=2).stderr
+    wait_for_trials(process, tmp_path, len(rows_of(tmp_path)) + 20)
+    assert process.poll() is None, "the first one goes on"
+    process.kill()
+    process.communicate()
 
 
-def test_a_failing_job_of_several_shows_in_the_exit_code(tmp_path):
-    done = run(tmp_path, "train", "-m", "seed=0,-1", *SMALL, "budget.events=640", expect=2)
+def test_a_failing_job_of_several_shows_in_the_exit_code(call, tmp_path, quick_figures):
+    done = call("train", "-m", "seed=0,-1", *SMALL, "budget.events=640", expect=2)
     assert "seed must be >= 0, got -1" in done.stderr
     assert only_run(tmp_path)
 
 
 @pytest.mark.parametrize("device", ["banana", "cuda:77"])
-def test_a_device_that_is_not_there(tmp_path, device):
-    assert (
-        f"cannot use device='{device}'"
-        in run(tmp_path, "train", "agent=contextual_policy_gradient", f"agent.device={device}", expect=2).stderr
-    )
+def test_a_device_that_is_not_there(call, device):
+    done = call("train", "agent=contextual_policy_gradient", f"agent.device={device}", expect=2)
+    assert f"cannot use device='{device}'" in done.stderr

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import subprocess
-import sys
 import time
 from concurrent.futures import Future, TimeoutError
 from dataclasses import replace
@@ -18,6 +16,7 @@ import pytest
 
 from rl_detector.agents import AGENTS
 from rl_detector.agents.peers.random_search import RandomSearch
+from rl_detector.cli import main
 from rl_detector.comparison import figures, runner, statistics, tables
 from rl_detector.comparison import task as tasks
 from rl_detector.comparison.kept import Kept
@@ -330,12 +329,28 @@ def test_a_kept_curve_follows_the_best_design(tmp_path: Path) -> None:
     assert nothing.on(run, grid, best, [0.9], same=True) == replace(run, gains=[], targets=[])
 
 
-def test_a_better_design_changes_the_gains_of_kept_runs(tmp_path: Path) -> None:
+CALORIMETERS = Comparison((CALORIMETER,), (SEARCH, CMA), "search", seeds=2)
+
+
+@pytest.fixture(scope="module")
+def calorimeters_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("calorimeters")
+    (folder / "runs").mkdir()
+    for task in CALORIMETERS.tasks():
+        tasks.run_task(task, runner.task_path(folder, task))
+    return folder
+
+
+@pytest.fixture
+def calorimeters(calorimeters_once: Path, tmp_path: Path) -> Comparison:
+    """A comparison whose runs lie in tmp_path."""
+    shutil.copytree(calorimeters_once / "runs", tmp_path / "runs")
+    return CALORIMETERS
+
+
+def test_a_better_design_changes_the_gains_of_kept_runs(calorimeters: Comparison, tmp_path: Path) -> None:
     """A problem without known truth: with one agent's files gone, all gains are as with them."""
-    comparison = Comparison((CALORIMETER,), (SEARCH, CMA), "search", seeds=2)
-    (tmp_path / "runs").mkdir()
-    for task in comparison.tasks():
-        tasks.run_task(task, runner.task_path(tmp_path, task))
+    comparison = calorimeters
     whole = collect(comparison, tmp_path)
     for first, second in (("search", "cma"), ("cma", "search")):
         alone = tmp_path / first
@@ -353,11 +368,8 @@ def test_a_better_design_changes_the_gains_of_kept_runs(tmp_path: Path) -> None:
             np.testing.assert_allclose(kept.gains, run.gains, atol=3e-5)
 
 
-def test_the_gain_of_a_problem_without_known_truth(tmp_path: Path) -> None:
-    comparison = Comparison((CALORIMETER,), (SEARCH, CMA), "search", seeds=2)
-    (tmp_path / "runs").mkdir()
-    for task in comparison.tasks():
-        tasks.run_task(task, runner.task_path(tmp_path, task))
+def test_the_gain_of_a_problem_without_known_truth(calorimeters: Comparison, tmp_path: Path) -> None:
+    comparison = calorimeters
     results = collect(comparison, tmp_path)
     best = results.bests["calorimeter"]
     records = [(task, runner.stored_record(tmp_path, task)) for task in comparison.tasks()]
@@ -472,22 +484,22 @@ def test_the_committed_comparison_can_run() -> None:
     runner.check_tasks(comparison.only(None, ["policy_gradient", "cma_es", "cma_es_x4", "cma_es_noise"]))
 
 
-def test_the_command(tmp_path: Path) -> None:
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, FILE)
-    command = [sys.executable, "-m", "rl_detector", "compare", "file.yaml", "--out", "out"]
+    monkeypatch.chdir(tmp_path)
 
-    def run(*words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [*command, *words], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-        )
-        assert done.returncode == expect, done.stdout + done.stderr
-        return done
+    def run(*words: str, expect: int = 0) -> tuple[str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main(["compare", "file.yaml", "--out", "out", *words])
+        out, err = capfd.readouterr()
+        assert (stop.value.code or 0) == expect, out + err
+        return out, err
 
-    assert "holds no results of a comparison" in run("--tables", expect=2).stderr
-    done = run("--seeds", "1", "--only-agents", "search", "--only-problems", "quadratic")
-    assert "1 of 1 runs to do" in done.stderr and "quadratic--search--0: done" in done.stderr
-    assert "out/curves.png" in done.stdout and "gain of the recommended design" in done.stdout
+    assert "holds no results of a comparison" in run("--tables", expect=2)[1]
+    out, err = run("--seeds", "1", "--only-agents", "search", "--only-problems", "quadratic")
+    assert "1 of 1 runs to do" in err and "quadratic--search--0: done" in err
+    assert "out/curves.png" in out and "gain of the recommended design" in out
     (tmp_path / "out" / "curves.png").unlink()
-    assert "to do" not in run("--tables").stderr
+    assert "to do" not in run("--tables")[1]
     assert (tmp_path / "out" / "curves.png").exists()
-    assert "known are search, cma" in run("--only-agents", "sarch", expect=2).stderr
+    assert "known are search, cma" in run("--only-agents", "sarch", expect=2)[1]

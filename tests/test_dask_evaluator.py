@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 
 import cloudpickle
@@ -327,7 +328,7 @@ def test_the_extra_is_named(monkeypatch):
         DaskEvaluator(1)
 
 
-CONFS = Path(dask_evaluator.__file__).parent / "conf" / "evaluator"
+CONFS = Path(str(files("rl_detector.conf"))) / "evaluator"
 
 LINES = {
     "slurm": ("#SBATCH -p long", "#SBATCH -t 08:00:00", "#SBATCH --mem=2G"),

@@ -1,19 +1,14 @@
-"""Run folders that were killed, copied while they worked, cut off, filled up, moved or forged."""
+"""Run folders that were killed, copied while they worked, cut off, filled up or moved."""
 
 from __future__ import annotations
 
-import gc
 import hashlib
-import io
-import json
 import os
 import pickle
 import resource
 import shutil
 import sqlite3
-import tracemalloc
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from pathlib import Path
@@ -22,26 +17,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers.trials import Marker, trial
 from rl_detector.agents import make_agent
 from rl_detector.agents.peers.reinforce import Reinforce
 from rl_detector.errors import RunFolderError
 from rl_detector.execution.evaluator import SerialEvaluator
-from rl_detector.problem import DesignProblem, Evaluation
-from rl_detector.records import checkpoint
+from rl_detector.problem import DesignProblem
+from rl_detector.records import files
 from rl_detector.records.checkpoint import load_checkpoint, save_checkpoint
 from rl_detector.records.files import write_atomically
-from rl_detector.records.ledger import SCHEMA_VERSION, Ledger, Trial
-from rl_detector.records.ledger_rows import checksum, sealed
-from rl_detector.records.run_folder import RunFolder
-from rl_detector.report import write_report
-from rl_detector.report.history import MAXIMUM_DESIGNS, read_history
-from rl_detector.running.launch import run, start_run
-from rl_detector.space import Encoding
+from rl_detector.records.ledger import SCHEMA_VERSION, Ledger
+from rl_detector.report.history import read_history
 from rl_detector.study import Budget, Study
-from rl_detector.study.memory import Counts
-from rl_detector.terms import Measurement, Readout
+from rl_detector.terms import Readout
 
 BUDGET = Budget(events=2400, events_per_design=10, designs_per_batch=16)
+
 Rows = list[tuple[Any, ...]]
 
 
@@ -273,7 +264,7 @@ def test_a_checkpoint_is_flushed_before_its_name_and_its_name_at_last(
         order.append("rename")
         return replace(path, target)
 
-    monkeypatch.setattr(checkpoint.os, "fsync", fsync)
+    monkeypatch.setattr(files.os, "fsync", fsync)
     monkeypatch.setattr(Path, "replace", rename)
     write_atomically(tmp_path / "state", b"1")
     assert order == ["file", "rename", "folder"]
@@ -378,145 +369,6 @@ def test_the_order_of_telling_is_kept_and_is_not_part_of_what_is_reproducible(tm
     assert rows[0] == rows[1]
 
 
-def trial(number: int, told: int | None = None, reward: float = 0.0, design: dict[str, Any] | None = None) -> Trial:
-    action = Encoding(np.full(2, 0.5), np.zeros(1, dtype=np.int64))
-    measured = Measurement(reward, 0.1, 1.0, 0.1)
-    found = Evaluation(design or {"x": 1.0}, 10, number, {"mass": 1.0}, {"length": 0.0}, measured, reward)
-    return Trial(number, number // 16, action, found, 0.001, told)
-
-
-def forge(path: Path, *statements: str) -> None:
-    Ledger(path, {"seed": 0}).close()
-    with closing(sqlite3.connect(path)) as connection, connection:
-        for statement in statements:
-            connection.execute(statement)
-
-
-BOMB = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i"
-
-
-@pytest.mark.parametrize(
-    "statements",
-    [
-        ["CREATE TRIGGER t AFTER INSERT ON trials BEGIN DELETE FROM trials; END"],
-        ["CREATE TRIGGER t BEFORE INSERT ON readouts BEGIN SELECT load_extension('/tmp/evil'); END"],
-        ["CREATE VIEW v AS SELECT * FROM trials"],
-        ["DROP TABLE trials", f"CREATE VIEW trials AS {BOMB} AS trial FROM n"],
-        ["DROP TABLE meta", f"CREATE VIEW meta AS {BOMB} AS key, i AS value FROM n"],
-        ["CREATE TABLE other (x, y AS (hex(zeroblob(1000000000))) STORED)"],
-        ["CREATE INDEX i ON trials (abs(batch))"],
-        ["CREATE VIRTUAL TABLE f USING fts5(x)"],
-        ["DROP INDEX by_batch", "CREATE INDEX by_batch ON trials (batch) WHERE 1 = 0"],
-    ],
-)
-@pytest.mark.parametrize("read_only", [False, True])
-def test_nothing_that_a_stranger_put_into_the_schema_runs(
-    tmp_path: Path, statements: list[str], read_only: bool
-) -> None:
-    path = tmp_path / "ledger.sqlite"
-    forge(path, *statements)
-    before = path.read_bytes()
-    with pytest.raises(RunFolderError, match=r"nothing that a ledger has|other tables"):
-        Ledger(path, read_only=read_only)
-    assert path.read_bytes() == before and [each.name for each in tmp_path.iterdir()] == ["ledger.sqlite"]
-
-
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [
-        ("design", "'" + "[" * 100_000 + "'"),
-        ("design", "'[1]'"),
-        ("design", "CAST(x'ff' AS TEXT)"),
-        ("costs", "5"),
-        ("continuous", "'{}'"),
-        ("continuous", "'[[1], [2]]'"),
-        ("continuous", "'[1e999, 0]'"),
-        ("reward", "'abc'"),
-        ("reward", "NULL"),
-        ("metric", "9e999"),
-        ("seconds", "x'00'"),
-        ("diagnostics", "'" + "9" * 5000 + "'"),
-    ],
-)
-def test_values_that_no_study_writes_are_damage(tmp_path: Path, column: str, value: str) -> None:
-    path = tmp_path / "ledger.sqlite"
-    with closing(Ledger(path)) as ledger:
-        ledger.append(trial(number) for number in range(3))
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute(f"UPDATE trials SET {column} = {value} WHERE trial = 1")
-    with pytest.warns(UserWarning, match="trials 1 do not fit their checksums"):
-        assert len(read_history(path)) == 2
-    reseal(path)
-    with pytest.raises(RunFolderError, match=r"ledger\.sqlite is damaged"):
-        read_history(path)
-
-
-def reseal(path: Path) -> None:
-    """What a forger does who knows the checksums."""
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.text_factory = bytes
-        for row in connection.execute("SELECT * FROM trials").fetchall():
-            connection.execute("UPDATE trials SET checksum = ? WHERE trial = ?", (checksum(row[:-1]), row[0]))
-
-
-def test_a_huge_value_is_not_read(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.sqlite"
-    with closing(Ledger(path)) as ledger:
-        ledger.append([trial(0)])
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("UPDATE trials SET design = hex(zeroblob(40000000))")
-    tracemalloc.start()
-    try:
-        with pytest.warns(UserWarning, match="trials 0 do not fit"):
-            assert len(read_history(path)) == 0
-        assert tracemalloc.get_traced_memory()[1] < 10_000_000
-    finally:
-        tracemalloc.stop()
-
-
-class Marker:
-    """Makes a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (open, (str(self.path), "w"))
-
-
-def npz(**arrays: Any) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def lying_npz(compression: int) -> bytes:
-    """A small archive that says that it holds terabytes."""
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**12, 1)})
-    data = header.getvalue() + bytes(70_000_000 if compression else 8)
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", compression) as archive:
-        archive.writestr("signals.npy", data)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("kind", ["pickle", "shape", "compressed", "nothing"])
-def test_a_forged_readout_is_damage(tmp_path: Path, kind: str) -> None:
-    data = {
-        "pickle": lambda: npz(signals=np.array([Marker(tmp_path / "hacked")], dtype=object)),
-        "shape": lambda: lying_npz(zipfile.ZIP_STORED),
-        "compressed": lambda: lying_npz(zipfile.ZIP_DEFLATED),
-        "nothing": lambda: b"PK",
-    }[kind]()
-    with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger:
-        ledger.append([trial(0)])
-        ledger._connection.execute("INSERT INTO readouts VALUES (?, ?, ?)", sealed((0, data)))
-        with pytest.raises(RunFolderError, match="is damaged"):
-            ledger.readouts()
-    assert not (tmp_path / "hacked").exists()
-
-
 def test_a_readout_comes_back_to_the_last_bit(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     readout = Readout({"energy": rng.normal(size=7)}, rng.normal(size=(7, 3)).astype(np.float32))
@@ -563,27 +415,6 @@ def strange_agent(folder: Path) -> dict[str, Any]:
         return {"study": ledger.identity, "batch": 2, "trials": 32, "failed": 0, "agent": {"no": "agent"}}
 
 
-def test_writes_do_not_follow_links(tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.write_text("precious")
-    folder = tmp_path / "run"
-    folder.mkdir()
-    for name in (".state.new", "state"):
-        (folder / name).unlink(missing_ok=True)
-        (folder / name).symlink_to(victim)
-        write_atomically(folder / "state", b"new")
-        assert victim.read_text() == "precious" and (folder / "state").read_bytes() == b"new"
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        link = folder / f"ledger.sqlite{suffix}"
-        link.unlink(missing_ok=True)
-        link.symlink_to(victim)
-        for read_only in (False, True):
-            with pytest.raises(RunFolderError, match="is a symbolic link"):
-                Ledger(folder / "ledger.sqlite", read_only=read_only)
-        link.unlink()
-    assert victim.read_text() == "precious"
-
-
 def test_a_journal_cannot_delete_another_file(killed: Path, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
@@ -593,174 +424,3 @@ def test_a_journal_cannot_delete_another_file(killed: Path, tmp_path: Path) -> N
     with pytest.raises(RunFolderError, match="names another file"):
         Ledger(killed / "ledger.sqlite")
     assert victim.read_text() == "precious"
-
-
-def settings(runs: Path) -> dict[str, Any]:
-    return {
-        "seed": 3, "common_events": False, "runs": str(runs), "held_out": {"events": 200},
-        "budget": {"events": 1000, "events_per_design": 50, "designs_per_batch": 10},
-        "env": {"name": "calorimeter", "layers": 2}, "simulator": {"name": "fast"},
-        "agent": {"name": "random_search"}, "evaluator": {"name": "serial"}, "tracker": {"name": "off"},
-        "judge": {"name": "none"}, "asynchronous": False,
-        "flow": {"in_flight": 0, "told_at_once": 0, "designs_per_job": 1},
-    }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    folder, complete = start_run(settings(tmp_path_factory.mktemp("runs")), "rl-detector train")
-    run(folder, complete, lambda progress: None)
-    return folder
-
-
-@pytest.fixture
-def spoiled(finished: RunFolder, tmp_path: Path) -> RunFolder:
-    """A finished run to spoil."""
-    return RunFolder(Path(shutil.copytree(finished.path, tmp_path / "run")))
-
-
-def test_a_report_does_not_write_through_links(spoiled: RunFolder, tmp_path: Path) -> None:
-    victim = tmp_path / "victim"
-    victim.mkdir()
-    shutil.rmtree(spoiled.figures)
-    spoiled.figures.symlink_to(victim)
-    with pytest.raises(RunFolderError, match="is a symbolic link"):
-        write_report(spoiled)
-    assert not list(victim.iterdir())
-    spoiled.figures.unlink()
-    spoiled.report.unlink()
-    (victim / "page").write_text("precious")
-    spoiled.report.symlink_to(victim / "page")
-    write_report(spoiled)
-    assert (victim / "page").read_text() == "precious" and not spoiled.report.is_symlink()
-
-
-def test_names_in_a_forged_ledger_are_escaped(spoiled: RunFolder) -> None:
-    evil = "</td><script>alert(1)</script>"
-    with closing(sqlite3.connect(spoiled.ledger)) as connection, connection:
-        connection.execute("UPDATE trials SET costs = ?", (json.dumps({evil: 1.0}),))
-        connection.execute("UPDATE trials SET state = 'FAILED', reason = ? WHERE trial > 10", (evil,))
-        connection.execute("UPDATE trials SET design = ?", (json.dumps({evil: evil}),))
-    reseal(spoiled.ledger)
-    write_report(spoiled)
-    assert "<script" not in spoiled.report.read_text() and "&lt;script&gt;" in spoiled.report.read_text()
-
-
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"fast": ' + "[" * 100_000, '{"fast": ' + "9" * 5000 + "}"])
-def test_json_bombs_are_damage(spoiled: RunFolder, text: str) -> None:
-    spoiled.validation.write_text(text)
-    with pytest.raises(RunFolderError, match=r"validation\.json is damaged"):
-        write_report(spoiled)
-
-
-def test_files_larger_than_a_run_writes_are_not_read(spoiled: RunFolder) -> None:
-    for path, message in ((spoiled.validation, "is damaged"), (spoiled.config, "not the configuration")):
-        content = path.read_bytes()
-        with path.open("r+b") as file:
-            file.truncate(10**12)  # takes no room: it is a hole
-        with pytest.raises(RunFolderError, match=message):
-            write_report(spoiled)
-        path.write_bytes(content)
-
-
-def test_a_configuration_with_references_is_refused(spoiled: RunFolder) -> None:
-    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1]"]
-    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 30)]
-    spoiled.config.write_text("\n".join(lines))
-    with pytest.raises(RunFolderError, match="aliases"):
-        spoiled.read_config()
-
-
-TRIALS = 10_000
-
-
-@pytest.fixture(scope="module")
-def long_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("long") / "ledger.sqlite"
-    rewards = np.random.default_rng(0).normal(size=TRIALS).tolist()
-    with closing(Ledger(path)) as ledger:
-        for first in range(0, TRIALS, 1000):
-            ledger.append(trial(n, reward=rewards[n]) for n in range(first, first + 1000))
-    return path
-
-
-def test_a_study_at_work_reads_no_more_than_its_batch(bowl: DesignProblem, long_ledger: Path, tmp_path: Path) -> None:
-    shutil.copy(long_ledger, tmp_path / "ledger.sqlite")
-    budget = Budget(events=10 * TRIALS + 320, events_per_design=10, designs_per_batch=16)
-    ledger, statements = Ledger(tmp_path / "ledger.sqlite"), list[str]()
-    agent = make_agent("random_search", bowl.space, 0, bowl.start)
-    fresh = Study(bowl, agent, ledger, budget, checkpoint=tmp_path / "checkpoint.pt")
-    fresh.memory.save(Counts(TRIALS // 16, TRIALS, 0), {**fresh.state(), "scoring": {"best": 17}})
-    ledger._connection.set_trace_callback(statements.append)
-    study = Study(bowl, agent, ledger, budget, checkpoint=tmp_path / "checkpoint.pt")
-    assert (study.trials, study.best) == (TRIALS, trial(17, reward=study.best.reward).evaluation)
-    study.run()
-    ledger._connection.set_trace_callback(None)
-    assert ledger.count() == TRIALS + 32
-    queries = [text for text in statements if text.startswith(("SELECT", "DELETE", "INSERT INTO trials"))]
-    assert len(queries) > 5
-    for query in queries:
-        for *_, plan in ledger._connection.execute(f"EXPLAIN QUERY PLAN {query}"):
-            assert "SCAN" not in plan or "COVERING INDEX" in plan, f"{query}: {plan}"
-    ledger.close()
-
-
-def test_the_best_trial_is_the_first_of_the_best(long_ledger: Path) -> None:
-    with closing(Ledger(long_ledger, read_only=True)) as ledger:
-        rewards = [each.evaluation.reward for each in ledger.trials() if each.batch < 300]
-        best = ledger.best(300)
-    assert best is not None and best.number == int(np.argmax(rewards))
-
-
-def test_a_long_study_needs_no_more_memory_than_a_short_one(bowl: DesignProblem, tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "ledger.sqlite")
-    agent = make_agent("random_search", bowl.space, 0, bowl.start)
-    study = Study(bowl, agent, ledger, Budget(20_000 * 2, 2, 100), checkpoint=tmp_path / "checkpoint.pt")
-    for _ in range(3):
-        study.step(100)
-    study.save()
-    tracemalloc.start()
-    gc.collect()  # cycles of the JSON encoder wait for it
-    before = tracemalloc.get_traced_memory()[0]
-    for _ in range(30):
-        study.step(100)
-    study.save()
-    gc.collect()
-    grown = tracemalloc.get_traced_memory()[0] - before
-    tracemalloc.stop()
-    ledger.close()
-    assert grown < 100_000, f"{grown} bytes for 3000 trials"
-
-
-def test_a_history_of_many_trials_keeps_all_results_and_some_designs(
-    long_ledger: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    everything = read_history(long_ledger)
-    assert len(everything.sampled) == len(everything) == TRIALS <= MAXIMUM_DESIGNS
-    monkeypatch.setattr("rl_detector.report.history.MAXIMUM_DESIGNS", 500)
-    tracemalloc.start()
-    some = read_history(long_ledger)
-    most = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert most < 15_000_000
-    np.testing.assert_array_equal(some.reward, everything.reward)
-    assert (some.best, some.spent, some.failures) == (everything.best, everything.spent, everything.failures)
-    assert len(some.sampled) == len(some.allowed) == len(some.costs["mass"]) == len(some.continuous) == 500
-    assert some.sampled[0] == 0 and some.sampled[-1] == TRIALS - 1
-    np.testing.assert_array_equal(some.sample.reward, everything.reward[some.sampled])
-    np.testing.assert_array_equal(some.continuous, everything.continuous[some.sampled])
-
-
-def test_a_report_starts_no_program_that_the_folder_names(spoiled: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    evil = {"name": "command", "file": str(spoiled.path / "evil.yaml")}
-    config = spoiled.read_config()
-    spoiled.write_config({**config, "simulator": evil, "env": {**config["env"], "simulator": evil}})
-    built: list[Any] = []
-
-    def build(env: dict[str, Any], simulator: Any) -> Any:
-        built.append((env, simulator))
-        raise RunFolderError("cannot be built")
-
-    monkeypatch.setattr("rl_detector.report.results.build_problem", build)
-    write_report(spoiled)
-    assert built == [(config["env"], {"name": "fast"}), (config["env"], None)]

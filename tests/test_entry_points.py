@@ -71,7 +71,7 @@ def test_list(installed: Path, tmp_path: Path) -> None:
 
 
 def test_train(installed: Path, tmp_path: Path) -> None:
-    budget = ("budget.events=3200", "budget.events_per_design=50", "budget.designs_per_batch=16", "held_out.events=500")
+    budget = ("budget.events=800", "budget.events_per_design=50", "budget.designs_per_batch=8", "held_out.events=100")
     words = ("train", "env=toy_telescope", "env.planes=4", *budget, f"runs={tmp_path / 'runs'}")
     result = python(installed, tmp_path, "-m", "rl_detector", *words)
     assert result.returncode == 0, result.stderr

@@ -22,7 +22,7 @@ from rl_detector.study import Budget, Study
 from rl_detector.terms import Readout
 
 PROBLEM = calorimeter()
-BUDGET = Budget(events=480, events_per_design=4, designs_per_batch=12)
+BUDGET = Budget(events=240, events_per_design=4, designs_per_batch=12)
 
 
 class Listening(RandomSearch):
@@ -77,24 +77,31 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, reconstr
     """With a checkpoint after every batch, and with none: then the whole ledger is replayed through the judge."""
     monkeypatch.setattr("rl_detector.study.loop.CHECKPOINT_SECONDS", save_every)
     monkeypatch.setattr("rl_detector.reconstruct.neural.FOLDS", 2)
-    budget = Budget(events=240, events_per_design=4, designs_per_batch=12)
+    budget = Budget(events=192, events_per_design=4, designs_per_batch=12)
 
     def judge() -> SharedJudge:
         return SharedJudge(PROBLEM, reconstruction)
 
     whole = finished(tmp_path / "whole", judge=judge(), budget=budget)
-    for groups in (4, 0, 7):
+    for groups in (4, 0, 5):  # of 12
         with pytest.raises(Killed):
             make_study(tmp_path / "killed", judge=judge(), budget=budget, evaluator=DyingEvaluator(groups)).run()
     assert finished(tmp_path / "killed", judge=judge(), budget=budget) == whole
 
 
-def test_all_designs_told_before_are_judged_anew_with_every_batch(tmp_path):
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory) -> Study:
+    """A finished study; its agent has kept what it was told."""
     agent = Listening(PROBLEM.space, 0, PROBLEM.start)
-    study = make_study(tmp_path / "run", agent=agent)
+    study = make_study(tmp_path_factory.mktemp("judged") / "run", agent=agent)
     study.run()
+    return study
+
+
+def test_all_designs_told_before_are_judged_anew_with_every_batch(judged):
+    study, agent = judged, judged.agent
     sizes = [len(batch.revised) for batch in agent.told]
-    assert sizes == list(range(0, 120, 12))
+    assert sizes == list(range(0, 60, 12))
     first = agent.told[0].rewards
     assert not np.allclose(agent.told[1].revised, first)
     assert np.corrcoef(agent.told[-1].revised[:12], first)[0, 1] > 0.5
@@ -132,17 +139,15 @@ def test_failed_designs_are_left_out(tmp_path):
     study = make_study(tmp_path / "run", agent=agent, problem=problem, common_events=False)
     study.run()
     good = [len(batch.rewards) for batch in agent.told]
-    assert 0 < study.failed == 120 - sum(good)
+    assert 0 < study.failed == 60 - sum(good)
     assert [len(batch.revised) for batch in agent.told] == list(np.cumsum([0, *good[:-1]]))
     assert study.ledger.count("FAILED") == study.failed
     assert len(study.ledger.readouts()) == sum(good)
 
 
-def test_readouts_come_back_exactly(tmp_path):
-    study = make_study(tmp_path / "run")
-    study.run()
-    trial = next(iter(study.ledger.trials(3)))
-    readout = study.ledger.readouts(3)[trial.number]
+def test_readouts_come_back_exactly(judged):
+    trial = next(iter(judged.ledger.trials(3)))
+    readout = judged.ledger.readouts(3)[trial.number]
     expected = PROBLEM.simulator.simulate(trial.evaluation.design, 4, trial.evaluation.seed)
     np.testing.assert_array_equal(readout.signals, expected.signals)
     np.testing.assert_array_equal(readout.truth["energy"], expected.truth["energy"])

@@ -47,7 +47,10 @@ def test_the_start_is_0_and_the_best_is_1_and_nothing_found_beats_it(kind: str, 
     assert sim.truth(best) == pytest.approx(1, abs=1e-12)
     assert sim.truths(random_designs(problem, 2000)).max() <= 1 + 1e-12
     rng = np.random.default_rng(2)
-    near = [{n: v if isinstance(v, str) else np.clip(v + rng.normal(0, 0.01), 0, 1) for n, v in best.items()}] * 500
+    near = [
+        {n: v if isinstance(v, str) else np.clip(v + rng.normal(0, 0.01), 0, 1) for n, v in best.items()}
+        for _ in range(500)
+    ]
     assert sim.truths(near).max() <= 1 + 1e-9
 
 

@@ -31,6 +31,8 @@ def config(runs: Path) -> dict[str, Any]:
         "budget": {"events": 600, "events_per_design": 30, "designs_per_batch": 5},
         "env": {"name": "calorimeter", "layers": 2}, "simulator": {"name": "fast"},
         "agent": {"name": "random_search"}, "evaluator": {"name": "serial"}, "tracker": {"name": "off"},
+        "judge": {"name": "none"}, "asynchronous": False,
+        "flow": {"in_flight": 0, "told_at_once": 0, "designs_per_job": 1},
     }  # fmt: skip
 
 

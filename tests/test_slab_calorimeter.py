@@ -45,6 +45,7 @@ from rl_detector.envs.slab_calorimeter.problem import BOOK, SlabSimulator, senso
 from rl_detector.envs.slab_calorimeter.reach import BETA, WORST, SlabReach, layer_weights, resolution
 from rl_detector.errors import ConfigError, DesignError
 from rl_detector.problem import DesignProblem
+from rl_detector.reach.unseen import width_logarithm
 from rl_detector.reproducible import held_out_seed, trial_seed
 from rl_detector.space import Design
 from rl_detector.study.validation import paired_difference, validate
@@ -271,7 +272,8 @@ def test_resolution_of_normal_numbers() -> None:
     rng = np.random.default_rng(0)
     numbers = rng.normal(50, 5, 20_000)
     found = resolution(numbers)
-    assert found.value == pytest.approx(numbers.std(ddof=1) / numbers.mean(), rel=1e-6)
+    unbiased = numbers.std(ddof=1) * math.exp(width_logarithm(20_000).value)
+    assert found.value == pytest.approx(unbiased / numbers.mean(), rel=1e-9)
     assert found.influence.mean() == pytest.approx(0, abs=1e-9)
     assert found.influence.std() == pytest.approx(math.sqrt(0.5 + 0.01), rel=0.03)
     assert resolution(np.zeros(10)).value == WORST

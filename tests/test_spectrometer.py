@@ -230,8 +230,8 @@ def test_lost_tracks_have_no_momentum_and_the_largest_loss() -> None:
     assert (readout.signals[lost, :2] == 0).all()
     measured = MomentumReach(1.0).measure(readout)
     assert measured.losses is not None
-    assert (measured.losses[lost] == measured.losses.max()).all()
-    assert measured.losses.max() == pytest.approx(UNKNOWN, rel=0.05)
+    assert (measured.losses[lost] == UNKNOWN).all()
+    assert measured.losses.max() == UNKNOWN
     share = measured.diagnostics["measured"]
     assert share == pytest.approx(1 / 8, abs=4 * math.sqrt(7 / 64 / EVENTS))
 

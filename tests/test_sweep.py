@@ -346,7 +346,7 @@ def test_an_interrupted_sweep_goes_on(tmp_path, how):
     process = start(tmp_path, "sweep", str(path), "--out", "out", environment=environment)
     second = tmp_path / "out" / "runs" / "0001" / "run" / "calls"
     deadline = time.monotonic() + 60
-    while not second.exists() and time.monotonic() < deadline:
+    while not (second.exists() and second.read_text()) and time.monotonic() < deadline:
         time.sleep(0.05)
     if how == signal.SIGKILL:
         os.killpg(process.pid, how)

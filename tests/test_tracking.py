@@ -12,7 +12,10 @@ import pytest
 from rl_detector.errors import ConfigError
 from rl_detector.running.wandb_tracker import NoTracker, WandbTracker, make_tracker
 
-TRAIN = ["train", "tracker=wandb", "budget.events=6400", "budget.designs_per_batch=16", "held_out.events=100"]
+TRAIN = [
+    "train", "tracker=wandb", "env.layers=1", "budget.events=640", "budget.events_per_design=20",
+    "budget.designs_per_batch=16", "held_out.events=50",
+]  # fmt: skip
 
 
 @pytest.fixture

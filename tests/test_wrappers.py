@@ -8,7 +8,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
 from gymnasium import spaces
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -51,11 +50,6 @@ def hill() -> DesignProblem:
 
 def vector(n: int = 8) -> SB3VecEnv:
     return SB3VecEnv(VectorDesignEnv(hill(), n, 10))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
 
 
 def test_box_action_takes_numbers_as_they_are_and_the_best_score() -> None:

@@ -12,7 +12,7 @@ BULLET = re.compile(r"^\s*[-*] ")
 
 
 def to_rst(lines: list[str]) -> list[str]:
-    """Headings become rubrics, `code` ``code``, indented paragraphs literal blocks; special signs are escaped."""
+    """Headings become rubrics, `code` ``code``, indented paragraphs literal blocks; signs with a meaning escaped."""
     result: list[str] = []
     text, code = "", -1  # the latest line of text, and the indent of the running block of code (-1: none)
     for line in lines:

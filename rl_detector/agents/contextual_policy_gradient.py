@@ -9,7 +9,9 @@ So learning in one context disturbs the others least.
 
 ## Equations
 (1) Sample a_i ~ pi(a | s_i, xi) for the context s_i.
+
 (2) The black box gives the rewards R_i.
+
 (3) The advantage is what a design gains over its context and over the others of its batch:
 
     A_i = R_i - V(s_i) - mean of the others of its batch

@@ -9,8 +9,11 @@ That is what saves simulated events.
 
 ## Equations
 (1) Sample variations a_i = theta_i ~ pi(a | s, xi), here N(mu, Sigma) for numbers given the choices, and categoricals.
+
 (2) Evaluate each in the black box.
+
 (3) The physics reach of each gives its advantage A_i, a constant without gradient.
+
 (4) Maximise the advantage-weighted log-likelihood, a fit of pi to the a_i with weights A_i:
 
     xi <- argmax_xi sum_i A_i log pi(a_i | s, xi)

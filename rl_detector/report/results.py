@@ -111,7 +111,7 @@ def _family(folder: RunFolder) -> tuple[list[FamilyMember], str]:
     members: list[FamilyMember] = _typed(folder.family, list[FamilyMember], stored.get("members", []))
     if not members:
         return [], ""
-    about: _Judging = _typed(folder.family, _Judging, stored)
+    about: _Judging = _typed(folder.family, list[_Judging], [stored])[0]
     facts = "; ".join(f"{name}: {value}" for name, value in about.simulator.items())
     return members, f"{about.events:,} fresh events per design, the same for all (event seed {about.seed}). {facts}."
 

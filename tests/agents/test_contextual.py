@@ -21,11 +21,6 @@ SPACE = DesignSpace((*NUMBERS, Categorical("material", ("a", "b", "c"))))
 HELD_OUT = np.linspace(0.05, 0.95, 10)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def optimum(s: float) -> FloatArray:
     """Linear, a sine and a parabola of the context s in [0, 1]."""
     return np.array([1.2 * s - 0.6, 0.6 * np.sin(3 * s), -0.4 + 0.8 * s**2])

@@ -38,11 +38,6 @@ LETTERS = DesignSpace((Repeated("letter", DesignSpace((Categorical("x", ("a", "b
 FIXED = DesignSpace((Repeated("plane", PLANE, 3, 3),))
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
-
-
 def policy_of(space: DesignSpace, start: Design | None = None, shaken: float = 0.0, seed: int = 0) -> SequentialPolicy:
     """A policy whose parameters, the network's last layer among them, are random where it is shaken."""
     rng = np.random.default_rng(seed)

@@ -9,6 +9,7 @@ import pytest
 
 from rl_detector.reconstruct.neural import NetworkReconstruction
 from rl_detector.reconstruct.shared import KernelReconstruction, Reconstruction, Sample, kernel_basis
+from rl_detector.space import FloatArray
 
 
 def sample(designs: int = 120, events: int = 5, seed: int = 0, noise: float = 0.05) -> Sample:
@@ -22,29 +23,40 @@ def sample(designs: int = 120, events: int = 5, seed: int = 0, noise: float = 0.
     return Sample(features, target, np.ones_like(target), owners, x, np.arange(designs))
 
 
-@pytest.mark.parametrize("make", [KernelReconstruction, NetworkReconstruction])
-def test_a_response_that_depends_on_the_design_is_learned(make: type[Reconstruction]) -> None:
+@pytest.fixture(scope="module", params=[KernelReconstruction, NetworkReconstruction])
+def make(request: pytest.FixtureRequest) -> type[Reconstruction]:
+    kind: type[Reconstruction] = request.param
+    return kind
+
+
+@pytest.fixture(scope="module")
+def predicted(make: type[Reconstruction]) -> FloatArray:
+    """Of the events of `sample`, once for all tests."""
+    return make().predict(sample())
+
+
+def test_a_response_that_depends_on_the_design_is_learned(make: type[Reconstruction], predicted: FloatArray) -> None:
     events = sample()
-    residuals = make().predict(events) - events.target
+    residuals = predicted - events.target
     blind = replace(events, coordinates=np.zeros_like(events.coordinates))
     best = 0.05 * 2.05  # mean slope times noise
     assert residuals.std() < 1.7 * best
     assert (make().predict(blind) - events.target).std() > 2.5 * best
 
 
-@pytest.mark.parametrize("make", [KernelReconstruction, NetworkReconstruction])
-def test_a_design_does_not_teach_the_fit_that_judges_it(make: type[Reconstruction]) -> None:
+def test_a_design_does_not_teach_the_fit_that_judges_it(make: type[Reconstruction], predicted: FloatArray) -> None:
     """Wild targets of one design must hardly move its own predictions (variances and folds stay common)."""
     events = sample()
     target = events.target.copy()
     target[events.designs == 7] += 1.0
-    before, after = make().predict(events), make().predict(replace(events, target=target))
+    after = make().predict(replace(events, target=target))
     own = events.designs == 7
-    assert np.abs(after - before)[own].max() < 0.05
+    assert np.abs(after - predicted)[own].max() < 0.05
 
 
-def test_the_network_goes_on_from_its_state() -> None:
-    events = sample()
+def test_the_network_goes_on_from_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rl_detector.reconstruct.neural.FOLDS", 2)
+    events = sample(designs=30)
     first = NetworkReconstruction(3)
     first.predict(events)
     second = NetworkReconstruction(3)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from rl_detector.envs.spectrometer.fast import MINIMUM_HITS
-from rl_detector.reach.unseen import JEFFREYS, Logarithm, Rate, carrying
 from rl_detector.space import FloatArray
 from rl_detector.terms import Measurement, Readout
 
@@ -24,8 +23,8 @@ class MomentumReach:
     The loss of a track is sqrt(pi / 2) |kappa_fit - kappa| / |kappa|, at most `UNKNOWN`, where kappa = q / p: for
     normal errors the mean of |error| is sqrt(2 / pi) sigma, so the metric is sigma_p / p averaged over the spectrum. A
     track outside the acceptance or with fewer than three hits has the loss `UNKNOWN`: no design gains by losing a
-    track, and the expected metric is a smooth function of the positions. One lost track can outweigh all others, so a
-    few tracks that are all measured do not show that none is lost: see `mean_logarithm` for value and error.
+    track, and the expected metric is a smooth function of the positions. The standard error is that of a mean; where no
+    track is measured, that of one track more.
 
     Attributes:
         reference: metric of the baseline design, so that its reach is 0.
@@ -39,15 +38,15 @@ class MomentumReach:
         known = hits >= MINIMUM_HITS
         relative = (fitted - kappa) / kappa
         losses = np.where(known, np.minimum(math.sqrt(math.pi / 2) * np.abs(relative), UNKNOWN), UNKNOWN)
-        logarithm = mean_logarithm(losses)
-        metric = math.exp(logarithm.value)
-        spread = logarithm.error * metric
+        metric, events = float(losses.mean()), len(losses)
+        varied = float(losses.std(ddof=1)) / math.sqrt(events)
+        spread = varied if np.ptp(losses) > 0 else UNKNOWN / events
         return Measurement(
             reach=math.log(self.reference / metric),
-            error=logarithm.error,
+            error=spread / metric,
             metric=metric,
             metric_error=spread,
-            losses=carrying(losses, metric, spread, math.inf) if np.ptp(losses) > 0 else np.full(len(losses), metric),
+            losses=losses,
             diagnostics={
                 "measured": float(known.mean()),
                 **_of_measured(losses[known], (fitted - kappa)[known], error[known]),
@@ -60,17 +59,3 @@ def _of_measured(losses: FloatArray, residuals: FloatArray, errors: FloatArray) 
     if not len(losses):
         return {}
     return {"resolution": float(losses.mean()), "pull": float(np.sqrt(np.mean((residuals / errors) ** 2)))}
-
-
-def mean_logarithm(losses: FloatArray) -> Logarithm:
-    """ln of the mean loss, [tracks], where the share of losses of `UNKNOWN` has Jeffreys' prior.
-
-    Half a lost track is added to the distribution; from a hundred tracks with some lost on this is the plain mean.
-    """
-    tracks, lost = len(losses), losses >= UNKNOWN
-    measured = np.where(lost, 0.0, losses)
-    share = (np.count_nonzero(lost) + JEFFREYS) / (tracks + 2 * JEFFREYS)
-    shape = share * (tracks + 2) / (1 - share)  # a Gamma distribution with mean and variance of the binomial share
-    found = Rate(shape, share * UNKNOWN / shape, 0.0).logarithm(float(measured.mean()))
-    inside = float(measured[~lost].var(ddof=1)) * np.count_nonzero(~lost) if np.count_nonzero(~lost) > 1 else 0.0
-    return Logarithm(found.value, math.hypot(found.error, inside**0.5 / tracks / math.exp(found.value)))
