@@ -102,7 +102,7 @@ def test_a_validation_of_an_earlier_design_is_marked(folder: RunFolder) -> None:
     stored["geant4"][0]["design"]["layer"][0]["absorber_thickness"] = 1.25
     folder.validation.write_text(json.dumps(stored))
     context = page_context(read_results(folder))
-    assert "judges an earlier design" in context["notes"][0]
+    assert "is of an earlier design" in context["notes"][0]
     assert [section["name"] for section in context["sections"]] == ["fast", "geant4"]
 
 

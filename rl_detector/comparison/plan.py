@@ -10,7 +10,8 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rl_detector.assembly import build_problem, split_name
+from rl_detector.assembly import Assembly, assemble, split_name
+from rl_detector.conf.schema import Config
 from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem
 from rl_detector.safety.untrusted import LARGEST_YAML, check_yaml, read_bytes
@@ -47,13 +48,17 @@ class ComparedProblem:
     best: dict[str, Any] | None = None
     start: str | None = None
 
+    def assembled(self) -> Assembly:
+        """Environment and simulator as they are built for a training."""
+        return assemble(Config(env=self.env, simulator=self.simulator))
+
     def build(self) -> DesignProblem:
         """The design problem.
 
         Raises:
             ConfigError: there is no such environment, simulator or start, or a setting is wrong.
         """
-        problem: DesignProblem = build_problem(self.env, self.simulator)
+        problem = self.assembled().problem
         if self.start is None:
             return problem
         _check_known(f"start of {self.label}", [self.start], problem.baselines)
