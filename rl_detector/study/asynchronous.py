@@ -21,31 +21,32 @@ from rl_detector.study.loop import Loop, Parts, StudySettings, as_batch, same_ac
 from rl_detector.study.progress import Budget, Progress
 from rl_detector.study.scoring import Scoring
 
-RECENT = 32
-"""The study stops when more than half of so many latest results (of `told_at_once`, if that is more) have failed."""
+WATCHED_RESULTS = 32
+"""The latest results; the study stops when more than half of them, or of `told_at_once` if that is more, failed."""
 
 
 class AsynchronousStudy(Loop):
     """One agent on one problem with a budget, told in the order of completion.
 
-    A trial gets its number, seed and proposal when it is asked for. `flow.in_flight` proposals are under way; whenever
-    `flow.told_at_once` results are complete, they are told in the order of their completion, and as many new designs
-    are asked for. The states of the agent are therefore a function of its seed and of the order of completion alone.
-    The ledger keeps that order with every result at once, so that a study that was killed goes on as if it had not
-    been: what the ledger holds is told again, from the latest checkpoint on or from the beginning; trials without a
-    result are simulated with their own seeds. An evaluator that completes in the order of submission (serial) gives
-    the same ledger each time, killed or not; with others the order, and so the study, depends on how long each takes.
+    A trial gets its number, seed and proposal when it is asked for. `flow.in_flight` proposals are under way. Whenever
+    `flow.told_at_once` results are complete, they are told in the order of their completion, and the same number of
+    new designs is asked for. The agent is therefore a function of its seed and of the order of completion alone.
 
-    Results are told when the policy has gone on. An agent that gives log-probabilities (`Stochastic`) gets them back
-    with the results and may weight these. An agent with a critic or a surrogate of all evaluations has no need of
-    that: what it learns from a design does not depend on who proposed it.
+    The ledger keeps each result with its place in that order. A study that was killed is told the ledger again, from
+    the latest checkpoint or from the beginning, and simulates trials without a result with their own seeds. The result
+    is that of an uninterrupted study with this order. A serial evaluator always completes in the order of submission.
+    With others the order, and so the study, depends on how long each simulation takes.
 
-    A failed simulation counts as complete, is left out of what is told, and is not tried again after a stop. The study
-    stops when more than half of the latest results failed (`RECENT`), and can be resumed.
+    Results are told after the policy has changed. An agent that gives log-probabilities (`Stochastic`) gets them back
+    with the results, to weight them. An agent with a critic or a surrogate of all evaluations does not need them: what
+    it learns from a design does not depend on who proposed it.
+
+    A failed simulation counts as complete, is not told, and is not tried again after a stop. The study
+    stops when more than half of the latest results failed (`WATCHED_RESULTS`), and can be resumed.
 
     Args:
         problem, agent, ledger: what is studied, by whom, and where it is kept.
-        budget: what may be spent; designs_per_batch is for the other loop, `flow` stands in its place here.
+        budget: what may be spent; `flow` takes the place of its designs_per_batch.
         seed: root of all event seeds.
         common_events: whether the designs of one ask, `told_at_once` of them, share their event seed. They come back
             at different times, so an agent that compares the designs told together gains little by it.
@@ -53,7 +54,7 @@ class AsynchronousStudy(Loop):
         checkpoint: file of the state of the agent and of what is in flight; None keeps none.
         flow: how many proposals are under way; None: what keeps the evaluator's workers busy.
 
-    There is no judge here: a judge judges batches.
+    There is no judge here, because a judge needs whole batches.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class AsynchronousStudy(Loop):
         self._complete: list[Trial] = []
         self._jobs = Jobs(workers, problem, budget.events_per_design)
         self._designs = budget.events // budget.events_per_design
-        self._recent: deque[Evaluation] = deque(maxlen=min(max(RECENT, self.flow.told_at_once), self._designs))
+        self._recent: deque[Evaluation] = deque(maxlen=min(max(WATCHED_RESULTS, self.flow.told_at_once), self._designs))
         stored = self._in_order_of_completion()
         state = self.memory.load(lambda counts: sum(_place(trial) < counts.trials for trial in stored))
         if state is not None:
@@ -95,7 +96,7 @@ class AsynchronousStudy(Loop):
             self._land()
 
     def _land(self) -> None:
-        """Cancel what runs; its trials are to be simulated again if the study goes on."""
+        """Cancel what runs; a study that goes on simulates these trials again."""
         self._jobs.cancel()
         self._recent.clear()
         complete = {trial.number for trial in self._complete}
@@ -140,7 +141,7 @@ class AsynchronousStudy(Loop):
         return np.full(len(actions.continuous), np.nan)
 
     def _wait(self, size: int) -> None:
-        """Until so many results are complete: those of the ledger first, then those of the evaluator."""
+        """Wait until `size` results are complete: those of the ledger first, then those of the evaluator."""
         while len(self._complete) < size and self._unread:
             if _place(self._unread[0]) == self.trials + len(self._complete):
                 self._take(self._unread.popleft())
@@ -154,8 +155,8 @@ class AsynchronousStudy(Loop):
     def _simulate_lost(self) -> None:
         """Fill the next place, whose result the ledger has lost, with the first trial that has no result.
 
-        That is the right one where trials are complete in the order of their numbers, or where one result was lost
-        and nothing ran. With another one, the later proposals are not those of the ledger, and the study stops.
+        It is the right trial if trials complete in the order of their numbers, or if one result was lost and nothing
+        ran. With a wrong one, later proposals are not those of the ledger, and the study stops.
         """
         known = {trial.number for trial in self._unread}
         number = min(self._to_submit.keys() - known, default=None)
@@ -237,13 +238,13 @@ def refuse_judge(judge: object) -> None:
     """Raise ConfigError if there is a judge, which an asynchronous study cannot have."""
     if judge is not None:
         raise ConfigError(
-            "judge=shared judges whole batches anew, and an asynchronous study has none: use judge=none with "
+            "judge=shared scores whole batches anew, and an asynchronous study has none: use judge=none with "
             "asynchronous=true, or asynchronous=false"
         )
 
 
 def _place(trial: Trial) -> int:
-    """In the order of completion."""
+    """Place in the order of completion."""
     return -1 if trial.told is None else trial.told
 
 

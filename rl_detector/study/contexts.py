@@ -20,13 +20,13 @@ from rl_detector.study.loop import Parts, StudySettings
 from rl_detector.study.progress import Budget
 from rl_detector.study.scoring import Scoring
 
-GRID = 5
-"""Number of cost weights, evenly spread, for which designs are recommended after the training."""
+RECOMMENDED_COST_WEIGHTS = 5
+"""Number of evenly spread cost weights for which designs are recommended after the training."""
 
 
 @dataclass(frozen=True)
 class Contexts:
-    """The problems of a family: they differ in the price of cost, simulator and reach are the same.
+    """A family of problems: they differ in the cost weight, simulator and reach are common.
 
     Attributes:
         cost_weight: smallest and largest cost weight; batches draw theirs uniformly in between.
@@ -56,10 +56,10 @@ class Contexts:
         return Contexts((float(chosen[0]), float(chosen[1])))
 
     def task(self, problem: DesignProblem, seed: int, batch: int) -> DesignProblem:
-        """The problem that a batch of a study poses: a function of the study's seed and the number of the batch."""
+        """The problem that a batch poses, a function of the study's seed and the number of the batch."""
         return draw_context(problem, self.cost_weight, np.random.default_rng(np.random.SeedSequence([seed, 1, batch])))
 
-    def grid(self, count: int = GRID) -> list[float]:
+    def grid(self, count: int = RECOMMENDED_COST_WEIGHTS) -> list[float]:
         """Cost weights from the smallest to the largest."""
         return [float(weight) for weight in np.linspace(*self.cost_weight, count)]
 
