@@ -29,7 +29,7 @@ from rl_detector.study.judge import Judge
 from rl_detector.study.loop import Loop
 
 DEFAULT_SIMULATOR = "fast"
-"""Choice of config.yaml, which environments with one simulator of their own may ignore."""
+"""The choice of config.yaml; environments with one simulator of their own ignore it."""
 
 
 TWO_FIDELITIES = "two_fidelities"
@@ -149,7 +149,7 @@ def build_judge(config: Config, problem: DesignProblem) -> Judge | None:
     """The judge of a configuration; None where the reach of the problem scores each design (judge=none).
 
     Raises:
-        ConfigError: unknown judge or setting, or the problem's reach cannot be judged so.
+        ConfigError: unknown judge or setting, or the problem's reach does not fit it.
     """
     name, settings = split_name("judge", config.judge)
     if name == "none":

@@ -35,9 +35,9 @@ _COMMANDS = """commands:
   list                     environments, agents and simulators
 
 RUN is a run folder, its name, or `latest`."""
-_COMPARE = """Run all agents of a file on all its problems from several seeds, as long as they have no result, and make
-results.json, tables.md and figures. Runs that have a result are not repeated unless their settings have changed; of an
-earlier results.json without its run files, what --only-agents and --only-problems leave out is kept likewise."""
+_COMPARE = """Run all agents of a file on all its problems from several seeds, and make results.json, tables.md and figures.
+A run that has a result is repeated only if its settings have changed. Results whose run files are gone are kept if
+--only-agents or --only-problems leaves them out."""
 
 _SWEEP = """Train with all settings of a sweep file (grid, random, or bayes with Optuna), each in a folder of its own,
 and make results.csv. The same command again repeats no finished training, goes on with interrupted ones and tries

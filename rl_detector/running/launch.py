@@ -1,4 +1,4 @@
-"""From a configuration to a finished run folder: train, resume, validate."""
+"""Trains, resumes and validates: from a configuration to a finished run folder."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ SESSION_SECONDS = 2.0
 
 
 class SessionClock:
-    """Keeps the times of a training session in the run folder, while it runs and however it ends.
+    """Writes the times of a training session into the run folder, while it runs and however it ends.
 
-    A session that is killed loses what came after the latest `tick` that wrote, SESSION_SECONDS or one batch. A session
-    that ends well without any tick had nothing to do and is not kept.
+    A killed session loses what came after the latest writing: SESSION_SECONDS, or one batch if that takes longer. A
+    session that ends well without any tick had nothing to do and is not kept.
 
     Args:
         folder: of the run; earlier sessions in it stay.

@@ -1,4 +1,4 @@
-"""What survives a kill: the ledger of the trials, and a checkpoint of what was learned from them."""
+"""Keeps what survives a kill: the ledger of the trials, and a checkpoint of what was learned from them."""
 
 from __future__ import annotations
 
