@@ -35,8 +35,8 @@ _COMMANDS = """commands:
   list                     environments, agents and simulators
 
 RUN is a run folder, its name, or `latest`."""
-_COMPARE = """Run all agents of a file on all its problems from several seeds, and make results.json, tables.md and figures.
-A run that has a result is repeated only if its settings have changed. Results whose run files are gone are kept if
+_COMPARE = """Run all agents of a file on all its problems from several seeds. Make results.json, tables.md and figures. A run
+that has a result is repeated only if its settings have changed. Results whose run files are gone are kept if
 --only-agents or --only-problems leaves them out."""
 
 _SWEEP = """Train with all settings of a sweep file (grid, random, or bayes with Optuna), each in a folder of its own,
