@@ -19,11 +19,11 @@ from rl_detector.execution.evaluator import Evaluator
 from rl_detector.problem import DesignProblem
 from rl_detector.records.ledger import Ledger
 from rl_detector.records.run_folder import RunFolder
-from rl_detector.settings import check_settings
+from rl_detector.settings import check_settings, split_name
 from rl_detector.space import Design
 from rl_detector.study import Budget, Study
 from rl_detector.study.asynchronous import AsynchronousStudy, refuse_judge
-from rl_detector.study.contexts import Contexts, ContextualStudy
+from rl_detector.study.contexts import Contexts, ContextualStudy, refuse_with_contexts
 from rl_detector.study.in_flight import Flow
 from rl_detector.study.judge import Judge
 from rl_detector.study.loop import Loop
@@ -31,20 +31,8 @@ from rl_detector.study.loop import Loop
 DEFAULT_SIMULATOR = "fast"
 """The choice of config.yaml; environments with one simulator of their own ignore it."""
 
-
 TWO_FIDELITIES = "two_fidelities"
 """Name in simulator settings that hold two simulators, `cheap` and `dear`, see conf/simulator/fast_to_geant4.yaml."""
-
-
-def split_name(group: str, node: Any) -> tuple[str, dict[str, Any]]:
-    """Name and settings of a config group such as {name: fast, ...}.
-
-    Raises:
-        ConfigError: the group has no name.
-    """
-    if not isinstance(node, Mapping) or not isinstance(node.get("name"), str):
-        raise ConfigError(f"{group} must be a group with a name, got {node!r}")
-    return node["name"], {key: value for key, value in node.items() if key != "name"}
 
 
 def build_problem(env: Group, simulator: Group | None) -> Any:
@@ -243,7 +231,7 @@ class Assembly:
     def start(self) -> Start | None:
         """Where the search begins, with its design; None: at the problem's own start."""
         start = Start.of(self.config.start)
-        return None if start is None else with_design(start, Path(self.config.runs), self.problem)
+        return start and with_design(start, Path(self.config.runs), self.problem)
 
     @cached_property
     def agent(self) -> Agent:
@@ -257,7 +245,7 @@ class Assembly:
 
     @cached_property
     def judge(self) -> Judge | None:
-        """The judge; None where the reach of the problem scores each design."""
+        """The judge; None: the reach of the problem scores each design."""
         return build_judge(self.config, self.problem)
 
     @cached_property
@@ -279,7 +267,7 @@ class Assembly:
     def loop(self) -> Callable[..., Loop]:
         """What makes the study: of batches, in changing contexts, or asynchronous."""
         if self.contexts is not None:
-            _refuse_with_contexts(self.config, self.judge)
+            refuse_with_contexts(self.config.asynchronous, self.judge)
             return partial(ContextualStudy, contexts=self.contexts)
         if not self.config.asynchronous:
             return partial(Study, judge=self.judge)
@@ -312,8 +300,7 @@ class Assembly:
         """
         if self.contexts is not None:
             self.contexts.check(self.problem, self.agent)
-        simulated = self.problem if self.judge is None else self.problem.for_judge()
-        simulated.check_events(self.budget.events_per_design)
+        (self.problem if self.judge is None else self.problem.for_judge()).check_events(self.budget.events_per_design)
         self.problem.check_events(self.config.held_out.events)
         _ = self.agent, self.evaluator, self.loop
 
@@ -361,34 +348,3 @@ def with_design(start: Start, runs: Path, problem: DesignProblem) -> Start:
         raise ConfigError(f"start={start.run}: {folder.path} has no recommended design yet, finish it first")
     problem.space.check(design)
     return replace(start, design=design)
-
-
-def _refuse_with_contexts(config: Config, judge: Judge | None) -> None:
-    if config.asynchronous:
-        raise ConfigError(
-            "contexts.cost_weight changes with every batch, and an asynchronous study has none: use asynchronous=false"
-        )
-    if judge is not None:
-        raise ConfigError("contexts.cost_weight needs judge=none: a shared judge knows one price of cost only")
-
-
-def simulator_settings(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of conf/simulator/NAME.yaml with changes.
-
-    Raises:
-        ConfigError: unknown simulator or setting.
-    """
-    from importlib.resources import files
-
-    from omegaconf import OmegaConf
-
-    folder = files("rl_detector.conf") / "simulator"
-    known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-    if name not in known:
-        raise ConfigError(f"unknown simulator {name!r}: known are {', '.join(known)}")
-    stored: Any = OmegaConf.create((folder / f"{name}.yaml").read_text())
-    settings = {str(key): value for key, value in stored.get("simulator", stored).items()}
-    unknown = [key for key in changes if key not in settings]
-    if unknown:
-        raise ConfigError(f"unknown setting {unknown[0]!r} of simulator {name}: known are {', '.join(settings)}")
-    return {**settings, **changes}

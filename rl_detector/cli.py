@@ -35,7 +35,7 @@ _COMMANDS = """commands:
   list                     environments, agents and simulators
 
 RUN is a run folder, its name, or `latest`."""
-_COMPARE = """Run all agents of a file on all its problems from several seeds. Make results.json, tables.md and figures. A run
+_COMPARE = """Run all agents of a file on all its problems from several seeds, and make tables and figures. A run
 that has a result is repeated only if its settings have changed. Results whose run files are gone are kept if
 --only-agents or --only-problems leaves them out."""
 
@@ -245,8 +245,8 @@ def _run(folder: RunFolder, assembly: Assembly, trusted: bool) -> None:
 
 
 def _validate(options: argparse.Namespace) -> None:
-    from rl_detector.assembly import simulator_settings
     from rl_detector.conf.schema import Config
+    from rl_detector.conf.simulators import simulator_settings
     from rl_detector.report import write_report
     from rl_detector.running.display import print_validation, working
     from rl_detector.running.launch import validate_run

@@ -7,12 +7,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from rl_detector import assembly
-from rl_detector.assembly import build_evaluator, split_name
+from rl_detector.assembly import build_evaluator
 from rl_detector.conf.schema import Config, Start, fingerprint
 from rl_detector.errors import ConfigError
 from rl_detector.records.ledger import Ledger
 from rl_detector.registry import Registration, announced_environments
-from rl_detector.settings import check_settings
+from rl_detector.settings import check_settings, split_name
 
 
 def test_the_fingerprint_holds_what_decides_results_and_nothing_else():

@@ -10,12 +10,12 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rl_detector.assembly import Assembly, assemble, split_name
+from rl_detector.assembly import Assembly, assemble
 from rl_detector.conf.schema import Config
 from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem
 from rl_detector.safety.untrusted import LARGEST_YAML, check_yaml, read_bytes
-from rl_detector.settings import check_settings
+from rl_detector.settings import check_settings, split_name
 from rl_detector.study import Budget
 
 Entry = TypeVar("Entry")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rl_detector.assembly import assemble, split_name
+from rl_detector.assembly import assemble
 from rl_detector.conf.schema import Config
 from rl_detector.errors import RunFolderError
 from rl_detector.problem import RECOMMENDED, DesignProblem
@@ -19,6 +19,7 @@ from rl_detector.records.run_folder import Provenance, RunFolder, Session
 from rl_detector.registry import find, load_factory
 from rl_detector.report.family import NOTE, UNKNOWN_PRICES, at_own_weights
 from rl_detector.report.history import History, read_history
+from rl_detector.settings import split_name
 from rl_detector.study.validation import FamilyMember, ValidatedDesign
 
 

@@ -81,6 +81,16 @@ class Contexts:
             )
 
 
+def refuse_with_contexts(asynchronous: bool, judge: object) -> None:
+    """Raise ConfigError if a study in contexts is asynchronous or has a judge."""
+    if asynchronous:
+        raise ConfigError(
+            "contexts.cost_weight changes with every batch, and an asynchronous study has none: use asynchronous=false"
+        )
+    if judge is not None:
+        raise ConfigError("contexts.cost_weight needs judge=none: a shared judge knows one price of cost only")
+
+
 class InContext(Scoring):
     """Scores each design once, at the cost weight that its batch has.
 
