@@ -12,7 +12,7 @@ from rl_detector.problem import DesignProblem, Evaluation
 from rl_detector.records.ledger import Ledger
 from rl_detector.registry import register
 from rl_detector.space import Design, DesignSpace, Encoding, Repeated
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study
 from rl_detector.terms import Constraint, Cost, Measurement, Reach, Readout, Simulator
 
 __all__ = [

@@ -1,42 +1,41 @@
-"""From a configuration to the objects that run it: problem, agent, evaluator, judge, loop."""
+"""Builds what a configuration describes: problem, agent, evaluator, judge, loop, each once."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
+from omegaconf import MISSING
+
+from rl_detector.agent import Agent
 from rl_detector.claims import Claim, evaluator_claims, simulator_claims
+from rl_detector.conf.schema import Config, FlowConfig, Group, Start
 from rl_detector.errors import ConfigError
+from rl_detector.execution.evaluator import Evaluator
 from rl_detector.problem import DesignProblem
-from rl_detector.settings import check_settings
+from rl_detector.records.ledger import Ledger
+from rl_detector.records.run_folder import RunFolder
+from rl_detector.settings import check_settings, split_name
+from rl_detector.space import Design
+from rl_detector.study import Budget, Study
 from rl_detector.study.asynchronous import AsynchronousStudy, refuse_judge
-from rl_detector.study.contexts import Contexts, ContextualStudy
+from rl_detector.study.contexts import Contexts, ContextualStudy, refuse_with_contexts
 from rl_detector.study.in_flight import Flow
-from rl_detector.study.study import Study
+from rl_detector.study.judge import Judge
+from rl_detector.study.loop import Loop
 
 DEFAULT_SIMULATOR = "fast"
-"""Choice of config.yaml, which environments with one simulator of their own may ignore."""
-
+"""The choice of config.yaml; environments with one simulator of their own ignore it."""
 
 TWO_FIDELITIES = "two_fidelities"
 """Name in simulator settings that hold two simulators, `cheap` and `dear`, see conf/simulator/fast_to_geant4.yaml."""
 
 
-def split_name(group: str, node: Any) -> tuple[str, dict[str, Any]]:
-    """Name and settings of a config group such as {name: fast, ...}.
-
-    Raises:
-        ConfigError: the group has no name.
-    """
-    if not isinstance(node, Mapping) or not isinstance(node.get("name"), str):
-        raise ConfigError(f"{group} must be a group with a name, got {node!r}")
-    return node["name"], {key: value for key, value in node.items() if key != "name"}
-
-
-def build_problem(env: Mapping[str, Any], simulator: Mapping[str, Any] | None) -> Any:
+def build_problem(env: Group, simulator: Group | None) -> Any:
     """The design problem of a configuration; the simulator goes to factories that take one.
 
     Raises:
@@ -58,7 +57,7 @@ def build_problem(env: Mapping[str, Any], simulator: Mapping[str, Any] | None) -
     return factory(**checked)
 
 
-def _two_fidelities(env: Mapping[str, Any], simulator: Mapping[str, Any]) -> Any:
+def _two_fidelities(env: Group, simulator: Group) -> Any:
     """The problem in the dear simulator, with the cheap one as the control of its reach."""
     from rl_detector.reach.corrected import CorrectedReach
     from rl_detector.simulators.two_fidelities import TwoFidelities
@@ -81,17 +80,24 @@ def _part(settings: dict[str, Any], name: str) -> dict[str, Any]:
     return dict(part)
 
 
-def build_agent(config: Mapping[str, Any], problem: Any) -> Any:
-    """The agent of a configuration, at its start design or else at the problem's."""
+def build_agent(config: Config, problem: DesignProblem, start: Design | None = None) -> Agent:
+    """The agent of a configuration.
+
+    Args:
+        config: its seed and its agent.
+        problem: what the agent works on.
+        start: design at which the search begins; None: the problem's own.
+
+    Raises:
+        ConfigError: unknown agent or setting, or a negative seed.
+    """
     from rl_detector.agents import agent_class, make_agent
 
-    if config["seed"] < 0:
-        raise ConfigError(f"seed must be >= 0, got {config['seed']}")
-    name, settings = split_name("agent", config["agent"])
-    start = problem.start if config.get("start") is None else config["start"]
-    return make_agent(
-        name, problem.space, config["seed"], start, **check_settings("agent", agent_class(name), settings)
-    )
+    if config.seed < 0:
+        raise ConfigError(f"seed must be >= 0, got {config.seed}")
+    name, settings = split_name("agent", config.agent)
+    checked = check_settings("agent", agent_class(name), settings)
+    return make_agent(name, problem.space, config.seed, problem.start if start is None else start, **checked)
 
 
 EVALUATORS = {
@@ -102,7 +108,7 @@ EVALUATORS = {
 """Name of an evaluator -> its class."""
 
 
-def build_evaluator(config: Mapping[str, Any], problem: Any = None) -> Any:
+def build_evaluator(config: Config, problem: DesignProblem | None = None) -> Evaluator:
     """The evaluator of a configuration; it starts nothing before its first group, and must be closed.
 
     Args:
@@ -117,30 +123,30 @@ def build_evaluator(config: Mapping[str, Any], problem: Any = None) -> Any:
     from rl_detector.execution.parcel import Packer
     from rl_detector.registry import load_factory
 
-    name, settings = split_name("evaluator", config["evaluator"])
+    name, settings = split_name("evaluator", config.evaluator)
     if name not in EVALUATORS:
         raise ConfigError(f"unknown evaluator {name!r}: known are {', '.join(EVALUATORS)}")
     evaluator = load_factory(EVALUATORS[name])
-    built = evaluator(**check_settings("evaluator", evaluator, settings))
+    built: Evaluator = evaluator(**check_settings("evaluator", evaluator, settings))
     if problem is not None and isinstance(built, ParallelEvaluator):
         built.packer = Packer(Recipe.of(config), problem)
     return built
 
 
-def build_judge(config: Mapping[str, Any], problem: Any) -> Any:
-    """The judge of a configuration; None where the reach of the problem judges (judge=none).
+def build_judge(config: Config, problem: DesignProblem) -> Judge | None:
+    """The judge of a configuration; None where the reach of the problem scores each design (judge=none).
 
     Raises:
-        ConfigError: unknown judge or setting, or the problem's reach cannot be judged so.
+        ConfigError: unknown judge or setting, or the problem's reach does not fit it.
     """
-    name, settings = split_name("judge", config["judge"])
+    name, settings = split_name("judge", config.judge)
     if name == "none":
         return None
     if name != "shared":
         raise ConfigError(f"unknown judge {name!r}: known are none, shared")
     from rl_detector.reach.shared_judge import SharedJudge
 
-    return SharedJudge(problem, seed=config["seed"], **check_settings("judge", SharedJudge, settings))
+    return SharedJudge(problem, seed=config.seed, **check_settings("judge", SharedJudge, settings))
 
 
 @dataclass(frozen=True)
@@ -153,14 +159,14 @@ class Recipe:
         changes: fields of the problem to replace once it is built.
     """
 
-    env: Mapping[str, Any]
-    simulator: Mapping[str, Any] | None
+    env: Group
+    simulator: Group | None
     factory: str
     version: int
     changes: Mapping[str, Any] = field(default_factory=dict)
 
     @staticmethod
-    def of(config: Mapping[str, Any]) -> Recipe:
+    def of(config: Config) -> Recipe:
         """The recipe of a run's configuration.
 
         Raises:
@@ -168,8 +174,8 @@ class Recipe:
         """
         from rl_detector.registry import find
 
-        registration = find(config["env"]["name"])
-        return Recipe(config["env"], config["simulator"], registration.factory, registration.version)
+        registration = find(config.env["name"])
+        return Recipe(config.env, config.simulator, registration.factory, registration.version)
 
     def with_changes(self, changes: Mapping[str, Any]) -> Recipe:
         """This recipe, followed by replacing fields of the problem it builds."""
@@ -195,50 +201,150 @@ def _one_worker(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: 1 if name == "workers" and value is None else value for name, value in parts.items()}
 
 
-def _claims(config: Mapping[str, Any], problem: DesignProblem) -> list[Claim]:
-    """Programs that a run would start."""
-    found = simulator_claims(config["env"], config["simulator"], problem.simulator)
-    return [*found, *evaluator_claims(config["evaluator"])]
+@dataclass(frozen=True, eq=False)
+class Assembly:
+    """The objects that a configuration describes; each is built when it is first used, and only once.
+
+    Agent and judge learn while a study runs, so an assembly makes one study.
+
+    Attributes:
+        config: as given.
+
+    Examples:
+        >>> from rl_detector.assembly import assemble
+        >>> oracle = {"env": {"name": "oracle", "dimensions": 2}, "simulator": {"name": "fast"}}
+        >>> built = assemble({**oracle, "seed": 0, "agent": {"name": "random_search"}})
+        >>> type(built.agent).__name__, built.agent.space is built.problem.space, built.claims
+        ('RandomSearch', True, [])
+    """
+
+    config: Config
+    _studies: list[Loop] = field(default_factory=list, repr=False)
+
+    @cached_property
+    def problem(self) -> DesignProblem:
+        """The design problem in its simulator."""
+        problem: DesignProblem = build_problem(self.config.env, self.config.simulator)
+        return problem
+
+    @cached_property
+    def start(self) -> Start | None:
+        """Where the search begins, with its design; None: at the problem's own start."""
+        start = Start.of(self.config.start)
+        return start and with_design(start, Path(self.config.runs), self.problem)
+
+    @cached_property
+    def agent(self) -> Agent:
+        """The agent, at its start."""
+        return build_agent(self.config, self.problem, None if self.start is None else self.start.design)
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """Where simulations run; it starts nothing before its first group, and must be closed."""
+        return build_evaluator(self.config, self.problem)
+
+    @cached_property
+    def judge(self) -> Judge | None:
+        """The judge; None: the reach of the problem scores each design."""
+        return build_judge(self.config, self.problem)
+
+    @cached_property
+    def contexts(self) -> Contexts | None:
+        """What changes from batch to batch; None: nothing."""
+        return Contexts.of(self.config.contexts)
+
+    @cached_property
+    def flow(self) -> Flow:
+        """How many proposals an asynchronous study has under way; what is left open fits the evaluator."""
+        return Flow.for_workers(self.evaluator.workers, **asdict(self.config.flow))
+
+    @cached_property
+    def budget(self) -> Budget:
+        """What the study may spend."""
+        return Budget(**asdict(self.config.budget))
+
+    @cached_property
+    def loop(self) -> Callable[..., Loop]:
+        """What makes the study: of batches, in changing contexts, or asynchronous."""
+        if self.contexts is not None:
+            refuse_with_contexts(self.config.asynchronous, self.judge)
+            return partial(ContextualStudy, contexts=self.contexts)
+        if not self.config.asynchronous:
+            return partial(Study, judge=self.judge)
+        refuse_judge(self.judge)
+        return partial(AsynchronousStudy, flow=self.flow)
+
+    @property
+    def simulator_claims(self) -> list[Claim]:
+        """Programs that the simulator would start."""
+        return simulator_claims(self.config.env, self.config.simulator, self.problem.simulator)
+
+    @property
+    def claims(self) -> list[Claim]:
+        """Programs that a run would start."""
+        named = {} if self.config.evaluator == MISSING else self.config.evaluator
+        return [*self.simulator_claims, *evaluator_claims(named)]
+
+    @property
+    def resolved(self) -> Config:
+        """The configuration to be stored: with the design of its start, and the flow that fits today's workers."""
+        flow = FlowConfig(**asdict(self.flow)) if self.config.asynchronous is True else self.config.flow
+        return replace(self.config, start=self.start, flow=flow)
+
+    def check(self) -> None:
+        """Build everything once.
+
+        Raises:
+            ConfigError: the parts do not fit together.
+            DesignError: the problem cannot be measured with these numbers of events.
+        """
+        if self.contexts is not None:
+            self.contexts.check(self.problem, self.agent)
+        (self.problem if self.judge is None else self.problem.for_judge()).check_events(self.budget.events_per_design)
+        self.problem.check_events(self.config.held_out.events)
+        _ = self.agent, self.evaluator, self.loop
+
+    def study(self, ledger: Ledger, checkpoint: Path | None = None) -> Loop:
+        """The study of all parts, on a ledger.
+
+        Raises:
+            ConfigError: this assembly has made its study.
+        """
+        if self._studies:
+            raise ConfigError("an assembly makes one study, its agent has learned from it: assemble the config again")
+        settings = {"seed": self.config.seed, "common_events": self.config.common_events, "checkpoint": checkpoint}
+        made = self.loop(self.problem, self.agent, ledger, self.budget, evaluator=self.evaluator, **settings)
+        self._studies.append(made)
+        return made
 
 
-def _loop(config: Mapping[str, Any], problem: DesignProblem) -> Callable[..., Study]:
-    """What makes the study: of batches, in changing contexts, or asynchronous."""
-    chosen, contexts = build_judge(config, problem), Contexts.of(config)
-    if contexts is not None:
-        _refuse_with_contexts(config, chosen)
-        return partial(ContextualStudy, contexts=contexts)
-    if not config["asynchronous"]:
-        return partial(Study, judge=chosen)
-    refuse_judge(chosen)
-    return partial(AsynchronousStudy, flow=Flow(**config["flow"]))
-
-
-def _refuse_with_contexts(config: Mapping[str, Any], chosen: object) -> None:
-    if config["asynchronous"]:
-        raise ConfigError(
-            "contexts.cost_weight changes with every batch, and an asynchronous study has none: use asynchronous=false"
-        )
-    if chosen is not None:
-        raise ConfigError("contexts.cost_weight needs judge=none: a shared judge knows one price of cost only")
-
-
-def simulator_settings(name: str, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of conf/simulator/NAME.yaml with changes.
+def assemble(config: Config | Mapping[str, Any] | Assembly) -> Assembly:
+    """The objects that a configuration describes, typed or plain; an assembly is given back.
 
     Raises:
-        ConfigError: unknown simulator or setting.
+        ConfigError: a name of the configuration is unknown. What is wrong with a part is found when it is built.
     """
-    from importlib.resources import files
+    return config if isinstance(config, Assembly) else Assembly(Config.of(config))
 
-    from omegaconf import OmegaConf
 
-    folder = files("rl_detector.conf") / "simulator"
-    known = sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
-    if name not in known:
-        raise ConfigError(f"unknown simulator {name!r}: known are {', '.join(known)}")
-    stored: Any = OmegaConf.create((folder / f"{name}.yaml").read_text())
-    settings = {str(key): value for key, value in stored.get("simulator", stored).items()}
-    unknown = [key for key in changes if key not in settings]
-    if unknown:
-        raise ConfigError(f"unknown setting {unknown[0]!r} of simulator {name}: known are {', '.join(settings)}")
-    return {**settings, **changes}
+def with_design(start: Start, runs: Path, problem: DesignProblem) -> Start:
+    """The start with the design that its run recommends, so that a search begins where an earlier one ended.
+
+    Args:
+        start: name of a run, or a design that was stored.
+        runs: where run folders lie.
+        problem: in which the design is to be built.
+
+    Raises:
+        RunFolderError: there is no such run.
+        ConfigError: it has no recommended design.
+        DesignError: its design cannot be built here.
+    """
+    if start.design is not None:
+        return start
+    folder = RunFolder.find(start.run, runs)
+    design = folder.read_json(folder.recommended, {}).get("design")
+    if design is None:
+        raise ConfigError(f"start={start.run}: {folder.path} has no recommended design yet, finish it first")
+    problem.space.check(design)
+    return replace(start, design=design)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rl_detector.errors import DetectorError, SimulationError
 
 if TYPE_CHECKING:
+    from rl_detector.assembly import Assembly
     from rl_detector.records.run_folder import RunFolder
     from rl_detector.study.validation import ValidatedDesign
 
@@ -34,9 +35,9 @@ _COMMANDS = """commands:
   list [ENV]               environments, agents and simulators; or the card of one environment
 
 RUN is a run folder, its name, or `latest`."""
-_COMPARE = """Run all agents of a file on all its problems from several seeds, and make results.json, tables.md and
-figures. Runs that have a result are repeated only if their settings have changed. Results whose run files are gone are
-kept if --only-agents or --only-problems leaves them out."""
+_COMPARE = """Run all agents of a file on all its problems from several seeds, and make tables and figures. A run
+that has a result is repeated only if its settings have changed. Results whose run files are gone are kept if
+--only-agents or --only-problems leaves them out."""
 
 _SWEEP = """Train with all settings of a sweep file (grid, random, or bayes with Optuna), each in its own folder, and
 make results.csv. The same command again goes on with interrupted trainings and tries failed ones again; it repeats no
@@ -220,16 +221,18 @@ def _store_configs() -> None:
 def _start(config: Any, command: str, typed: bool) -> None:
     from rl_detector.running.launch import start_run
 
-    folder, complete = start_run(config, command, typed)
-    _run(folder, complete, typed)
+    folder, assembly = start_run(config, command, typed)
+    _run(folder, assembly, typed)
 
 
 def _resume(options: argparse.Namespace) -> None:
+    from rl_detector.assembly import assemble
+
     folder = _find(options)
-    _run(folder, folder.read_config(), options.trust)
+    _run(folder, assemble(folder.read_config()), options.trust)
 
 
-def _run(folder: RunFolder, config: dict[str, Any], trusted: bool) -> None:
+def _run(folder: RunFolder, assembly: Assembly, trusted: bool) -> None:
     from rl_detector.running.display import ProgressDisplay, print_validation
     from rl_detector.running.launch import run
 
@@ -237,7 +240,7 @@ def _run(folder: RunFolder, config: dict[str, Any], trusted: bool) -> None:
         signal.signal(signal.SIGTERM, _terminate)
     try:
         with ProgressDisplay(folder) as display:
-            rows = run(folder, config, display.update, trusted)
+            rows = run(folder, assembly, display.update, trusted)
     except (SimulationError, KeyboardInterrupt):
         path = shlex.quote(str(folder.path))
         print(f"stopped; nothing is lost: `rl-detector resume {path}` goes on", file=sys.stderr)
@@ -247,13 +250,14 @@ def _run(folder: RunFolder, config: dict[str, Any], trusted: bool) -> None:
 
 
 def _validate(options: argparse.Namespace) -> None:
-    from rl_detector.assembly import simulator_settings
+    from rl_detector.conf.schema import Config
+    from rl_detector.conf.simulators import simulator_settings
     from rl_detector.report import write_report
     from rl_detector.running.display import print_validation, working
     from rl_detector.running.launch import validate_run
 
     folder = _find(options)
-    chosen = folder.read_config()["simulator"]
+    chosen = Config.of(folder.read_config()).simulator
     if typed := options.simulator is not None or bool(options.settings):
         chosen = simulator_settings(options.simulator or chosen["name"], _pairs(options.settings))
     with working(f"simulating {options.events} events per design with {chosen['name']}"):

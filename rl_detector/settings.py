@@ -9,6 +9,17 @@ from typing import Any, get_type_hints
 from rl_detector.errors import ConfigError
 
 
+def split_name(group: str, node: Any) -> tuple[str, dict[str, Any]]:
+    """Name and settings of a config group such as {name: fast, ...}.
+
+    Raises:
+        ConfigError: the group has no name.
+    """
+    if not isinstance(node, Mapping) or not isinstance(node.get("name"), str):
+        raise ConfigError(f"{group} must be a group with a name, got {node!r}")
+    return node["name"], {key: value for key, value in node.items() if key != "name"}
+
+
 def check_settings(where: str, function: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
     """Convert settings to the annotated types of a function's arguments.
 

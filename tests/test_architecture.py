@@ -55,7 +55,8 @@ def inside(*modules: str) -> tuple[str, ...]:
 
 
 LAYERS = [
-    {"errors", "safety", "reproducible", "claims", "conf"},
+    {"errors"},
+    {"safety", "reproducible", "claims", "conf"},
     {"parameters", "settings", "registry"},
     {"space"},
     {"encodings", "agent", "terms", "physics"},

@@ -19,9 +19,9 @@ from rl_detector.errors import ConfigError, RunFolderError, SimulationError
 from rl_detector.execution.evaluator import SerialEvaluator
 from rl_detector.records.ledger import Ledger
 from rl_detector.reproducible import trial_seed
+from rl_detector.study import Budget, Study
 from rl_detector.study.asynchronous import AsynchronousStudy, refuse_judge
 from rl_detector.study.in_flight import Flow
-from rl_detector.study.study import Budget, Study
 
 BUDGET = Budget(events=800, events_per_design=10)
 
@@ -101,7 +101,7 @@ def order_of(folder) -> list[int]:
     ("agent", "checkpoint"), [*((agent, True) for agent in AGENTS), ("policy_gradient", False), ("reinforce", False)]
 )
 def test_killed_and_resumed_equals_uninterrupted_for_the_same_order(bowl, tmp_path, agent, checkpoint, monkeypatch):
-    monkeypatch.setattr("rl_detector.study.study.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("rl_detector.study.loop.CHECKPOINT_SECONDS", 0.0)
     whole = finished(bowl, tmp_path / "whole", agent=agent, evaluator=Disordered())
     order = order_of(tmp_path / "whole")
     assert order != [trial_seed(0, number) for number in range(80)]
@@ -113,7 +113,7 @@ def test_killed_and_resumed_equals_uninterrupted_for_the_same_order(bowl, tmp_pa
 
 
 def test_killed_after_any_number_of_results(bowl, tmp_path, monkeypatch):
-    monkeypatch.setattr("rl_detector.study.study.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("rl_detector.study.loop.CHECKPOINT_SECONDS", 0.0)
     options = {"agent": "reinforce", "budget": Budget(180, 10), "flow": Flow(6, 3)}
     whole = finished(bowl, tmp_path / "whole", evaluator=Disordered(), **options)
     order = order_of(tmp_path / "whole")
@@ -141,7 +141,7 @@ def test_the_order_of_completion_matters(bowl, tmp_path):
 
 @pytest.mark.parametrize("common_events", [False, True])
 def test_serial_studies_are_equal_bit_for_bit(bowl, tmp_path, common_events, monkeypatch):
-    monkeypatch.setattr("rl_detector.study.study.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("rl_detector.study.loop.CHECKPOINT_SECONDS", 0.0)
     whole = finished(bowl, tmp_path / "whole", common_events=common_events)
     assert finished(bowl, tmp_path / "again", common_events=common_events) == whole
     assert [row[-1] for row in whole[0]] == list(range(80))

@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 from omegaconf import OmegaConf
 
-from rl_detector.assembly import build_evaluator, split_name
-from rl_detector.conf.schema import fingerprint
+from rl_detector import assembly
+from rl_detector.assembly import build_evaluator
+from rl_detector.conf.schema import Config, Start, fingerprint
 from rl_detector.errors import ConfigError
+from rl_detector.records.ledger import Ledger
 from rl_detector.registry import Registration, announced_environments
-from rl_detector.settings import check_settings
+from rl_detector.settings import check_settings, split_name
 
 
 def test_the_fingerprint_holds_what_decides_results_and_nothing_else():
@@ -57,6 +62,60 @@ def test_settings_are_converted_and_checked():
 
 def test_unknown_evaluators_are_refused():
     with pytest.raises(ConfigError, match="unknown evaluator 'cloud': known are serial, local, dask"):
-        build_evaluator({"evaluator": {"name": "cloud"}})
+        build_evaluator(Config.of({"evaluator": {"name": "cloud"}}))
     with pytest.raises(ConfigError, match="at least 1 design, got 0"):
-        build_evaluator({"evaluator": {"name": "serial", "group": 0}})
+        build_evaluator(Config.of({"evaluator": {"name": "serial", "group": 0}}))
+
+
+PLAIN: dict[str, Any] = {
+    "seed": 3, "common_events": True, "asynchronous": False, "runs": "runs",
+    "budget": {"events": 800, "events_per_design": 10, "designs_per_batch": 8},
+    "flow": {"in_flight": 0, "told_at_once": 0, "designs_per_job": 1}, "contexts": {"cost_weight": None},
+    "held_out": {"events": 50}, "env": {"name": "oracle", "dimensions": 2}, "simulator": {"name": "fast"},
+    "agent": {"name": "random_search"}, "evaluator": {"name": "serial"}, "judge": {"name": "none"},
+    "tracker": {"name": "off"}, "start": None,
+}  # fmt: skip
+
+
+def test_a_typed_configuration_is_stored_as_it_was_given():
+    config = Config.of({**PLAIN, "run": {"command": "x"}})
+    assert config.to_plain() == PLAIN and list(config.to_plain()) == list(PLAIN)
+    assert config.budget.events == 800 and Config.of(config) is config
+    assert Config.of({"seed": 1}).to_plain() == {"seed": 1, "contexts": {"cost_weight": None}, "start": None}
+
+
+def test_a_start_is_the_name_of_a_run_until_its_design_is_known():
+    assert Config.of({**PLAIN, "start": "a-run"}).start == Start("a-run")
+    assert Config.of({**PLAIN, "start": "a-run"}).to_plain()["start"] == "a-run"
+    stored = Config.of({**PLAIN, "start": {"x0": 0.5}})
+    assert stored.start == Start(design={"x0": 0.5}) and stored.to_plain()["start"] == {"x0": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sed": 1}, "unknown setting sed: known are seed, common_events"),
+        ({"budget": {"event": 5}}, r"unknown setting budget\.event: known are events, events_per_design"),
+        ({"flow": 3}, "flow must hold names and values, got 3"),
+    ],
+)
+def test_mistakes_in_plain_data_are_told(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        Config.of({**PLAIN, **changes})
+
+
+def test_an_assembly_builds_each_part_once_and_makes_one_study(monkeypatch):
+    built: list[str] = []
+    for name in ("build_problem", "build_agent", "build_evaluator", "build_judge"):
+        original = getattr(assembly, name)
+        monkeypatch.setattr(assembly, name, lambda *given, n=name, made=original: (built.append(n), made(*given))[1])
+    parts = assembly.assemble(PLAIN)
+    assert built == []
+    parts.check()
+    study = parts.study(Ledger(Path(":memory:")))
+    assert sorted(built) == ["build_agent", "build_evaluator", "build_judge", "build_problem"]
+    assert study.agent is parts.agent and study.problem is parts.problem and study.evaluator is parts.evaluator
+    study.run()
+    assert study.trials == 80
+    with pytest.raises(ConfigError, match="makes one study"):
+        parts.study(Ledger(Path(":memory:")))

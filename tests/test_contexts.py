@@ -19,9 +19,9 @@ from rl_detector.records.ledger import Ledger
 from rl_detector.records.run_folder import RunFolder
 from rl_detector.report.family import at_own_weights
 from rl_detector.report.history import read_history
+from rl_detector.study import Budget, describe_metrics
 from rl_detector.study.contexts import Contexts, ContextualStudy
-from rl_detector.study.study import Budget, describe_metrics
-from rl_detector.study.validation import judge_family
+from rl_detector.study.validation import validate_family
 
 BUDGET = Budget(events=2000, events_per_design=10, designs_per_batch=16)
 CONTEXTS, DEAR = Contexts((0.0, 3.0)), Contexts((0.0, 30.0))
@@ -107,7 +107,7 @@ def test_the_best_so_far_is_the_best_at_the_problems_own_cost_weight(bowl, tmp_p
 
 @pytest.mark.parametrize("checkpoints", [0.0, 1e9], ids=["checkpoints", "ledger alone"])
 def test_killed_and_resumed_equals_uninterrupted(bowl, tmp_path, checkpoints, monkeypatch):
-    monkeypatch.setattr("rl_detector.study.study.CHECKPOINT_SECONDS", checkpoints)
+    monkeypatch.setattr("rl_detector.study.loop.CHECKPOINT_SECONDS", checkpoints)
     whole, design, _ = finished(bowl, tmp_path / "whole")
     rng = np.random.default_rng(1)
     for _ in range(6):
@@ -157,7 +157,7 @@ def test_one_training_serves_all_prices(bowl, tmp_path):
 def test_family_on_paired_events(bowl):
     problem = bowl.with_cost_weight(1.0)
     one, other = ({"x": x, "y": -0.5, "material": "good"} for x in (0.3, -0.2))
-    members = judge_family(problem, one, {0.0: one, 2.0: other}, 4000, 0)
+    members = validate_family(problem, one, {0.0: one, 2.0: other}, 4000, 0)
     assert [member.cost_weight for member in members] == [0.0, 2.0]
     assert members[0].gain.value == 0
     start = problem.evaluate(problem.start, 4000, 1).measurement.reach

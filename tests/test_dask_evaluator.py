@@ -21,6 +21,7 @@ import pytest
 
 from rl_detector.agents import make_agent
 from rl_detector.assembly import build_evaluator, build_judge
+from rl_detector.conf.schema import Config
 from rl_detector.envs.calorimeter.problem import calorimeter
 from rl_detector.envs.oracles.problem import oracle
 from rl_detector.errors import ConfigError, MissingDependency, SimulationError
@@ -30,7 +31,7 @@ from rl_detector.execution.cluster import DaskEvaluator
 from rl_detector.execution.evaluator import SerialEvaluator
 from rl_detector.problem import DesignProblem
 from rl_detector.records.ledger import Ledger
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study
 from rl_detector.terms import Group, Readout
 
 pytest.importorskip("distributed")
@@ -76,7 +77,7 @@ def study_of(problem: DesignProblem, folder: Path, evaluator, judge: str = "none
     folder.mkdir(exist_ok=True)
     agent = make_agent("random_search", problem.space, 3, problem.start)
     ledger = Ledger(folder / "ledger.sqlite", {})
-    judged = build_judge({"seed": 0, "judge": {"name": judge}}, problem)
+    judged = build_judge(Config.of({"seed": 0, "judge": {"name": judge}}), problem)
     return Study(problem, agent, ledger, Budget(32 * events, events, 16), evaluator=evaluator, judge=judged)
 
 
@@ -312,7 +313,7 @@ def test_a_scheduler_without_workers_is_said(bowl, tmp_path, monkeypatch):
 )  # fmt: skip
 def test_settings_are_checked(settings, message):
     with pytest.raises(ConfigError, match=message):
-        build_evaluator({"evaluator": {"name": "dask", **settings}})
+        build_evaluator(Config.of({"evaluator": {"name": "dask", **settings}}))
 
 
 def test_a_wrong_security_is_said(bowl):
@@ -347,11 +348,11 @@ def test_jobs_of_batch_systems_are_as_configured(name, monkeypatch):
     if name != "htcondor":
         config["settings"]["job"]["queue"] = "long"
     with pytest.raises(ConfigError, match=f"cluster={name} needs the command .*, which is not on this computer"):
-        build_evaluator({"evaluator": config})
+        build_evaluator(Config.of({"evaluator": config}))
     asked = []
     monkeypatch.setattr(dask_evaluator.shutil, "which", lambda command: f"/usr/bin/{command}")
     monkeypatch.setattr(SpecCluster, "scale", lambda self, number, **others: asked.append(number))
-    evaluator = build_evaluator({"evaluator": config})
+    evaluator = build_evaluator(Config.of({"evaluator": config}))
     cluster = evaluator._batch_system()
     try:
         script = cluster.job_script()

@@ -15,7 +15,19 @@ import rl_detector
 import rl_detector.physics
 import rl_detector.reach
 
-PUBLIC = ("space", "parameters", "terms", "problem", "agent", "registry", "errors", "checks", "measure")
+PUBLIC = (
+    "space",
+    "parameters",
+    "terms",
+    "problem",
+    "agent",
+    "registry",
+    "errors",
+    "checks",
+    "measure",
+    "assembly",
+    "conf.schema",
+)
 PACKAGES = (rl_detector.physics, rl_detector.reach)
 
 

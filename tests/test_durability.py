@@ -28,7 +28,7 @@ from rl_detector.records.checkpoint import load_checkpoint, save_checkpoint
 from rl_detector.records.files import write_atomically
 from rl_detector.records.ledger import Ledger
 from rl_detector.report.history import read_history
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study
 from rl_detector.terms import Readout
 
 BUDGET = Budget(events=2400, events_per_design=10, designs_per_batch=16)
@@ -39,7 +39,7 @@ Rows = list[tuple[Any, ...]]
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every batch, and a database that is written from its WAL often, as in a long study."""
-    monkeypatch.setattr("rl_detector.study.study.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("rl_detector.study.loop.CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr("rl_detector.records.ledger_schema.WAL_PAGES", 20)
 
 

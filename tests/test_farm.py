@@ -12,8 +12,8 @@ import pytest
 from rl_detector.agents import make_agent
 from rl_detector.envs.oracles.problem import oracle
 from rl_detector.records.ledger import Ledger
+from rl_detector.study import Budget, Study
 from rl_detector.study.asynchronous import AsynchronousStudy
-from rl_detector.study.study import Budget, Study
 
 FARM = Path(__file__).parents[1] / "experiments" / "farm" / "farm.py"
 

@@ -257,6 +257,6 @@ def test_a_report_starts_no_program_that_the_folder_names(spoiled: RunFolder, mo
         built.append((env, simulator))
         raise RunFolderError("cannot be built")
 
-    monkeypatch.setattr("rl_detector.report.results.build_problem", build)
+    monkeypatch.setattr("rl_detector.assembly.build_problem", build)
     write_report(spoiled)
     assert built == [(config["env"], {"name": "fast"}), (config["env"], None)]

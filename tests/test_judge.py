@@ -18,7 +18,7 @@ from rl_detector.execution.evaluator import SerialEvaluator
 from rl_detector.reach.shared_judge import SharedJudge, plain_features
 from rl_detector.records.ledger import Ledger
 from rl_detector.space import Encoding
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study
 from rl_detector.terms import Readout
 
 PROBLEM = calorimeter()
@@ -75,7 +75,7 @@ def finished(folder: Path, **options):
 @pytest.mark.parametrize(("reconstruction", "save_every"), [("kernel", 0.0), ("kernel", 1e9), ("network", 0.0)])
 def test_killed_and_resumed_equals_uninterrupted(tmp_path, monkeypatch, reconstruction, save_every):
     """With a checkpoint after every batch, and with none: then the whole ledger is replayed through the judge."""
-    monkeypatch.setattr("rl_detector.study.study.CHECKPOINT_SECONDS", save_every)
+    monkeypatch.setattr("rl_detector.study.loop.CHECKPOINT_SECONDS", save_every)
     monkeypatch.setattr("rl_detector.reconstruct.neural.FOLDS", 2)
     budget = Budget(events=192, events_per_design=4, designs_per_batch=12)
 
@@ -167,9 +167,9 @@ def test_old_designs_keep_their_reach_beyond_the_window(tmp_path):
     study.step(12)
     for _ in range(3):
         study.step(12)
-    before = [told.reward for told in study._told]
+    before = [told.evaluation.reward for told in study.scoring.told]
     study.step(12)
-    after = [told.reward for told in study._told]
+    after = [told.evaluation.reward for told in study.scoring.told]
     assert after[:24] == before[:24]
     assert after[24:48] != before[24:]
 

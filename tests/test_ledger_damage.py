@@ -20,7 +20,7 @@ from rl_detector.problem import DesignProblem
 from rl_detector.records.ledger import Ledger
 from rl_detector.records.ledger_rows import NAMES, checksum, intact, sealed
 from rl_detector.report.history import read_history
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study
 
 Rows = list[tuple[Any, ...]]
 BUDGET = Budget(events=96 * 10, events_per_design=10, designs_per_batch=16)

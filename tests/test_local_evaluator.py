@@ -20,13 +20,14 @@ import pytest
 
 from rl_detector.agents import make_agent
 from rl_detector.assembly import build_evaluator, build_judge, build_problem
+from rl_detector.conf.schema import Config
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.execution.evaluator import SerialEvaluator
 from rl_detector.execution.local import LocalEvaluator
 from rl_detector.problem import DesignProblem, Evaluation
 from rl_detector.records.ledger import Ledger
 from rl_detector.running import launch
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study
 from rl_detector.terms import Group, Readout
 
 
@@ -131,7 +132,7 @@ def ledger_of(config: dict, folder: Path, evaluator, problem: DesignProblem | No
     study = Study(
         problem, agent, ledger, Budget(2 * size * events, events, size), evaluator=evaluator,
         common_events=config.get("common_events", False),
-        judge=build_judge({"seed": 0, "judge": {"name": "none"}, **config}, problem),
+        judge=build_judge(Config(seed=0, judge=config.get("judge", {"name": "none"})), problem),
     )  # fmt: skip
     study.run()
     rows = ledger.reproducible_rows()
@@ -182,7 +183,9 @@ def test_a_recipe_builds_what_the_study_uses(tmp_path, local):
     config = {**CONFIGS["calorimeter"], "evaluator": {"name": "local", "workers": 1}}
     problem = build_problem(config["env"], config["simulator"])
     unsendable = replace(problem, simulator=Unsendable(problem.simulator))
-    evaluator = build_evaluator(config, unsendable)
+    evaluator = build_evaluator(
+        Config(env=config["env"], simulator=config["simulator"], evaluator=config["evaluator"]), unsendable
+    )
     try:
         designs = sample(problem, 3)
         for used, plain in (
@@ -405,7 +408,7 @@ class Threads:
 )
 def test_settings_are_checked(settings, message):
     with pytest.raises(ConfigError, match=message):
-        build_evaluator({"evaluator": {"name": "local", **settings}})
+        build_evaluator(Config.of({"evaluator": {"name": "local", **settings}}))
 
 
 @pytest.mark.parametrize("name", ["serial", "local", "dask"])
@@ -445,7 +448,7 @@ def test_geant4_in_workers_gives_the_same_ledger(tmp_path):
     rows = []
     for evaluator in ({"name": "serial"}, {"name": "local", "workers": 2, "group": 1}):
         problem = build_problem(config["env"], simulator)
-        built = build_evaluator({**config, "evaluator": evaluator}, problem)
+        built = build_evaluator(Config.of({**config, "evaluator": evaluator}), problem)
         rows.append(evaluate(built, problem, sample(problem, 4), 25))
         built.close()
         problem.simulator.close() if hasattr(problem.simulator, "close") else None

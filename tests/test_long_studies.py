@@ -14,10 +14,10 @@ import pytest
 from helpers.trials import trial
 from rl_detector.agents import make_agent
 from rl_detector.problem import DesignProblem
-from rl_detector.records.checkpoint import save_checkpoint
 from rl_detector.records.ledger import Ledger
 from rl_detector.report.history import MAXIMUM_DESIGNS, read_history
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study
+from rl_detector.study.memory import Counts
 
 TRIALS = 10_000
 
@@ -25,7 +25,7 @@ TRIALS = 10_000
 @pytest.fixture(autouse=True)
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every batch, and a database that is written from its WAL often, as in a long study."""
-    monkeypatch.setattr("rl_detector.study.study.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("rl_detector.study.loop.CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr("rl_detector.records.ledger_file.WAL_PAGES", 20)
 
 
@@ -43,9 +43,9 @@ def test_a_study_at_work_reads_no_more_than_its_batch(bowl: DesignProblem, long_
     shutil.copy(long_ledger, tmp_path / "ledger.sqlite")
     budget = Budget(events=10 * TRIALS + 320, events_per_design=10, designs_per_batch=16)
     ledger, statements = Ledger(tmp_path / "ledger.sqlite"), list[str]()
-    state = {"study": ledger.identity, "batch": TRIALS // 16, "trials": TRIALS, "failed": 0}
     agent = make_agent("random_search", bowl.space, 0, bowl.start)
-    save_checkpoint(tmp_path / "checkpoint.pt", {**state, "best": 17, "agent": agent.state_dict()})
+    fresh = Study(bowl, agent, ledger, budget, checkpoint=tmp_path / "checkpoint.pt")
+    fresh.memory.save(Counts(TRIALS // 16, TRIALS, 0), {**fresh.state(), "scoring": {"best": 17}})
     ledger._connection.set_trace_callback(statements.append)
     study = Study(bowl, agent, ledger, budget, checkpoint=tmp_path / "checkpoint.pt")
     assert (study.trials, study.best) == (TRIALS, trial(17, reward=study.best.reward).evaluation)

@@ -17,7 +17,7 @@ from rl_detector.records.run_folder import Provenance, RunFolder
 from rl_detector.report.figures import has_component
 from rl_detector.report.numbers import duration, measured, timed
 from rl_detector.running.launch import run, start_run, versions
-from rl_detector.study.study import Progress
+from rl_detector.study import Progress
 
 COMMAND = "rl-detector train env=calorimeter runs=<b>&"
 

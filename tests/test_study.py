@@ -11,7 +11,8 @@ from rl_detector.execution.evaluator import SerialEvaluator
 from rl_detector.records.checkpoint import load_checkpoint
 from rl_detector.records.ledger import Ledger
 from rl_detector.reproducible import held_out_seed, trial_seed
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study
+from rl_detector.study.memory import Counts, Memory
 
 BUDGET = Budget(events=2000, events_per_design=10, designs_per_batch=16)
 
@@ -72,7 +73,7 @@ def test_a_study_spends_its_budget_and_improves(bowl, tmp_path):
 @pytest.mark.parametrize("agent", CASES)
 @pytest.mark.parametrize("common_events", [False, True])
 def test_killed_and_resumed_equals_uninterrupted(bowl, tmp_path, agent, common_events, light, monkeypatch):
-    monkeypatch.setattr("rl_detector.study.study.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("rl_detector.study.loop.CHECKPOINT_SECONDS", 0.0)
     options = {"agent": agent, "common_events": common_events, "settings": light.get(agent)}
     whole, design = finished(bowl, tmp_path / "whole", **options)
     rng = np.random.default_rng(1)
@@ -117,6 +118,15 @@ def test_a_checkpoint_of_another_run_is_not_believed(bowl, tmp_path, agent, ligh
     finished(bowl, tmp_path / "other", agent=agent, common_events=True, settings=light.get(agent))
     (tmp_path / "other" / "checkpoint.pt").replace(tmp_path / "run" / "checkpoint.pt")
     assert finished(bowl, tmp_path / "run") == (whole, design)
+
+
+def test_a_checkpoint_of_another_order_of_telling_is_not_used(bowl, tmp_path):
+    whole = finished(bowl, tmp_path / "run")
+    study = make_study(bowl, tmp_path / "run")
+    for plan in ({"scoring": "judge", "told": "in batches"}, {"scoring": "reach", "flow": {}}):
+        Memory(study.ledger, study.memory.checkpoint, plan).save(Counts(3, 48, 0), {"agent": "of another study"})
+    study.ledger.close()
+    assert finished(bowl, tmp_path / "run") == whole
 
 
 def test_a_checkpoint_with_one_wrong_byte_is_not_believed(bowl, tmp_path):

@@ -10,12 +10,13 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rl_detector.assembly import build_problem, split_name
+from rl_detector.assembly import Assembly, assemble
+from rl_detector.conf.schema import Config
 from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem
 from rl_detector.safety.untrusted import LARGEST_YAML, check_yaml, read_bytes
-from rl_detector.settings import check_settings
-from rl_detector.study.study import Budget
+from rl_detector.settings import check_settings, split_name
+from rl_detector.study import Budget
 
 Entry = TypeVar("Entry")
 
@@ -30,7 +31,7 @@ class ComparedProblem:
         events: simulated events of every run.
         events_per_design, designs_per_batch, common_events: as in the configuration of a training.
         budgets: label of an agent -> smaller number of events for it; 0: it does not run on this problem.
-        held_out_events: events that judge a recommended design where the best design is not known.
+        held_out_events: events that score a recommended design where the best design is not known.
         best: design whose gain is 1 where the best design is not known; None: the best found by any run.
         start: name of the baseline that the agents start from, whose gain is 0; None: the first one.
     """
@@ -47,13 +48,17 @@ class ComparedProblem:
     best: dict[str, Any] | None = None
     start: str | None = None
 
+    def assembled(self) -> Assembly:
+        """Environment and simulator as they are built for a training."""
+        return assemble(Config(env=self.env, simulator=self.simulator))
+
     def build(self) -> DesignProblem:
         """The design problem.
 
         Raises:
             ConfigError: there is no such environment, simulator or start, or a setting is wrong.
         """
-        problem: DesignProblem = build_problem(self.env, self.simulator)
+        problem = self.assembled().problem
         if self.start is None:
             return problem
         _check_known(f"start of {self.label}", [self.start], problem.baselines)

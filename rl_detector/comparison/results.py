@@ -30,7 +30,7 @@ POINTS = 60
 """Most points of a stored curve, at events in geometric progression."""
 
 FRESH = 1
-"""Trial number of the held-out events that validate the best design; number 0 is for choosing it."""
+"""Number of the held-out events on which the best design is scored; designs are chosen on those of number 0."""
 
 
 @dataclass(frozen=True)
@@ -137,12 +137,12 @@ def _best(problem: ComparedProblem, records: Sequence[Mapping[str, Any]], earlie
         records: of the runs that are there.
         earlier: the same of earlier results, whose design is another candidate; empty if there are none.
     """
-    judged = [record for record in records if record.get("rewards")]
-    if not judged:
+    scored = [record for record in records if record.get("rewards")]
+    if not scored:
         return dict(earlier)
     design, built = problem.best, problem.build()
     if design is None:
-        found = [pair for record in judged for pair in zip(record["rewards"], record["designs"], strict=True)]
+        found = [pair for record in scored for pair in zip(record["rewards"], record["designs"], strict=True)]
         if earlier:
             known = earlier["design"]
             found.append((held_out_rewards(built, [known], problem.held_out_events, 0)[0], known))

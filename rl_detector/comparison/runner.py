@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rl_detector.comparison.plan import Comparison, Task
-from rl_detector.comparison.task import DONE, FAILED, TIMEOUT, judge, read_record, run_task, write_record
+from rl_detector.comparison.task import DONE, FAILED, TIMEOUT, read_record, run_task, score, write_record
 from rl_detector.errors import ConfigError, DetectorError, RunFolderError
 from rl_detector.reproducible import ONE_THREAD
 from rl_detector.safety.child_processes import SafeContext, follow_parent
@@ -66,7 +66,7 @@ def check_tasks(comparison: Comparison) -> None:
 
 
 def run_tasks(tasks: Sequence[Task], folder: Path, jobs: int, listener: Listener) -> None:
-    """Run tasks in several processes, and tell the listener about every one that ends.
+    """Run tasks in `jobs` processes; the listener hears of every one that ends.
 
     Raises:
         RunFolderError: the folder cannot be made.
@@ -113,7 +113,7 @@ def _outcome(future: Future[Any], task: Task, folder: Path) -> dict[str, Any]:
     record = stored_record(folder, task) or {"task": task.name, "key": task.key(), "limit": task.limit}
     record |= {"state": TIMEOUT if late else FAILED, "reason": reason}
     write_record(task_path(folder, task), record)
-    return judge(record, task.problem.build(), task, task_path(folder, task)) if late else record
+    return score(record, task.problem.build(), task, task_path(folder, task)) if late else record
 
 
 @contextmanager

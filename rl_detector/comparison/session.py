@@ -11,7 +11,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rl_detector.claims import simulator_claims
 from rl_detector.comparison.plan import Task, read_comparison
 from rl_detector.comparison.results import Results, collect, read_results, write_results
 from rl_detector.comparison.runner import check_tasks, missing_tasks, run_tasks
@@ -52,7 +51,7 @@ def compare(
     whole = replace(whole, seeds=max(whole.seeds, chosen.seeds))
     check_tasks(chosen)
     for each in chosen.problems:
-        accept(simulator_claims(each.env, each.simulator, each.build().simulator), trusted)
+        accept(each.assembled().simulator_claims, trusted)
     tasks = missing_tasks(chosen, folder, repeat)
     with _Display(len(tasks), len(list(chosen.tasks()))) as display:
         try:

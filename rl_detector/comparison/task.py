@@ -14,6 +14,7 @@ import numpy as np
 from rl_detector.agent import Agent, Batch
 from rl_detector.assembly import build_agent
 from rl_detector.comparison.plan import Task
+from rl_detector.conf.schema import Config
 from rl_detector.errors import DetectorError, SimulationError
 from rl_detector.problem import DesignProblem
 from rl_detector.records.files import write_atomically
@@ -21,7 +22,7 @@ from rl_detector.records.ledger import Ledger
 from rl_detector.reproducible import trial_seed
 from rl_detector.safety.untrusted import read_bytes
 from rl_detector.space import Design, Encoding, FloatArray
-from rl_detector.study.study import Progress, Study
+from rl_detector.study import Progress, Study
 
 DONE, TIMEOUT, FAILED, UNFINISHED = "done", "timeout", "failed", "unfinished"
 
@@ -29,7 +30,7 @@ LARGEST_RECORD = 64_000_000
 """Most bytes of the record of a run."""
 
 CHECKPOINTS = 25
-"""Recommended designs per run that are validated where the best is not known, at events in geometric progression."""
+"""Recommended designs per run, at events in geometric progression, that are scored where the best is not known."""
 
 HELD_OUT_ROOT = 2_000_000_011
 """Root of held-out event seeds, apart from the small ones of the runs."""
@@ -148,11 +149,11 @@ class _Recorder:
 
 
 def run_task(task: Task, path: Path) -> dict[str, Any]:
-    """Run a study to its end or time limit, validate its recommended designs, store the record; gives the record."""
+    """Run a study to its end or time limit, score its recommended designs, store the record; gives the record."""
     started = time.monotonic()
     problem = task.problem.build()
     try:
-        agent = TimedAgent(build_agent({"seed": task.seed, "agent": task.agent.agent}, problem))
+        agent = TimedAgent(build_agent(Config(seed=task.seed, agent=task.agent.agent), problem))
     except (DetectorError, ImportError) as error:
         reason = f"{type(error).__name__}: {error}"
         record = {"task": task.name, "key": task.key(), "state": FAILED, "reason": reason, "limit": task.limit}
@@ -164,7 +165,7 @@ def run_task(task: Task, path: Path) -> dict[str, Any]:
         recorder = _Recorder(task, problem, study, agent, path)
         recorder.started = started
         record = recorder.finish(*_outcome(study, recorder))
-    return judge(record, problem, task, path)
+    return score(record, problem, task, path)
 
 
 def _outcome(study: Study, recorder: _Recorder) -> tuple[str, str]:
@@ -178,7 +179,7 @@ def _outcome(study: Study, recorder: _Recorder) -> tuple[str, str]:
     return DONE, ""
 
 
-def judge(record: dict[str, Any], problem: DesignProblem, task: Task, path: Path) -> dict[str, Any]:
+def score(record: dict[str, Any], problem: DesignProblem, task: Task, path: Path) -> dict[str, Any]:
     """Rewards of the recommended designs and the start on held-out events, the same for all agents and seeds."""
     if record.get("designs") and "rewards" not in record:
         designs = [problem.start or record["designs"][0], *record["designs"]]
@@ -200,7 +201,7 @@ def held_out_rewards(problem: DesignProblem, designs: Sequence[Design], events: 
         if (text := json.dumps(design, sort_keys=True)) not in known:
             evaluation = problem.evaluate(design, events, seed)
             if evaluation.reward is None:
-                raise SimulationError(f"a recommended design could not be validated: {evaluation.failure}")
+                raise SimulationError(f"a recommended design could not be scored: {evaluation.failure}")
             known[text] = evaluation.reward
     return [known[json.dumps(design, sort_keys=True)] for design in designs]
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from rl_detector.conf.schema import Config
 from rl_detector.errors import RunFolderError
 from rl_detector.problem import RECOMMENDED, DesignProblem
 from rl_detector.records.files import refuse_links, write_atomically
@@ -118,8 +119,8 @@ def _course_caption(results: Results) -> str:
         f"{len(history):,} noisy ones (standard error of one: {np.median(history.error):.2g})."
     )
     if in_contexts(results.config):
-        text += " Batches have different cost weights; the rewards shown are at the cost weight of the problem."
-    if results.config["common_events"] and groups < 3:
+        text += " Batches were proposed for different cost weights; rewards are those at the problem's own."
+    if results.config.common_events and groups < 3:
         which = "asked for together" if in_flight(results.config) else "of a batch"
         text += f" The designs {which} share their events, whose own fluctuation is not in the dark band."
     if _judged_together(results.config):
@@ -134,9 +135,9 @@ def _course_caption(results: Results) -> str:
     return text
 
 
-def _judged_together(config: Mapping[str, Any]) -> bool:
+def _judged_together(config: Config) -> bool:
     """Whether a judge shared by all designs gave the reaches of the training."""
-    judge = config.get("judge")
+    judge = config.judge
     return isinstance(judge, Mapping) and judge.get("name") != "none"
 
 

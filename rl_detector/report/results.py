@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rl_detector.assembly import build_problem, split_name
+from rl_detector.assembly import assemble
+from rl_detector.conf.schema import Config
 from rl_detector.errors import RunFolderError
 from rl_detector.problem import RECOMMENDED, DesignProblem
 from rl_detector.records.ledger_rows import listed
@@ -18,6 +19,7 @@ from rl_detector.records.run_folder import Provenance, RunFolder, Session
 from rl_detector.registry import find, load_factory
 from rl_detector.report.family import NOTE, UNKNOWN_PRICES, at_own_weights
 from rl_detector.report.history import History, read_history
+from rl_detector.settings import split_name
 from rl_detector.study.validation import FamilyMember, ValidatedDesign
 
 
@@ -30,17 +32,17 @@ class Results:
         history: finished trials; the zero of the reach is the first baseline of `rows` where there are rows.
         shift: what was added to the reaches of the ledger for that.
         sections: simulator -> validated designs.
-        recommended: the recommended design, validated with the simulator of the training; None while there is none.
+        recommended: the recommended design on held-out events in the simulator of the training; None before its end.
         rows: recommended design and baselines in the simulator of the training, [] without validation or baselines.
         problem: None where it cannot be built here.
         notes: what is missing, and what to do.
         family: designs over the price of cost, where one training served many.
-        family_facts: the events and the simulator that validated them.
+        family_facts: events and simulator of their validation.
         provenance: where the run comes from.
         sessions: the processes that trained, with their times; empty where none was recorded.
     """
 
-    config: Mapping[str, Any]
+    config: Config
     history: History
     shift: float
     sections: Mapping[str, Sequence[ValidatedDesign]]
@@ -62,8 +64,8 @@ class Results:
 
 
 @dataclass(frozen=True)
-class _Judging:
-    """The events and the simulator that validated a family."""
+class _FamilyFacts:
+    """Simulator, events and seed of a validated family."""
 
     simulator: Mapping[str, str]
     events: int
@@ -76,15 +78,15 @@ def read_results(folder: RunFolder) -> Results:
     Raises:
         RunFolderError: a file of the run is damaged.
     """
-    config, history = folder.read_config(), read_history(folder.ledger)
+    config, history = Config.of(folder.read_config()), read_history(folder.ledger)
     sections = _sections(folder)
     recommended = _recommended(folder)
     trained = recommended.simulator.get("simulator", "") if recommended else ""
     rows = sections.get(trained, [])
-    judged = next((row for row in rows if row.name == RECOMMENDED), None)
-    earlier = judged is None or recommended is None or judged.design != recommended.design
+    validated = next((row for row in rows if row.name == RECOMMENDED), None)
+    earlier = validated is None or recommended is None or validated.design != recommended.design
     rows = [] if earlier or len(rows) == 1 else rows
-    recommended = judged if rows else recommended
+    recommended = validated if rows else recommended
     problem, reason = _problem(config)
     notes = [reason] if reason else []
     if in_contexts(config):
@@ -99,19 +101,18 @@ def read_results(folder: RunFolder) -> Results:
     return replace(results, notes=[*_notes(folder, results), *notes])
 
 
-def in_contexts(config: Mapping[str, Any]) -> bool:
+def in_contexts(config: Config) -> bool:
     """Whether the cost weight changed from batch to batch."""
-    contexts = config.get("contexts")
-    return isinstance(contexts, Mapping) and contexts.get("cost_weight") is not None
+    return config.contexts.cost_weight is not None
 
 
 def _family(folder: RunFolder) -> tuple[list[FamilyMember], str]:
-    """Designs over the price of cost, and the events and the simulator that validated them."""
+    """Designs over the price of cost, and the events and simulator of their validation."""
     stored = folder.read_json(folder.family, {})
     members: list[FamilyMember] = _typed(folder.family, list[FamilyMember], stored.get("members", []))
     if not members:
         return [], ""
-    about: _Judging = _typed(folder.family, list[_Judging], [stored])[0]
+    about: _FamilyFacts = _typed(folder.family, list[_FamilyFacts], [stored])[0]
     facts = "; ".join(f"{name}: {value}" for name, value in about.simulator.items())
     return members, f"{about.events:,} fresh events per design, the same for all (event seed {about.seed}). {facts}."
 
@@ -147,17 +148,17 @@ def _typed(path: Path, kind: Any, data: Any) -> Any:
         ) from error
 
 
-def _problem(config: Mapping[str, Any]) -> tuple[DesignProblem | None, str]:
+def _problem(config: Config) -> tuple[DesignProblem | None, str]:
     """The problem with a simulator that starts no workers: the fast one, else the factory's own."""
     reason = ""
-    env = config["env"]
+    env = config.env
     if isinstance(env, Mapping):  # a simulator of the folder's choice might start a program
         env = {name: value for name, value in env.items() if name != "simulator"}
     for simulator in ({"name": "fast"}, None):
         try:
-            return build_problem(env, simulator), ""
-        except Exception as error:  # a user's factory may raise anything; the rest of the page is made without it
-            reason = reason or f"Layouts and parameters are left out, because the problem cannot be built here: {error}"
+            return assemble(replace(config, env=env, simulator=simulator)).problem, ""
+        except Exception as error:  # a user's factory may raise anything; the rest of the page does not need it
+            reason = reason or f"Layouts and parameters are left out, the problem cannot be built here: {error}"
     return None, reason
 
 
@@ -172,10 +173,10 @@ def _shift(history: History, rows: Sequence[ValidatedDesign]) -> float:
     return math.log(baseline.metric / float(history.metric[0])) - float(history.reach[0])
 
 
-def takes_simulator(config: Mapping[str, Any]) -> bool:
+def takes_simulator(config: Config) -> bool:
     """Whether the detector can be simulated with a simulator of the user's choice, Geant4 among them."""
     try:
-        factory = load_factory(find(split_name("env", config["env"])[0]).factory)
+        factory = load_factory(find(split_name("env", config.env)[0]).factory)
     except Exception:  # whatever the import of another package raises
         return False
     return "simulator" in inspect.signature(factory).parameters
@@ -196,8 +197,8 @@ def _notes(folder: RunFolder, results: Results) -> list[str]:
         name = next(iter(results.sections))
         notes.append(f"Validated only with the simulator {name!r} so far; an independent check: {check}")
     for name, rows in results.sections.items():
-        judged = next((row.design for row in rows if row.name == RECOMMENDED), None)
-        if results.recommended and judged != results.recommended.design:
+        validated = next((row.design for row in rows if row.name == RECOMMENDED), None)
+        if results.recommended and validated != results.recommended.design:
             notes.append(f"The validation with {name!r} is of an earlier design of this run; validate again.")
     if not results.provenance.command or results.provenance.started is None:
         notes.append("config.yaml does not say when and with which command this run was started.")

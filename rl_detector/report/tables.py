@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from rl_detector.conf.schema import Config
 from rl_detector.problem import RECOMMENDED, DesignProblem
 from rl_detector.report.history import ROUNDING
 from rl_detector.report.numbers import amount, duration, measured, timed
@@ -210,21 +211,19 @@ def _allowed(parameter: Any) -> str:
 
 
 def _budget(results: Results) -> dict[str, str]:
-    """Facts of the training: simulator, events, designs, agent, workers, seed and times."""
-    history, planned = results.history, _mapping(results.config["budget"])
-    total = planned.get("events")
-    of = f" of {total:,}" if isinstance(total, int) else ""
+    """What was spent, on what, and how long it took."""
+    history, config = results.history, results.config
     stated = sorted(history.simulator.items(), key=lambda fact: fact[0] != "simulator")
     facts = ", ".join(f"{name} {value}" for name, value in stated)
     return {
-        "simulator": facts or _named(results.config["simulator"]),
-        "simulated events": f"{history.spent:,}{of}",
-        "events per design": str(planned.get("events_per_design", "unknown")),
+        "simulator": facts or _named(config.simulator),
+        "simulated events": f"{history.spent:,} of {config.budget.events:,}",
+        "events per design": str(config.budget.events_per_design),
         "designs evaluated": f"{len(history) + history.failed:,}",
         "failed designs": f"{history.failed:,}",
-        "agent": _named(results.config["agent"]),
-        "evaluator": _named(results.config["evaluator"], "workers"),
-        "seed": str(results.config["seed"]),
+        "agent": _named(config.agent),
+        "evaluator": _named(config.evaluator, "workers"),
+        "seed": str(config.seed),
         **_times(results),
     }
 
@@ -243,9 +242,9 @@ def _times(results: Results) -> dict[str, str]:
     }
 
 
-def in_flight(config: Mapping[str, Any]) -> bool:
+def in_flight(config: Config) -> bool:
     """Whether the study was asynchronous, so that the times of its simulations overlap."""
-    return bool(config.get("asynchronous"))
+    return config.asynchronous
 
 
 def _named(group: Any, *settings: str) -> str:

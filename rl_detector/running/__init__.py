@@ -1,1 +1,1 @@
-"""What a person starts: launching, progress on the terminal, Weights & Biases, trusted programs."""
+"""Starts what a person asks for: launching, progress in the terminal, Weights & Biases, trusted programs."""

@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: progress, tables, lists."""
+"""Shows progress, tables and lists in the terminal."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from rl_detector.records.run_folder import RunFolder
-from rl_detector.study.study import Progress as StudyProgress
+from rl_detector.study import Progress as StudyProgress
 from rl_detector.study.validation import ValidatedDesign
 
-LINES = 10
-"""Progress lines of a whole run where the output is not a terminal."""
+PROGRESS_LINES = 10
+"""Lines that a whole run prints where the output is not a terminal."""
 
 
 class ProgressDisplay:
-    """Events, best reach with error, spread of the policy and time left: a live bar, or plain lines in a log file."""
+    """Shows events, best reach, spread of the policy and time left: in a live bar, or in plain lines of a log file."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._console = Console(stderr=True)
@@ -45,7 +45,7 @@ class ProgressDisplay:
         """Show where the study stands."""
         text = _describe(progress)
         self._bar.update(self._task, total=progress.budget, completed=progress.events, description=text)
-        share = LINES * progress.events // progress.budget
+        share = PROGRESS_LINES * progress.events // progress.budget
         if not self._console.is_terminal and share > self._printed:
             self._printed = share
             self._console.print(f"{text}  {progress.seconds:.0f} s", highlight=False, soft_wrap=True)
@@ -64,7 +64,7 @@ def _describe(progress: StudyProgress) -> str:
 
 
 def working(text: str) -> Any:
-    """A spinner while something takes long."""
+    """Show a spinner while something takes long."""
     console = Console(stderr=True)
     if not console.is_terminal:
         console.print(text, highlight=False, soft_wrap=True)
@@ -72,7 +72,7 @@ def working(text: str) -> Any:
 
 
 def print_validation(rows: Sequence[ValidatedDesign]) -> None:
-    """The table of designs, each with its errors and the paired difference to the recommended one."""
+    """Print the designs, each with its errors and its paired difference to the recommended one."""
     first = rows[0]
     facts = ", ".join(f"{key} {value}" for key, value in first.simulator.items())
     console = Console(width=max(Console().width, 150))
@@ -103,7 +103,7 @@ def _with_error(value: float, error: float) -> str:
 
 
 def print_list() -> None:
-    """Environments, agents and simulators by name."""
+    """Print environments, agents and simulators by name."""
     from rl_detector.agents import AGENTS
     from rl_detector.registry import registered
 

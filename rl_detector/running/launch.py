@@ -1,4 +1,4 @@
-"""From a configuration to a finished run folder: train, resume, validate."""
+"""Trains, resumes and validates: from a configuration to a finished run folder."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rl_detector.agent import Agent
-from rl_detector.assembly import _claims, _loop, build_agent, build_evaluator, build_judge, build_problem
-from rl_detector.claims import simulator_claims
-from rl_detector.conf.schema import fingerprint
+from rl_detector.assembly import Assembly, assemble
+from rl_detector.conf.schema import Config, Group, fingerprint
 from rl_detector.errors import ConfigError
 from rl_detector.problem import RECOMMENDED, DesignProblem
 from rl_detector.records.ledger import Ledger
@@ -24,10 +22,9 @@ from rl_detector.records.run_folder import RunFolder, Session
 from rl_detector.running.trust import accept
 from rl_detector.running.wandb_tracker import Tracker, check_tracker, make_tracker
 from rl_detector.space import Design
-from rl_detector.study.contexts import Contexts, ContextualStudy
-from rl_detector.study.in_flight import Flow
-from rl_detector.study.study import Budget, Progress, describe_metrics
-from rl_detector.study.validation import ValidatedDesign, judge_family, validate
+from rl_detector.study import Progress, describe_metrics
+from rl_detector.study.contexts import ContextualStudy
+from rl_detector.study.validation import ValidatedDesign, validate, validate_family
 
 Listener = Callable[[Progress], None]
 
@@ -41,10 +38,10 @@ SESSION_SECONDS = 2.0
 
 
 class SessionClock:
-    """Keeps the times of a training session in the run folder, while it runs and however it ends.
+    """Writes the times of a training session into the run folder, while it runs and however it ends.
 
-    A session that is killed loses what came after the latest `tick` that wrote, SESSION_SECONDS or one batch. A session
-    that ends well without any tick had nothing to do and is not kept.
+    A killed session loses what came after the latest writing: SESSION_SECONDS, or one batch if that takes longer. A
+    session that ends well without any tick had nothing to do and is not kept.
 
     Args:
         folder: of the run; earlier sessions in it stay.
@@ -79,7 +76,7 @@ class SessionClock:
         self._folder.write_json(self._folder.sessions, {"sessions": [session.to_json() for session in sessions]})
 
 
-def start_run(config: Mapping[str, Any], command: str, trusted: bool = True) -> tuple[RunFolder, dict[str, Any]]:
+def start_run(config: Config | Mapping[str, Any], command: str, trusted: bool = True) -> tuple[RunFolder, Assembly]:
     """Check a configuration by building everything once, then make its run folder.
 
     Args:
@@ -90,85 +87,44 @@ def start_run(config: Mapping[str, Any], command: str, trusted: bool = True) -> 
     Raises:
         TrustError: they are neither asked for nor known.
     """
-    problem = build_problem(config["env"], config["simulator"])
-    accept(_claims(config, problem), trusted)
-    config = with_start(config, problem)
-    agent = build_agent(config, problem)
-    if (contexts := Contexts.of(config)) is not None:
-        contexts.check(problem, agent)
-    workers = build_evaluator(config).workers
-    check_tracker(config["tracker"])
-    simulated = problem if build_judge(config, problem) is None else problem.for_judge()
-    simulated.check_events(Budget(**config["budget"]).events_per_design)
-    problem.check_events(config["held_out"]["events"])
-    if config["asynchronous"]:
-        config = {**config, "flow": asdict(Flow.for_workers(workers, **config["flow"]))}  # kept if the workers change
-    _loop(config, problem)
-    folder = RunFolder.create(Path(config["runs"]), config["env"]["name"], config["agent"]["name"])
-    provenance = {"command": command, "started": now(), "versions": versions()}
-    complete = {**config, "run": provenance}
-    folder.write_config(complete)
-    return folder, complete
-
-
-def with_start(config: Mapping[str, Any], problem: DesignProblem) -> Mapping[str, Any]:
-    """The configuration with the recommended design in place of the run that `start` names.
-
-    So a search may begin where one with a cheap simulator ended.
-
-    Raises:
-        RunFolderError: there is no such run.
-        ConfigError: it has no recommended design.
-        DesignError: its design cannot be built here.
-    """
-    if config.get("start") is None:
-        return config
-    folder = RunFolder.find(str(config["start"]), Path(config["runs"]))
-    design = folder.read_json(folder.recommended, {}).get("design")
-    if design is None:
-        raise ConfigError(f"start={config['start']}: {folder.path} has no recommended design yet, finish it first")
-    problem.space.check(design)
-    return {**config, "start": design}
+    assembly = assemble(config)
+    accept(assembly.claims, trusted)
+    assembly.check()
+    resolved = assembly.resolved
+    check_tracker(resolved.tracker)
+    folder = RunFolder.create(Path(resolved.runs), resolved.env["name"], resolved.agent["name"])
+    folder.write_config({**resolved.to_plain(), "run": {"command": command, "started": now(), "versions": versions()}})
+    return folder, assembly
 
 
 def run(
-    folder: RunFolder, config: Mapping[str, Any], listener: Listener, trusted: bool = False
+    folder: RunFolder, config: Config | Mapping[str, Any] | Assembly, listener: Listener, trusted: bool = False
 ) -> list[ValidatedDesign]:
-    """Train or go on training until the budget is spent, then judge the recommended design on fresh events.
+    """Train or go on training until the budget is spent, then validate the recommended design on fresh events.
 
     Args:
-        folder, config: of the run.
+        folder, config: of the run; the configuration may be assembled already.
         listener: is told after every batch.
         trusted: whether the user asks for the programs that the configuration would start, see `trust.accept`.
 
     Raises:
         TrustError: they are neither asked for nor known.
     """
-    problem = build_problem(config["env"], config["simulator"])
-    accept(_claims(config, problem), trusted)
-    agent = build_agent(config, problem)
+    assembly = assemble(config)
+    accept(assembly.claims, trusted)
+    _ = assembly.agent  # what is wrong with it is told before the folder is locked
     with folder.locked():
-        return _run(folder, config, problem, agent, listener)
+        return _run(folder, assembly, listener)
 
 
-def _run(
-    folder: RunFolder, config: Mapping[str, Any], problem: DesignProblem, agent: Agent, listener: Listener
-) -> list[ValidatedDesign]:
-    tracker = make_tracker(config["tracker"], folder.path.name, config, folder.path.parent)
+def _run(folder: RunFolder, assembly: Assembly, listener: Listener) -> list[ValidatedDesign]:
+    problem, config, plain = assembly.problem, assembly.config, assembly.resolved.to_plain()
+    tracker = make_tracker(config.tracker, folder.path.name, {**plain, **_provenance(folder)}, folder.path.parent)
     with (
-        closing(Ledger(folder.ledger, fingerprint(config, problem.simulator.describe()))) as ledger,
-        closing(build_evaluator(config, problem)) as evaluator,
+        closing(Ledger(folder.ledger, fingerprint(plain, problem.simulator.describe()))) as ledger,
+        closing(assembly.evaluator),
     ):
-        study = _loop(config, problem)(
-            problem,
-            agent,
-            ledger,
-            Budget(**config["budget"]),
-            seed=config["seed"],
-            common_events=config["common_events"],
-            evaluator=evaluator,
-            checkpoint=folder.checkpoint,
-        )
+        study = assembly.study(ledger, folder.checkpoint)
 
         def on_progress(progress: Progress) -> None:
             clock.tick()
@@ -177,12 +133,21 @@ def _run(
 
         with SessionClock(folder, versions(), lambda: study.thinking.seconds) as clock:
             recommended = study.run(on_progress)
-    rows = validate_and_store(folder, problem, recommended, config["held_out"]["events"], config["seed"])
+    rows = validate_and_store(folder, problem, recommended, config.held_out.events, config.seed)
     _write_recommended(folder, rows)
     if isinstance(study, ContextualStudy):
         _write_family(folder, study, rows)
     _finish(folder, tracker, rows)
     return rows
+
+
+def _provenance(folder: RunFolder) -> dict[str, Any]:
+    """What the tracker shows of the origin of a run, {} where it is not known."""
+    known = folder.read_provenance()
+    if known.started is None:
+        return {}
+    started = known.started.isoformat(timespec="seconds")
+    return {"run": {"command": known.command, "started": started, "versions": dict(known.versions)}}
 
 
 def validate_and_store(
@@ -203,7 +168,7 @@ def validate_and_store(
 
 
 def _weaker(rows: list[ValidatedDesign], stored: Any) -> bool:
-    """Whether the stored validation judges the same design in the same simulator with more events."""
+    """Whether the stored validation is of the same design in the same simulator with more events."""
     if not (isinstance(stored, list) and stored and isinstance(stored[0], dict)):
         return False
     same = stored[0].get("design") == rows[0].design and stored[0].get("simulator") == dict(rows[0].simulator)
@@ -211,7 +176,7 @@ def _weaker(rows: list[ValidatedDesign], stored: Any) -> bool:
 
 
 def validate_run(
-    folder: RunFolder, simulator: Mapping[str, Any], events: int, seed: int | None = None, trusted: bool = False
+    folder: RunFolder, simulator: Group, events: int, seed: int | None = None, trusted: bool = False
 ) -> list[ValidatedDesign]:
     """Validate a run's recommended design with a simulator, on the run's own problem.
 
@@ -226,15 +191,16 @@ def validate_run(
         TrustError: they are neither asked for nor known.
         ConfigError: the run has no recommended design yet.
     """
-    config = folder.read_config()
+    config = Config.of(folder.read_config())
     recommended = folder.read_json(folder.recommended, {})
     if "design" not in recommended:
         raise ConfigError(
             f"{folder.path} has no recommended design yet: finish it with `rl-detector resume {folder.path}`"
         )
-    problem = build_problem(config["env"], simulator)
-    accept(simulator_claims(config["env"], simulator, problem.simulator), trusted)
-    return validate_and_store(folder, problem, recommended["design"], events, config["seed"] if seed is None else seed)
+    assembly = assemble(replace(config, simulator=simulator))
+    accept(assembly.simulator_claims, trusted)
+    chosen = config.seed if seed is None else seed
+    return validate_and_store(folder, assembly.problem, recommended["design"], events, chosen)
 
 
 def _write_recommended(folder: RunFolder, rows: list[ValidatedDesign]) -> None:
@@ -244,10 +210,10 @@ def _write_recommended(folder: RunFolder, rows: list[ValidatedDesign]) -> None:
 
 
 def _write_family(folder: RunFolder, study: ContextualStudy, rows: list[ValidatedDesign]) -> None:
-    """Judge the designs recommended for some cost weights on the events of the validation."""
+    """Validate the designs recommended for some cost weights, on the events of the validation."""
     designs = {weight: study.recommended_at(weight) for weight in study.contexts.grid()}
     first = rows[0]
-    members = judge_family(study.problem, first.design, designs, first.events, study.seed)
+    members = validate_family(study.problem, first.design, designs, first.events, study.seed)
     facts = {"simulator": dict(first.simulator), "events": first.events, "seed": first.seed}
     folder.write_json(folder.family, {**facts, "members": [member.to_json() for member in members]})
 

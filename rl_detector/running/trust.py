@@ -1,8 +1,8 @@
-"""Programs that a configuration would start: the user's own are remembered, a stranger's are refused.
+"""Decides which programs a configuration may start: the user's own are remembered, a stranger's are refused.
 
-A run folder is data and may come from anybody; a command or a batch job that it names is a program. Whoever types
-`rl-detector train` asks for what it starts, and it is remembered. What is read from a file later may start only what is
-remembered, until `--trust` is given. What a trusted program itself reads and starts is not looked at.
+A run folder is data and may come from anybody, but it may name programs: a command or a batch job. `train` remembers
+what it starts. Later commands, which read a file, start only that, unless --trust is given. What a trusted program
+itself reads and starts is not checked.
 """
 
 from __future__ import annotations
@@ -22,21 +22,22 @@ from rl_detector.records.files import write_atomically
 from rl_detector.safety.untrusted import read_bytes
 
 FORMAT = 1
+"""Version of the file of trusted programs; a file of another one is ignored."""
 
 
-LARGEST = 16_000_000
-"""Most bytes of what is remembered."""
+LARGEST_TRUST_FILE_BYTES = 16_000_000
+"""A larger file of trusted programs is ignored."""
 
 
 def accept(claims: Sequence[Claim], trusted: bool) -> None:
-    """Let programs be started, or not.
+    """Let programs be started, or refuse them.
 
     Args:
         claims: what would be started.
-        trusted: the user asks for it, and it is remembered; else all of it must be remembered already.
+        trusted: the user asks for them, and they are remembered; else all must be remembered already.
 
     Raises:
-        TrustError: it is not; nothing was started.
+        TrustError: one is not remembered; nothing was started.
     """
     if not claims:
         return
@@ -54,21 +55,21 @@ def accept(claims: Sequence[Claim], trusted: bool) -> None:
 
 
 def trust_file() -> Path:
-    """Where it is remembered: under XDG_STATE_HOME if that is an absolute path, else under ~/.local/state."""
+    """The file of trusted programs, under XDG_STATE_HOME if that is an absolute path, else under ~/.local/state."""
     chosen = Path(os.environ.get("XDG_STATE_HOME", ""))
     base = chosen if chosen.is_absolute() else Path.home() / ".local" / "state"
     return base / "rl_detector" / "trusted.json"
 
 
 def _read() -> dict[str, Any]:
-    """Digest -> what it was; empty where there is no file of ours, or others can write it."""
+    """Digest -> lines that describe the program; empty where there is no valid file, or others can write it."""
     path = trust_file()
     try:
         state = path.stat()
         if state.st_uid != os.getuid() or state.st_mode & 0o022:
             warnings.warn(f"{path} is ignored: it belongs to somebody else, or others can write it", stacklevel=3)
             return {}
-        data = json.loads(read_bytes(path, LARGEST, links=True))
+        data = json.loads(read_bytes(path, LARGEST_TRUST_FILE_BYTES, links=True))
     except (OSError, ValueError, RecursionError):
         return {}
     known = data.get("trusted") if isinstance(data, dict) and data.get("format") == FORMAT else None
@@ -90,7 +91,7 @@ def _remember(claims: Sequence[Claim]) -> None:
 
 @contextmanager
 def _locked() -> Iterator[None]:
-    """One process at a time reads and writes."""
+    """Let one process at a time read and write."""
     folder = trust_file().parent
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:

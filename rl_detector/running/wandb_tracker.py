@@ -1,4 +1,4 @@
-"""Weights & Biases, or nothing: the only file that imports wandb."""
+"""Speaks to Weights & Biases, or to nobody: the only file that imports wandb."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Mode = Literal["auto", "online", "offline", "disabled"]
 
 
 class Tracker(Protocol):
-    """Is told what happens in a run."""
+    """Hears what happens in a run."""
 
     def log(self, metrics: Mapping[str, float]) -> None:
         """Numbers of one batch; `events` is their axis."""
@@ -27,7 +27,7 @@ class Tracker(Protocol):
 
 
 class NoTracker:
-    """Tells nobody."""
+    """Keeps nothing."""
 
     def log(self, metrics: Mapping[str, float]) -> None:
         """Nothing."""
@@ -67,7 +67,7 @@ class WandbTracker:
         self._failed = False
         try:
             self._run = start(_resolve(mode))
-        except Exception as error:  # no network, wrong key, server error: tracking must never stop a study
+        except Exception as error:  # no network, wrong key, server error: it must never stop a study
             _tell(
                 f"Weights & Biases cannot be reached ({str(error).splitlines()[0]}); tracking offline in {folder}/wandb"
             )
@@ -91,7 +91,7 @@ class WandbTracker:
         self._run.finish()
 
     def _safely(self, action: Callable[[], object]) -> None:
-        """Tracking must never stop a study: after the first error there is none."""
+        """Do it, but never stop a study: after the first error nothing more is sent."""
         if self._failed:
             return
         try:

@@ -1,5 +1,7 @@
 """The loop: ask the agent, evaluate, keep, tell; batches, asynchronous, contexts; validation."""
 
-from rl_detector.study.study import Budget, Progress, Study, describe_metrics
+from rl_detector.study.progress import Budget, Progress, describe_metrics
+from rl_detector.study.study import Study
+from rl_detector.study.validation import paired_difference, validate
 
-__all__ = ["Budget", "Progress", "Study", "describe_metrics"]
+__all__ = ["Budget", "Progress", "Study", "describe_metrics", "paired_difference", "validate"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -11,42 +9,44 @@ from typing import Any, Unpack
 
 import numpy as np
 
-from rl_detector.agent import Agent, Stochastic
+from rl_detector.agent import Agent, Batch, Stochastic
 from rl_detector.errors import ConfigError, RunFolderError, SimulationError
 from rl_detector.execution.evaluator import SerialEvaluator
 from rl_detector.problem import DesignProblem, Evaluation
-from rl_detector.records.checkpoint import load_checkpoint, save_checkpoint
 from rl_detector.records.ledger import Ledger, Trial
 from rl_detector.reproducible import trial_seed
 from rl_detector.space import Design, Encoding, FloatArray
 from rl_detector.study.in_flight import Flow, Jobs, Proposal, Simulated
-from rl_detector.study.study import Budget, Progress, Study, StudySettings
+from rl_detector.study.loop import Loop, Parts, StudySettings, as_batch, same_action
+from rl_detector.study.progress import Budget, Progress
+from rl_detector.study.scoring import Scoring
 
-RECENT = 32
-"""The study stops when more than half of so many latest results (of `told_at_once`, if that is more) have failed."""
+WATCHED_RESULTS = 32
+"""The latest results; the study stops when more than half of them, or of `told_at_once` if that is more, failed."""
 
 
-class AsynchronousStudy(Study):
+class AsynchronousStudy(Loop):
     """One agent on one problem with a budget, told in the order of completion.
 
-    A trial gets its number, seed and proposal when it is asked for. `flow.in_flight` proposals are under way; whenever
-    `flow.told_at_once` results are complete, they are told in the order of their completion, and as many new designs
-    are asked for. The states of the agent are therefore a function of its seed and of the order of completion alone.
-    The ledger keeps that order with every result at once, so that a study that was killed goes on as if it had not
-    been: what the ledger holds is told again, from the latest checkpoint on or from the beginning; trials without a
-    result are simulated with their own seeds. An evaluator that completes in the order of submission (serial) gives
-    the same ledger each time, killed or not; with others the order, and so the study, depends on how long each takes.
+    A trial gets its number, seed and proposal when it is asked for. `flow.in_flight` proposals are under way. Whenever
+    `flow.told_at_once` results are complete, they are told in the order of their completion, and the same number of
+    new designs is asked for. The agent is therefore a function of its seed and of the order of completion alone.
 
-    Results are told when the policy has gone on. An agent that gives log-probabilities (`Stochastic`) gets them back
-    with the results and may weight these. An agent with a critic or a surrogate of all evaluations has no need of
-    that: what it learns from a design does not depend on who proposed it.
+    The ledger keeps each result with its place in that order. A study that was killed is told the ledger again, from
+    the latest checkpoint or from the beginning, and simulates trials without a result with their own seeds. The result
+    is that of an uninterrupted study with this order. A serial evaluator always completes in the order of submission.
+    With others the order, and so the study, depends on how long each simulation takes.
 
-    A failed simulation counts as complete, is left out of what is told, and is not tried again after a stop. The study
-    stops when more than half of the latest results failed (`RECENT`), and can be resumed.
+    Results are told after the policy has changed. An agent that gives log-probabilities (`Stochastic`) gets them back
+    with the results, to weight them. An agent with a critic or a surrogate of all evaluations does not need them: what
+    it learns from a design does not depend on who proposed it.
+
+    A failed simulation counts as complete, is not told, and is not tried again after a stop. The study
+    stops when more than half of the latest results failed (`WATCHED_RESULTS`), and can be resumed.
 
     Args:
         problem, agent, ledger: what is studied, by whom, and where it is kept.
-        budget: what may be spent; designs_per_batch is for the other loop, `flow` stands in its place here.
+        budget: what may be spent; `flow` takes the place of its designs_per_batch.
         seed: root of all event seeds.
         common_events: whether the designs of one ask, `told_at_once` of them, share their event seed. They come back
             at different times, so an agent that compares the designs told together gains little by it.
@@ -54,7 +54,7 @@ class AsynchronousStudy(Study):
         checkpoint: file of the state of the agent and of what is in flight; None keeps none.
         flow: how many proposals are under way; None: what keeps the evaluator's workers busy.
 
-    There is no judge here: a judge judges batches.
+    There is no judge here, because a judge needs whole batches.
     """
 
     def __init__(
@@ -68,15 +68,21 @@ class AsynchronousStudy(Study):
     ) -> None:
         workers = settings["evaluator"] = settings.get("evaluator") or SerialEvaluator()
         self.flow = flow or Flow.for_workers(workers.workers)
+        own = replace(budget, designs_per_batch=self.flow.told_at_once)
+        super().__init__(Parts(problem, agent, ledger, own, **settings), Scoring(problem), {"flow": asdict(self.flow)})
         self.asked = self.asks = 0
         self._proposals: dict[int, Proposal] = {}
         self._to_submit: dict[int, Proposal] = {}
         self._complete: list[Trial] = []
         self._jobs = Jobs(workers, problem, budget.events_per_design)
-        own = replace(budget, designs_per_batch=self.flow.told_at_once)
-        super().__init__(problem, agent, ledger, own, **settings)
         self._designs = budget.events // budget.events_per_design
-        self._recent: deque[Evaluation] = deque(maxlen=min(max(RECENT, self.flow.told_at_once), self._designs))
+        self._recent: deque[Evaluation] = deque(maxlen=min(max(WATCHED_RESULTS, self.flow.told_at_once), self._designs))
+        stored = self._in_order_of_completion()
+        state = self.memory.load(lambda counts: sum(_place(trial) < counts.trials for trial in stored))
+        if state is not None:
+            with self.memory.restoring():
+                self.go_on(state)
+        self._unread = deque(trial for trial in stored if _place(trial) >= self.trials)
 
     def run(self, listener: Callable[[Progress], None] = lambda progress: None) -> Design:
         """Spend the budget; gives the recommended design. What still runs when it is interrupted is cancelled.
@@ -90,7 +96,7 @@ class AsynchronousStudy(Study):
             self._land()
 
     def _land(self) -> None:
-        """Cancel what runs; its trials are to be simulated again if the study goes on."""
+        """Cancel what runs; a study that goes on simulates these trials again."""
         self._jobs.cancel()
         self._recent.clear()
         complete = {trial.number for trial in self._complete}
@@ -102,22 +108,16 @@ class AsynchronousStudy(Study):
         self._wait(size)
         told, self._complete = self._complete[:size], self._complete[size:]
         proposals = [self._proposals.pop(trial.number) for trial in told]
-        self._tell(told, proposals)
-        self.batch += 1
-        self.trials += size
-        self.failed += sum(trial.evaluation.failed for trial in told)
-        self._remember_best([trial.evaluation for trial in told if not trial.evaluation.failed])
-        return self._progress([trial.evaluation.reward for trial in told if not trial.evaluation.failed])
+        batch = as_batch(_stacked([trial.action for trial in told]), self.scoring.score(told).trials)
+        return self.tell(self._with_log_probabilities(batch, told, proposals), told)
 
-    def _tell(self, told: Sequence[Trial], proposals: Sequence[Proposal]) -> None:
-        evaluations = [trial.evaluation for trial in told]
-        good = [i for i, evaluation in enumerate(evaluations) if not evaluation.failed]
-        batch = self._batch(_stacked([trial.action for trial in told]), evaluations, good)
-        if isinstance(self.agent, Stochastic):
-            then = np.array([proposals[i].log_probability for i in good], dtype=np.float64)
-            batch = batch._replace(log_probabilities=then)
-        with self.thinking:
-            self.agent.tell(batch)
+    def _with_log_probabilities(self, batch: Batch, told: Sequence[Trial], proposals: Sequence[Proposal]) -> Batch:
+        """The batch with ln pi at the time of asking, for an agent that can use it."""
+        if not isinstance(self.agent, Stochastic):
+            return batch
+        pairs = zip(told, proposals, strict=True)
+        then = [proposal.log_probability for trial, proposal in pairs if not trial.evaluation.failed]
+        return batch._replace(log_probabilities=np.array(then, dtype=np.float64))
 
     def _ask(self) -> None:
         """Fill up what is in flight, `told_at_once` designs per ask."""
@@ -141,7 +141,7 @@ class AsynchronousStudy(Study):
         return np.full(len(actions.continuous), np.nan)
 
     def _wait(self, size: int) -> None:
-        """Until so many results are complete: those of the ledger first, then those of the evaluator."""
+        """Wait until `size` results are complete: those of the ledger first, then those of the evaluator."""
         while len(self._complete) < size and self._unread:
             if _place(self._unread[0]) == self.trials + len(self._complete):
                 self._take(self._unread.popleft())
@@ -155,8 +155,8 @@ class AsynchronousStudy(Study):
     def _simulate_lost(self) -> None:
         """Fill the next place, whose result the ledger has lost, with the first trial that has no result.
 
-        That is the right one where trials are complete in the order of their numbers, or where one result was lost
-        and nothing ran. With another one, the later proposals are not those of the ledger, and the study stops.
+        It is the right trial if trials complete in the order of their numbers, or if one result was lost and nothing
+        ran. With a wrong one, later proposals are not those of the ledger, and the study stops.
         """
         known = {trial.number for trial in self._unread}
         number = min(self._to_submit.keys() - known, default=None)
@@ -190,7 +190,7 @@ class AsynchronousStudy(Study):
     def _take(self, trial: Trial) -> None:
         """A result, new or of the ledger, is complete."""
         proposal = self._proposals.get(trial.number)
-        if proposal is None or not _same(proposal.action, trial.action):
+        if proposal is None or not same_action(proposal.action, trial.action):
             raise RunFolderError(
                 f"trial {trial.number} of {self.ledger.path} is not what this agent proposes there: the ledger comes "
                 "from another agent, seed, flow or version. It was left as it is; start a new run."
@@ -206,30 +206,21 @@ class AsynchronousStudy(Study):
                 f"what it has and can be resumed. The first reason: {failures[0]}"
             )
 
-    def save(self) -> None:
-        """Write the checkpoint: the agent, and what is in flight."""
-        self._saved = time.monotonic()
-        if self.checkpoint is None:
-            return
-        counts = {"batch": self.batch, "trials": self.trials, "failed": self.failed}
-        asked = {"flow": asdict(self.flow), "asked": self.asked, "asks": self.asks}
+    def state(self) -> dict[str, Any]:
+        """What the next step builds on, with what is in flight."""
         flying = [
             (*p[:2], p.action.continuous.tolist(), p.action.discrete.tolist(), *p[3:]) for p in self._proposals.values()
         ]
-        state = {"study": self.ledger.identity, **counts, **asked, "flying": flying, "agent": self.agent.state_dict()}
-        save_checkpoint(self.checkpoint, state)
+        return {**super().state(), "asked": self.asked, "asks": self.asks, "flying": flying}
 
-    def _restore(self) -> None:
-        stored = self._in_order_of_completion()
-        state = load_checkpoint(self.checkpoint) if self.checkpoint is not None else None
-        if state is not None and self._fits(state, stored):
-            try:
-                self._go_on(state)
-            except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
-                raise self._strange_checkpoint(error) from error
-        told = [trial.evaluation for trial in stored if _place(trial) < self.trials]
-        self._remember_best([evaluation for evaluation in told if not evaluation.failed])
-        self._unread = deque(trial for trial in stored if _place(trial) >= self.trials)
+    def go_on(self, state: Mapping[str, Any]) -> None:
+        """Go on from the state of a checkpoint, with what was in flight."""
+        super().go_on(state)
+        self.asked, self.asks = state["asked"], state["asks"]
+        for number, batch, continuous, discrete, seed, then in state["flying"]:
+            action = Encoding(np.array(continuous, dtype=np.float64), np.array(discrete, dtype=np.int64))
+            self._proposals[number] = Proposal(number, batch, action, seed, then)
+        self._to_submit = dict(self._proposals)
 
     def _in_order_of_completion(self) -> list[Trial]:
         """The trials of the ledger."""
@@ -242,53 +233,19 @@ class AsynchronousStudy(Study):
                 )
         return sorted(trials, key=_place)
 
-    def _fits(self, state: Mapping[str, Any], stored: Sequence[Trial]) -> bool:
-        """Whether a checkpoint is of this study and the ledger has what it was told; else the ledger is replayed."""
-        if not isinstance(state.get("trials"), int):
-            raise self._strange_checkpoint("it lacks its counts")
-        if state.get("study") != self.ledger.identity:
-            if not stored:
-                raise RunFolderError(
-                    f"{self.ledger.path} is empty, but {self.checkpoint} knows {state['trials']} trials: the ledger "
-                    "was lost. Restore it from a copy, or delete the checkpoint to begin anew."
-                )
-            return False
-        last = next((place for place, trial in enumerate(stored) if _place(trial) != place), len(stored))
-        if state["trials"] > last:
-            lost = state["trials"] - sum(_place(trial) < state["trials"] for trial in stored)
-            warnings.warn(
-                f"{self.ledger.path} lacks {lost} of the {state['trials']} trials that "
-                f"{self.checkpoint} knows. They are simulated again with the same seeds; the others are not.",
-                stacklevel=2,
-            )
-        return state["trials"] <= last and state.get("flow") == asdict(self.flow)
-
-    def _go_on(self, state: Mapping[str, Any]) -> None:
-        self.agent.load_state_dict(state["agent"])
-        self.batch, self.trials, self.failed = state["batch"], state["trials"], state["failed"]
-        self.asked, self.asks = state["asked"], state["asks"]
-        for number, batch, continuous, discrete, seed, then in state["flying"]:
-            action = Encoding(np.array(continuous, dtype=np.float64), np.array(discrete, dtype=np.int64))
-            self._proposals[number] = Proposal(number, batch, action, seed, then)
-        self._to_submit = dict(self._proposals)
-
 
 def refuse_judge(judge: object) -> None:
     """Raise ConfigError if there is a judge, which an asynchronous study cannot have."""
     if judge is not None:
         raise ConfigError(
-            "judge=shared judges whole batches anew, and an asynchronous study has none: use judge=none with "
+            "judge=shared scores whole batches anew, and an asynchronous study has none: use judge=none with "
             "asynchronous=true, or asynchronous=false"
         )
 
 
 def _place(trial: Trial) -> int:
-    """In the order of completion."""
+    """Place in the order of completion."""
     return -1 if trial.told is None else trial.told
-
-
-def _same(first: Encoding, second: Encoding) -> bool:
-    return all(np.array_equal(mine, other) for mine, other in zip(first, second, strict=True))
 
 
 def _stacked(rows: Sequence[Encoding]) -> Encoding:

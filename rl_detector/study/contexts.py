@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Unpack
+from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 
 from rl_detector.agent import Agent, Contextual
+from rl_detector.conf.schema import ContextsConfig
 from rl_detector.episodes.env import draw_context
 from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem, Evaluation
 from rl_detector.records.ledger import Ledger
 from rl_detector.space import Design
-from rl_detector.study.study import Budget, Progress, Study, StudySettings
+from rl_detector.study.batches import BatchLoop
+from rl_detector.study.loop import Parts, StudySettings
+from rl_detector.study.progress import Budget
+from rl_detector.study.scoring import Scoring
 
-GRID = 5
-"""Number of cost weights, evenly spread, for which designs are recommended after the training."""
+RECOMMENDED_COST_WEIGHTS = 5
+"""Number of evenly spread cost weights for which designs are recommended after the training."""
 
 
 @dataclass(frozen=True)
 class Contexts:
-    """The problems of a family: they differ in the price of cost, simulator and reach are the same.
+    """A family of problems: they differ in the cost weight, simulator and reach are common.
 
     Attributes:
         cost_weight: smallest and largest cost weight; batches draw theirs uniformly in between.
@@ -39,18 +42,13 @@ class Contexts:
             )
 
     @staticmethod
-    def of(config: Mapping[str, Any]) -> Contexts | None:
+    def of(config: ContextsConfig) -> Contexts | None:
         """The contexts of a configuration; None where every batch has the environment's own.
 
         Raises:
-            ConfigError: they are no range, or of anything else than the cost weight.
+            ConfigError: they are no range.
         """
-        settings = config.get("contexts") or {}
-        if unknown := [name for name in settings if name != "cost_weight"]:
-            raise ConfigError(
-                f"unknown setting contexts.{unknown[0]}: only the cost_weight can change with every batch"
-            )
-        chosen = settings.get("cost_weight")
+        chosen = config.cost_weight
         if chosen is None:
             return None
         if len(chosen) != 2:
@@ -58,10 +56,10 @@ class Contexts:
         return Contexts((float(chosen[0]), float(chosen[1])))
 
     def task(self, problem: DesignProblem, seed: int, batch: int) -> DesignProblem:
-        """The problem that a batch of a study poses: a function of the study's seed and the number of the batch."""
+        """The problem that a batch poses, a function of the study's seed and the number of the batch."""
         return draw_context(problem, self.cost_weight, np.random.default_rng(np.random.SeedSequence([seed, 1, batch])))
 
-    def grid(self, count: int = GRID) -> list[float]:
+    def grid(self, count: int = RECOMMENDED_COST_WEIGHTS) -> list[float]:
         """Cost weights from the smallest to the largest."""
         return [float(weight) for weight in np.linspace(*self.cost_weight, count)]
 
@@ -83,12 +81,59 @@ class Contexts:
             )
 
 
-class ContextualStudy(Study):
+def refuse_with_contexts(asynchronous: bool, judge: object) -> None:
+    """Raise ConfigError if a study in contexts is asynchronous or has a judge."""
+    if asynchronous:
+        raise ConfigError(
+            "contexts.cost_weight changes with every batch, and an asynchronous study has none: use asynchronous=false"
+        )
+    if judge is not None:
+        raise ConfigError("contexts.cost_weight needs judge=none: a shared judge knows one price of cost only")
+
+
+class InContext(Scoring):
+    """Scores each design once, at the cost weight that its batch has.
+
+    The ledger has the rewards as told; `Contexts.task` gives the cost weight again from seed and batch. The best design
+    is the best at the problem's own cost weight.
+
+    Args:
+        problem: of the study.
+        contexts: of the batches.
+        seed: of the study.
+    """
+
+    name = "reach in contexts"
+
+    def __init__(self, problem: DesignProblem, contexts: Contexts, seed: int) -> None:
+        super().__init__(problem)
+        self._contexts, self._seed = contexts, seed
+
+    def task(self, batch: int) -> DesignProblem:
+        """The problem at the cost weight of a batch."""
+        return self._contexts.task(self.problem, self._seed, batch)
+
+    def context(self, batch: int) -> dict[str, float]:
+        """The cost weight of a batch."""
+        return {"cost_weight": self.task(batch).cost_weight}
+
+    def rewarded(self, evaluation: Evaluation, batch: int) -> Evaluation:
+        """A new evaluation with the reward that it has in its batch."""
+        measured = evaluation.measurement
+        return evaluation if measured is None else self.task(batch).with_measurement(evaluation, measured)
+
+    def own_reward(self, evaluation: Evaluation) -> float:
+        """The reward at the problem's own cost weight."""
+        if evaluation.measurement is None:
+            return -math.inf
+        return evaluation.measurement.reach - self.problem.charge(evaluation.costs, evaluation.violations)
+
+
+class ContextualStudy(BatchLoop):
     """A study whose problem changes its cost weight with every batch, which the agent sees.
 
-    Simulator and reach are those of one problem, so what is simulated does not depend on the contexts. The ledger has
-    the rewards as told, in the context of the batch; `Contexts.task` gives it again from the seed and the number of the
-    batch. The best design so far is the best at the problem's own cost weight, for which also a design is recommended.
+    Simulator and reach are those of one problem, so what is simulated does not depend on the contexts. A design is
+    recommended for the problem's own cost weight, and for any other.
 
     Args:
         contexts: see Contexts; the other arguments are those of Study.
@@ -108,28 +153,10 @@ class ContextualStudy(Study):
     ) -> None:
         contexts.check(problem, agent)
         self.contexts = contexts
-        super().__init__(problem, agent, ledger, budget, **settings)
-
-    @property
-    def task(self) -> DesignProblem:
-        """The problem that the running batch poses."""
-        return self.contexts.task(self.problem, self.seed, self.batch)
+        parts = Parts(problem, agent, ledger, budget, **settings)
+        super().__init__(parts, InContext(problem, contexts, parts.seed))
 
     def recommended_at(self, cost_weight: float) -> Design:
         """The agent's recommendation for a cost weight."""
         observation = self.problem.with_cost_weight(cost_weight).observation
         return self.problem.space.decode(self.agent.recommend(observation))
-
-    def step(self, size: int) -> Progress:
-        """A batch in its context, which the progress names."""
-        context = {"cost_weight": self.task.cost_weight}
-        return replace(super().step(size), context=context)
-
-    def _rewarded(self, evaluation: Evaluation) -> Evaluation:
-        measured = evaluation.measurement
-        return evaluation if measured is None else self.task.with_measurement(evaluation, measured)
-
-    def _own_reward(self, evaluation: Evaluation) -> float:
-        if evaluation.measurement is None:
-            return -math.inf
-        return evaluation.measurement.reach - self.problem.charge(evaluation.costs, evaluation.violations)

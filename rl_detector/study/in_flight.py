@@ -19,12 +19,12 @@ from rl_detector.terms import Group
 
 @dataclass(frozen=True)
 class Flow:
-    """How many proposals are under way.
+    """How many proposals are under way, told together, and simulated together.
 
     Attributes:
         in_flight: proposals that are asked for and not yet told, at most.
-        told_at_once: results that are told together; as many new proposals are asked for after that.
-        designs_per_job: designs that a worker simulates in one go.
+        told_at_once: results that are told together; the same number of proposals is asked for after that.
+        designs_per_job: designs that a worker simulates in one call.
     """
 
     in_flight: int
@@ -40,7 +40,7 @@ class Flow:
 
     @classmethod
     def for_workers(cls, workers: int, in_flight: int = 0, told_at_once: int = 0, designs_per_job: int = 1) -> Flow:
-        """A flow that keeps so many workers busy; 0 stands for the following.
+        """Make a flow that keeps `workers` busy; an argument of 0 is computed:
 
         told_at_once: one twentieth of what the workers simulate at once: few new policies, little waiting.
         in_flight: what the workers simulate at once and `told_at_once` more, so that there is a queue while results
@@ -53,7 +53,7 @@ class Flow:
 
 @runtime_checkable
 class Stepped(Protocol):
-    """An evaluator in simulated time, which passes only when it is told so."""
+    """An evaluator in simulated time, which passes only in `advance`."""
 
     def advance(self) -> None:
         """Let time pass until the next submitted groups are ready."""
@@ -89,7 +89,9 @@ class Jobs:
     """Simulations that run, given back in the order of their completion.
 
     Args:
-        evaluator, problem, events: where, what, and how many events per design.
+        evaluator: where simulations run.
+        problem: what is simulated.
+        events: simulated events per design.
     """
 
     def __init__(self, evaluator: Evaluator, problem: DesignProblem, events: int) -> None:

@@ -1,4 +1,4 @@
-"""What judges the designs of a study anew with every batch: the protocol, and the judge that learns from all events."""
+"""What scores all designs of a study anew with every batch: the protocol of a judge."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rl_detector.terms import Measurement
 
 
 class Judge(Protocol):
-    """Judges all designs of a study together; a function of what was added, in order, and of its state."""
+    """Scores all designs of a study together; a function of what was added, in order, and of its state."""
 
     def add(self, batch: Sequence[Evaluation]) -> None:
         """Take in the evaluations of one batch, none failed, each with its readout."""

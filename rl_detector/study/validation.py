@@ -1,4 +1,4 @@
-"""Is it true? Designs side by side in one simulator: same seeds, paired differences, error bars, fresh events."""
+"""Simulates designs side by side on fresh events: same seeds, paired differences, error bars."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class JudgedDesign:
+class HeldOutDesign:
     """A design on held-out events.
 
     Attributes:
@@ -57,7 +57,7 @@ class JudgedDesign:
 
 
 @dataclass(frozen=True)
-class ValidatedDesign(JudgedDesign):
+class ValidatedDesign(HeldOutDesign):
     """One row of a validation.
 
     Attributes:
@@ -93,7 +93,7 @@ def validate(problem: DesignProblem, recommended: Design, events: int, seed: int
     best = measurement_of(evaluations[RECOMMENDED])
     return [
         ValidatedDesign(
-            **judged(problem, evaluation, zero),
+            **measured_on(problem, evaluation, zero),
             name=name,
             simulator=dict(problem.simulator.describe()),
             events=evaluation.events,
@@ -119,8 +119,8 @@ def held_out(problem: DesignProblem, designs: Mapping[str, Design], events: int,
     return evaluations
 
 
-def judged(problem: DesignProblem, evaluation: Evaluation, zero: Evaluation | None) -> dict[str, Any]:
-    """The attributes of a JudgedDesign, with its reach over `zero` if there is one, at the problem's cost weight."""
+def measured_on(problem: DesignProblem, evaluation: Evaluation, zero: Evaluation | None) -> dict[str, Any]:
+    """Attributes of a HeldOutDesign at the problem's cost weight; the reach is over `zero` where there is one."""
     measured = measurement_of(evaluation)
     own = Difference(measured.reach, measured.error)
     reach = own if zero is None else paired_difference(measured, measurement_of(zero))
@@ -160,7 +160,7 @@ def measurement_of(evaluation: Evaluation) -> Measurement:
 
 
 @dataclass(frozen=True)
-class FamilyMember(JudgedDesign):
+class FamilyMember(HeldOutDesign):
     """The design that is recommended for one cost weight.
 
     Attributes:
@@ -172,7 +172,7 @@ class FamilyMember(JudgedDesign):
     gain: Difference
 
 
-def judge_family(
+def validate_family(
     problem: DesignProblem, recommended: Design, designs: Mapping[float, Design], events: int, seed: int
 ) -> list[FamilyMember]:
     """Simulate the designs for some cost weights, the recommended one and the first baseline with the same seed.
@@ -201,4 +201,4 @@ def _member(problem: DesignProblem, evaluation: Evaluation, fixed: Evaluation, z
     better = paired_difference(measurement_of(evaluation), measurement_of(fixed))
     saved = problem.charge(fixed.costs, fixed.violations) - problem.charge(evaluation.costs, evaluation.violations)
     gain = Difference(better.value + saved, better.error)
-    return FamilyMember(**judged(problem, evaluation, zero), cost_weight=problem.cost_weight, gain=gain)
+    return FamilyMember(**measured_on(problem, evaluation, zero), cost_weight=problem.cost_weight, gain=gain)

@@ -29,7 +29,8 @@ from rl_detector.problem import DesignProblem
 from rl_detector.records.ledger import Ledger, Trial
 from rl_detector.records.run_folder import RunFolder
 from rl_detector.running.launch import start_run
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study
+from rl_detector.study.memory import Counts
 
 TRIALS, STUDY_TRIALS, BATCH, EVENTS = 1_000_000, 100_000, 64, 20
 
@@ -90,11 +91,11 @@ def append(folder: RunFolder, settings: dict[str, object], problem: DesignProble
             ledger.append(batch)
     say("append, batches of 64, each flushed", trials / watch.clock, "trials/s", "goal: at least 5000")
     say("  by time of the processor", trials / watch.processor, "trials/s", "no goal")
-    study = Study(problem, make_agent("random_search", problem.space, 0, problem.start), ledger, budget(trials))
-    study.batch, study.trials, study.checkpoint = -(-trials // BATCH), trials, folder.checkpoint
-    best = ledger.best(study.batch)
-    study._best_number = best.number if best else None
-    study.save()
+    agent = make_agent("random_search", problem.space, 0, problem.start)
+    study = Study(problem, agent, ledger, budget(trials), checkpoint=folder.checkpoint)
+    counts = Counts(-(-trials // BATCH), trials, 0)
+    best = ledger.best(counts.batch)
+    study.memory.save(counts, {**study.state(), "scoring": {"best": best.number if best else None}})
     copy = folder.path.with_name("copy")
     shutil.copytree(folder.path, copy)
     ledger.close()

@@ -18,7 +18,7 @@ from rl_detector.envs.calorimeter.problem import calorimeter
 from rl_detector.episodes.env import VectorDesignEnv
 from rl_detector.records.ledger import Ledger
 from rl_detector.space import Encoding
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study
 
 DESIGNS, EVENTS, ROUNDS = 64, 400, 15
 

@@ -19,8 +19,7 @@ from rl_detector.envs.oracles.problem import oracle
 from rl_detector.errors import RunFolderError
 from rl_detector.records import ledger_file
 from rl_detector.records.ledger import Ledger
-from rl_detector.study import study
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study, loop
 
 BATCHES = 12
 LEDGER, WAL, SHM, CHECKPOINT = "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", "checkpoint.pt"
@@ -152,8 +151,8 @@ def finished_quietly(folder: Path) -> Rows:
 
 def damage_all(table: Table, folder: Path, seed: int, times: int, names: tuple[str, ...] = tuple(DAMAGES)) -> None:
     """Every kind so many times."""
-    seconds, pages = study.CHECKPOINT_SECONDS, ledger_file.WAL_PAGES
-    study.CHECKPOINT_SECONDS, ledger_file.WAL_PAGES = 0.0, 20  # as if the study were long
+    seconds, pages = loop.CHECKPOINT_SECONDS, ledger_file.WAL_PAGES
+    loop.CHECKPOINT_SECONDS, ledger_file.WAL_PAGES = 0.0, 20  # as if the study were long
     try:
         expected = finished(folder / "whole")
         for name in names:
@@ -161,4 +160,4 @@ def damage_all(table: Table, folder: Path, seed: int, times: int, names: tuple[s
                 rng = random.Random(f"{seed}/{name}/{number}")
                 damage(table, folder / f"{name.replace(':', '')} {number}", name, rng, expected)
     finally:
-        study.CHECKPOINT_SECONDS, ledger_file.WAL_PAGES = seconds, pages
+        loop.CHECKPOINT_SECONDS, ledger_file.WAL_PAGES = seconds, pages

@@ -31,7 +31,7 @@ from rl_detector.records.ledger import Ledger
 from rl_detector.records.ledger_rows import NAMES, REPRODUCIBLE
 from rl_detector.simulators.command.needs import Needs
 from rl_detector.simulators.command.simulator import CommandSimulator, _seed
-from rl_detector.study.study import Budget, Study
+from rl_detector.study import Budget, Study
 from rl_detector.terms import Group
 
 HERE = Path(__file__).parent

@@ -18,6 +18,7 @@ import pytest
 
 from rl_detector.assembly import build_evaluator, build_problem
 from rl_detector.checks.problems import check_problem, check_simulator
+from rl_detector.conf.schema import Config
 from rl_detector.errors import ConfigError, MissingDependency, SimulationError
 from rl_detector.parameters import Categorical, Continuous, Integer
 from rl_detector.simulators.command import files as command_files
@@ -762,7 +763,7 @@ def test_in_the_processes_of_an_evaluator(write: Callable[..., Path]) -> None:
     problem = build_problem({"name": "calorimeter", "layers": 1}, {"name": "command", "file": str(file)})
     designs = [problem.space.sample(np.random.default_rng(seed)) for seed in range(4)]
     here = problem.evaluate_batch(designs, 20, range(4))
-    local = build_evaluator({"evaluator": {"name": "local", "workers": 2, "group": 2}})
+    local = build_evaluator(Config.of({"evaluator": {"name": "local", "workers": 2, "group": 2}}))
     try:
         there = [evaluation for group in local.evaluate(problem, Group(designs, 20, range(4))) for evaluation in group]
     finally:

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from rl_detector.assembly import build_agent, build_problem
+from rl_detector.assembly import Assembly, assemble, build_problem
 from rl_detector.checks.problems import check_problem, check_simulator
-from rl_detector.conf.schema import fingerprint
+from rl_detector.conf.schema import Start, fingerprint
 from rl_detector.errors import ConfigError, DesignError, SimulationError
-from rl_detector.running.launch import with_start
 from rl_detector.simulators.two_fidelities import Plan, TwoFidelities
 from rl_detector.terms import PairedReadout, Readout
 
@@ -176,23 +175,30 @@ def test_a_search_in_the_dear_simulator_starts_where_the_cheap_one_ended(tmp_pat
     problem = build_problem(ENV, FAST_TWICE)
     best = problem.baselines["all_pbwo4"]
 
-    def recommended(config: Mapping[str, object]) -> dict:
-        return problem.space.decode(build_agent(config, problem).recommend(problem.observation))
+    def built(**changes: object) -> Assembly:
+        return assemble({**config, **changes})
+
+    def recommended(assembly: Assembly) -> dict:
+        return problem.space.decode(assembly.agent.recommend(problem.observation))
 
     folder = tmp_path / "cheap"
     folder.mkdir()
-    config = {"seed": 0, "runs": str(tmp_path), "agent": {"name": "policy_gradient"}, "env": ENV}
+    config = {"seed": 0, "runs": str(tmp_path), "agent": {"name": "policy_gradient"}}
+    config |= {"env": ENV, "simulator": FAST_TWICE}
     (folder / "config.yaml").write_text("seed: 0")
     with pytest.raises(ConfigError, match="has no recommended design yet"):
-        with_start({**config, "start": "cheap"}, problem)
+        _ = built(start="cheap").agent
     (folder / "recommended.json").write_text(json.dumps({"design": best}))
-    started = with_start({**config, "start": "cheap"}, problem)
-    assert started["start"] == best
+    started = built(start="cheap")
+    stored, plain = started.resolved.to_plain(), built().resolved.to_plain()
+    assert stored["start"] == best and started.config.start == Start("cheap")
     assert _close(recommended(started), best)
-    assert _close(recommended(config), problem.start)
-    assert fingerprint(started, {}) != fingerprint(config, {}) == fingerprint({**config, "start": None}, {})
+    assert _close(recommended(built()), problem.start)
+    assert _close(recommended(built(start=best)), best), "a resumed run has the design itself"
+    assert fingerprint(stored, {}) == fingerprint({**config, "start": best}, {})
+    assert fingerprint(stored, {}) != fingerprint(plain, {}) == fingerprint(config, {})
     with pytest.raises(DesignError):
-        with_start({**config, "start": "cheap"}, build_problem({**ENV, "layers": 2}, FAST_TWICE))
+        _ = built(start="cheap", env={**ENV, "layers": 2}).agent
 
 
 def _close(first, second) -> bool:
