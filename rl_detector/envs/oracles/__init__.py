@@ -47,7 +47,7 @@ event over sqrt(events).
 ## Simulators
 
 - The function and normal noise; exact by construction, tested against closed forms
-  (tests/test_oracles.py). The noise of an event depends on seed and design.
+  (tests/envs/oracles/test_oracles.py). The noise of an event depends on seed and design.
 
 ## What a reviewer should know
 

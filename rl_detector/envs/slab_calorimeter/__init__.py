@@ -52,7 +52,7 @@ The zero is beta in the fast library, from 400,000 events, to 0.4 %.
 
 - `fast` library: parametrised showers, fitted to Geant4 11.4 with photons of 50 GeV and pions of 10
   and 50 GeV. Every seed has events of its own. Checked against stored Geant4 events
-  (tests/test_slab_calorimeter_geant4.py, experiments/slab_calorimeter).
+  (tests/envs/slab_calorimeter/test_slab_calorimeter_geant4.py, experiments/slab_calorimeter).
   Speed: `python tests/benchmarks/slab_throughput.py`.
 - A stored library: a file of Geant4 events, to confirm designs, for example
   experiments/slab_calorimeter/showers.npz; the zero stays that of `fast`.

@@ -25,7 +25,7 @@ from rl_detector.errors import ConfigError
 from rl_detector.study.validation import paired_difference
 from rl_detector.terms import Measurement
 
-FILE = str(Path(__file__).parents[1] / "experiments" / "slab_calorimeter" / "showers.npz")
+FILE = str(Path(__file__).parents[3] / "experiments" / "slab_calorimeter" / "showers.npz")
 FAST = 2000
 """Events of the fast library, more than the stored ones."""
 

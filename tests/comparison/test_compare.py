@@ -30,7 +30,7 @@ QUADRATIC = ComparedProblem("quadratic", {"name": "oracle", "dimensions": 2}, ev
 SEARCH = ComparedAgent("search", {"name": "random_search"})
 CMA = ComparedAgent("cma", {"name": "cma_es", "sigma": 0.2})
 
-MAIN = Path(__file__).parent.parent / "experiments/agents/main.yaml"
+MAIN = Path(__file__).parents[2] / "experiments/agents/main.yaml"
 
 FILE = """
 seeds: 2

@@ -24,7 +24,7 @@ from rl_detector.envs.muon_shield.layout import (
 from rl_detector.errors import DesignError
 from rl_detector.physics.magnets import Block, row_blocks
 
-EXPERIMENT = Path(__file__).parents[1] / "experiments" / "muon_shield"
+EXPERIMENT = Path(__file__).parents[3] / "experiments" / "muon_shield"
 
 
 def test_mass_and_length_of_the_published_design() -> None:

@@ -15,7 +15,7 @@ from rl_detector.records.ledger import Ledger
 from rl_detector.study import Budget, Study
 from rl_detector.study.asynchronous import AsynchronousStudy
 
-FARM = Path(__file__).parents[1] / "experiments" / "farm" / "farm.py"
+FARM = Path(__file__).parents[2] / "experiments" / "farm" / "farm.py"
 
 
 @pytest.fixture(scope="module")
