@@ -459,10 +459,15 @@ NOTES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 def test_what_the_csv_module_writes_comes_back(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[float, str, float]], dialect: Any
 ) -> None:
-    """Numbers bit by bit, beside any text, in any dialect."""
+    """Numbers bit by bit, beside any text, in any dialect; a lone carriage return without quotes may be refused."""
     text = io.StringIO(newline="")
     csv.writer(text, **dialect).writerows([("energy", "note", "s0"), *rows])
     folder = tmp_path_factory.mktemp("csv")
-    readout = read(folder, "out.csv", text.getvalue().encode(), len(rows))
+    try:
+        readout = read(folder, "out.csv", text.getvalue().encode(), len(rows))
+    except SimulationError:
+        assert any("\r" in note for _, note, _ in rows)
+        assert dialect["quoting"] == csv.QUOTE_MINIMAL and dialect["lineterminator"] == "\n"
+        return
     assert readout.truth["energy"].tolist() == [row[0] for row in rows]
     assert readout.signals[:, 0].tolist() == [row[2] for row in rows]
