@@ -37,8 +37,8 @@ counts as 1) instead of mass.
     FCN = (1 + exp(10 (W - W*) / W*)) (1 + S),  W* = 1915.82 t;  1e8 above 3000 t
     reach = ln(metric of the baseline / metric)
 
-Metric: `objective FCN, hits blurred by 1 m`, no unit. S sums the published weights of the muons
-that hit the plane, and W is the mass. With blur=0 the weights are the published ones.
+Metric: `objective FCN, hits blurred by 1 m`, no unit. W is the mass.
+S sums the published weights of muons at the plane, blurred by 1 m; blur=0 is the published objective.
 The metric is exp(mean ln FCN) over what the hits that were seen leave possible for S.
 The zero is the metric of the published design in the fast simulator.
 The diagnostic `objective` is the plain mean without blur: average that over samples.
@@ -62,7 +62,7 @@ The diagnostic `objective` is the plain mean without blur: average that over sam
 - Hits are rare: a few in 100,000 muons. Sums of few heavy hits are skewed, and with few rounds the
   objective is more often too low than too high, and its error too small.
 - The blur is ours, to train with few muons. A design that is good with 1 m of blur can be bad
-  without: judge by the published objective, blur=0, on muons that the search did not see.
+  without: validate with the published objective, blur=0, on muons that the search did not see.
 - Highland's formula scatters 5 to 6 % too wide behind 1 m of iron, up to 17 % behind the shield.
   The published design has an objective of 54.8 +- 8.0 here and of 30.5 +- 5.3 with narrower
   scattering (experiments/muon_shield), against 27.2 +- 9.9 in Geant4.
