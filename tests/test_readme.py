@@ -53,4 +53,4 @@ def test_its_python_is_that_of_the_example() -> None:
     (code,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
     parts = code.strip().split("\n\n")
     assert len(parts) == 3
-    assert [part for part in parts if part not in example] == []
+    assert [part for part in parts if part.strip() not in example] == []

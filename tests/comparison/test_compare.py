@@ -234,7 +234,7 @@ class Broken(RandomSearch):
 
 
 def agent_of(cls: Any) -> Any:
-    return lambda config, problem: cls(problem.space, config["seed"], problem.start)
+    return lambda config, problem: cls(problem.space, config.seed, problem.start)
 
 
 def test_a_time_limit_keeps_the_curve_so_far(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from faulty_studies import EVENTS, Rows
 from rl_detector.agents import make_agent
 from rl_detector.envs.oracles.problem import oracle
 from rl_detector.errors import RunFolderError
-from rl_detector.records import ledger_file
+from rl_detector.records import ledger_schema
 from rl_detector.records.ledger import Ledger
 from rl_detector.study import Budget, Study, loop
 
@@ -151,8 +151,8 @@ def finished_quietly(folder: Path) -> Rows:
 
 def damage_all(table: Table, folder: Path, seed: int, times: int, names: tuple[str, ...] = tuple(DAMAGES)) -> None:
     """Every kind so many times."""
-    seconds, pages = loop.CHECKPOINT_SECONDS, ledger_file.WAL_PAGES
-    loop.CHECKPOINT_SECONDS, ledger_file.WAL_PAGES = 0.0, 20  # as if the study were long
+    seconds, pages = loop.CHECKPOINT_SECONDS, ledger_schema.WAL_PAGES
+    loop.CHECKPOINT_SECONDS, ledger_schema.WAL_PAGES = 0.0, 20  # as if the study were long
     try:
         expected = finished(folder / "whole")
         for name in names:
@@ -160,4 +160,4 @@ def damage_all(table: Table, folder: Path, seed: int, times: int, names: tuple[s
                 rng = random.Random(f"{seed}/{name}/{number}")
                 damage(table, folder / f"{name.replace(':', '')} {number}", name, rng, expected)
     finally:
-        loop.CHECKPOINT_SECONDS, ledger_file.WAL_PAGES = seconds, pages
+        loop.CHECKPOINT_SECONDS, ledger_schema.WAL_PAGES = seconds, pages

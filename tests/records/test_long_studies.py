@@ -26,7 +26,7 @@ TRIALS = 10_000
 def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint after every batch, and a database that is written from its WAL often, as in a long study."""
     monkeypatch.setattr("rl_detector.study.loop.CHECKPOINT_SECONDS", 0.0)
-    monkeypatch.setattr("rl_detector.records.ledger_file.WAL_PAGES", 20)
+    monkeypatch.setattr("rl_detector.records.ledger_schema.WAL_PAGES", 20)
 
 
 @pytest.fixture(scope="module")

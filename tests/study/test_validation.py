@@ -56,6 +56,6 @@ def test_without_baselines_the_reach_is_the_problems_own(bowl):
 
 
 def test_a_design_that_cannot_be_simulated_is_named(failing_bowl, monkeypatch):
-    monkeypatch.setattr("rl_detector.reproducible.held_out_seed", lambda root: 5)
+    monkeypatch.setattr("rl_detector.study.validation.held_out_seed", lambda root: 5)
     with pytest.raises(SimulationError, match="'recommended' could not be validated: failed twice"):
         validate(failing_bowl, failing_bowl.start, 100, 0)

@@ -38,7 +38,8 @@ counts as 1) instead of mass.
     reach = ln(metric of the baseline / metric)
 
 Metric: `objective FCN, hits blurred by 1 m`, no unit. W is the mass.
-S sums the published weights of muons at the plane, blurred by 1 m; blur=0 is the published objective.
+S sums the published weights of muons at the plane, blurred by 1 m.
+With blur=0 it is the published objective.
 The metric is exp(mean ln FCN) over what the hits that were seen leave possible for S.
 The zero is the metric of the published design in the fast simulator.
 The diagnostic `objective` is the plain mean without blur: average that over samples.
