@@ -71,7 +71,8 @@ The diagnostic `objective` is the plain mean without blur: average that over sam
   scattering. Another design was confirmed by Geant4, ln ratio -1.48 +- 0.43.
 - The mass that is limited is less than the simulated iron. For trained designs the blocks of the
   magnets exceed the mass model by 1.7 to 3.3 % of the whole; the fixed absorber has 576 t where
-  the model counts 257.4 t (tests/envs/muon_shield/test_muon_shield_layout.py). A taper can gain by that.
+  the model counts 257.4 t (tests/envs/muon_shield/test_muon_shield_layout.py).
+  A taper can gain by that.
 - The fast loss has no fluctuations of pair production: its median is 9 % too high at 100 GeV.
 - The source is 40,000 rows of Pythia: no cascade in the target, none below 5 GeV.
   The distance of the plane and the number of protons are our choices.
