@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sqlite3
 from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,11 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rl_detector.assembly import build_problem
 from rl_detector.envs.spectrometer.layout import space
 from rl_detector.records.ledger import Ledger
+from rl_detector.records.ledger_rows import NAMES, checksum
 from rl_detector.records.run_folder import Provenance, RunFolder
+from rl_detector.report import write_report
 from rl_detector.report.figures import has_component
 from rl_detector.report.numbers import duration, measured, timed
+from rl_detector.report.tables import SIGNIFICANT
 from rl_detector.running.launch import run, start_run, versions
 from rl_detector.study import Progress
 
@@ -116,22 +122,83 @@ def test_the_budget_is_that_of_the_ledger(folder: RunFolder, page: Page) -> None
     assert all(f"{name} {value}" in page.row("simulator")[1] for name, value in facts.items())
 
 
+NUMBER = re.compile(r"[+−]?\d[\d,]*\.?\d*(?:e[+-]?\d+)?")
+
+
+def numbers(text: str) -> list[float]:
+    """Numbers in a text of the page, without its own formatting."""
+    return [float(found.replace(",", "").replace("−", "-")) for found in NUMBER.findall(text)]
+
+
+def close_to(value: float, error: float) -> Any:
+    """Value and error as the page shows them: two digits of the error; an exact zero is one number."""
+    return pytest.approx([value, error] if value or error else [0], rel=0.05, abs=0.006)
+
+
 def test_the_table_is_that_of_the_validation(folder: RunFolder, page: Page) -> None:
+    """Every cell of every row, read back as numbers; half a unit of the last digit of the error is lost."""
     for row in json.loads(folder.validation.read_text())["fast"]:
-        cells = page.row(row["name"])
-        assert cells[1:3] == [
-            measured(row["metric"], row["metric_error"]),
-            measured(row["reach"], row["reach_error"], "+"),
-        ]
+        _, metric, reach, cost, violations, reward, difference, significance = page.row(row["name"])
+        assert numbers(metric) == close_to(row["metric"], row["metric_error"])
+        assert numbers(reach) == close_to(row["reach"], row["reach_error"])
+        assert cost == f"{row['costs']['price']:,.0f} EUR" if row["costs"]["price"] >= 100 else "EUR" in cost
+        over = {name: value for name, value in row["violations"].items() if value > 1e-9}
+        assert [name for name in row["violations"] if name in violations] == list(over)
+        assert (violations == "none") == (not over)
+        assert numbers(violations) == pytest.approx(list(over.values()), rel=0.01)
+        assert numbers(reward) == pytest.approx([row["reward"]], abs=5.1e-4)
+        if row["difference"] is None:
+            assert difference == significance == ""
+        elif row["difference"]["error"] > 0:
+            paired = row["difference"]
+            assert numbers(difference) == close_to(paired["value"], paired["error"])
+            assert numbers(significance) == pytest.approx([paired["significance"]], abs=0.051)
         assert any(f"event seed {row['seed']}" in text and "100 fresh events" in text for text in page.texts)
+        assert all(f"{name}: {value}" in " ".join(page.texts) for name, value in row["simulator"].items())
+
+
+def test_the_words_say_what_the_numbers_say(folder: RunFolder, page: Page) -> None:
+    rows = json.loads(folder.validation.read_text())["fast"]
+    best = next(row for row in rows if row["name"] == "recommended")
+    (summary,) = (text for text in page.texts if text.startswith("Recommended design: reach"))
+    assert f"reach {measured(best['reach'], best['reach_error'], '+')} against" in summary
+    assert ("all limits kept" in summary) == (max(best["violations"].values()) <= 1e-9)
+    for row in rows:
+        if row["name"] == "recommended" or row["design"] == best["design"]:
+            continue
+        (words,) = (text for text in page.texts if re.match(rf"(better|worse|not|equal).* {row['name']}\b", text))
+        paired = row["difference"]
+        clear = abs(paired["significance"]) >= SIGNIFICANT
+        assert words.startswith(("better" if paired["value"] > 0 else "worse") if clear else "not distinguishable")
 
 
 def test_the_design_is_the_recommended_one(folder: RunFolder, page: Page) -> None:
     design = json.loads(folder.recommended.read_text())["design"]
-    for index, layer in enumerate(design["layer"]):
+    start = build_problem({"name": "calorimeter", "layers": 2}, {"name": "fast"}).start
+    for index, (layer, first) in enumerate(zip(design["layer"], start["layer"], strict=True)):
         for name, value in layer.items():
-            shown = page.row(f"layer[{index}].{name}")[1]
+            _, shown, at_start, unit, allowed = page.row(f"layer[{index}].{name}")
             assert shown == (f"{value:.4g}" if isinstance(value, float) else str(value))
+            assert at_start == (f"{first[name]:.4g}" if isinstance(first[name], float) else str(first[name]))
+            assert unit == ("cm" if name.endswith("thickness") else "")
+            assert numbers(allowed) == [0, 50] if name.endswith("thickness") else value in allowed
+
+
+def test_failures_are_counted_with_their_reasons(tmp_path: Path) -> None:
+    """A run whose ledger holds failed trials: their number and their reason are on the page."""
+    folder, complete = start_run(config(tmp_path), COMMAND)
+    run(folder, complete, lambda progress: None)
+    unknown = dict.fromkeys(("metric", "metric_error", "reach", "reach_error", "reward"))
+    with closing(sqlite3.connect(folder.ledger)) as connection, connection:
+        for row in connection.execute(f"SELECT {', '.join(NAMES)} FROM trials WHERE trial < 3").fetchall():
+            failed = dict(zip(NAMES, row, strict=True)) | unknown | {"state": "FAILED", "reason": "the beam was off"}
+            failed["checksum"] = checksum([failed[name] for name in NAMES[:-1]])
+            places = ", ".join("?" for _ in NAMES)
+            connection.execute(f"REPLACE INTO trials ({', '.join(NAMES)}) VALUES ({places})", list(failed.values()))
+    write_report(folder)
+    page = Page(folder.report.read_text(encoding="utf-8"))
+    assert page.row("failed designs")[1] == "3"
+    assert "the beam was off" in folder.report.read_text()
 
 
 def test_provenance_of_strangers_is_bounded_and_typed() -> None:
