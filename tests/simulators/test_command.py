@@ -174,7 +174,7 @@ def root(path: Path) -> None:
     import uproot
 
     with uproot.recreate(path) as file:
-        file.mktree("events", {name: (column.dtype, column.shape[1:]) for name, column in COLUMNS.items()})
+        file.mktree("events", {name: np.dtype((column.dtype, column.shape[1:])) for name, column in COLUMNS.items()})
         file["events"].extend(COLUMNS)
 
 
