@@ -56,7 +56,11 @@ nitpick_ignore_regex = [
     ("py:.*", r"(numpy|np|torch|gymnasium|gym|spaces|collections|concurrent|pathlib|typing|scipy|abc)\b.*"),
     ("py:.*", r"(NDArray|ArrayLike|Path|Any|Callable|Iterable|Iterator|Mapping|Sequence|Protocol|NamedTuple).*"),
     # Not of the public API: they stand in signatures only.
-    ("py:.*", r"rl_detector\..*\.(Trial|Evaluator|Judge|Progress|Action|PartialDesign|Mask|Config|Start|Claim|Loop|Contexts|Flow)"),
+    (
+        "py:.*",
+        r"rl_detector\..*\.(Trial|Evaluator|Judge|Progress|Action|PartialDesign|Mask"
+        r"|Config|Start|Claim|Loop|Contexts|Flow)",
+    ),
     # Abbreviations of types.
     ("py:.*", r"(.*\.)?(FloatArray|IntArray|BoolArray|Atom|MakeAgent|CostRange|Potential|MayFit|Evaluations)"),
 ]
