@@ -8,7 +8,7 @@ group of weights gets its own variance once the evidence asks for it (relevance 
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import chi2  # type: ignore[import-untyped]
+from scipy.special import chdtri  # type: ignore[import-untyped]
 
 from rl_detector.agents.critic.kernels import Points, pairs_of
 from rl_detector.space import FloatArray, IntArray
@@ -156,7 +156,7 @@ class Relevance:
 
         By chance the ratio is a chi-squared variable over its degrees of freedom; Bonferroni's bound covers all groups.
         """
-        limit: FloatArray = chi2.isf(CHANCE / max(groups, 1), self._freedoms) / self._freedoms
+        limit: FloatArray = chdtri(self._freedoms, CHANCE / max(groups, 1)) / self._freedoms
         return limit
 
     def _losses(self, x: FloatArray, terms: FloatArray, inverse: FloatArray, size: FloatArray) -> FloatArray:

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve  # type: ignore[import-untyped]
-from scipy.stats import rankdata  # type: ignore[import-untyped]
 
 from rl_detector.space import FloatArray
 
@@ -79,7 +78,8 @@ def normal_scores(rewards: FloatArray) -> FloatArray:
     """
     if not len(rewards) or np.ptp(rewards) == 0:
         return np.zeros(len(rewards))
-    shares = (rankdata(rewards) - 0.5) / len(rewards)
+    _, places, counts = np.unique(rewards, return_inverse=True, return_counts=True)
+    shares = (np.cumsum(counts) - 0.5 * counts)[places] / len(rewards)  # the middle of the ranks that are shared
     scores = np.array([NormalDist().inv_cdf(share) for share in shares])
     centred = scores - scores.mean()
     result: FloatArray = centred / centred.std()
