@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 from numpy.typing import NDArray
@@ -48,7 +49,9 @@ def png(make: Callable[[], Figure]) -> bytes:
     buffer = io.BytesIO()
     with style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")
-        make().savefig(buffer, format="png", dpi=160, metadata={"Software": None})
+        figure = make()
+        figure.dpi = 160
+        FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})  # savefig would draw it twice
     return buffer.getvalue()
 
 
