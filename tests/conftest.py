@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rl_detector.agents import agent_class
 from rl_detector.errors import SimulationError
 from rl_detector.parameters import Categorical, Continuous
 from rl_detector.problem import DesignProblem
@@ -104,6 +105,7 @@ def failing_bowl() -> DesignProblem:
 LIGHT: dict[str, dict[str, Any]] = {
     "bayesian": {"startup": 8, "most_points": 16, "raw_samples": 8, "restarts": 1, "iterations": 1, "samples": 4},
     "turbo": {"most_points": 30, "candidates": 50},
+    "tpe": {"candidates": 4},
     "sac": {"hidden": 16, "gradient_steps": 1},
     "l_gso": {"training_steps": 20},
     "policy_gradient": {"memory": 200},
@@ -112,5 +114,12 @@ LIGHT: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture
-def light() -> dict[str, dict[str, Any]]:
+def light(quick_fits: None) -> dict[str, dict[str, Any]]:
     return LIGHT
+
+
+@pytest.fixture
+def quick_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gaussian processes fit for 5 iterations instead of 50: for tests of what does not depend on how well they fit."""
+    agent_class("bayesian")  # imports its libraries, whose warnings about each other are no errors
+    monkeypatch.setattr("rl_detector.agents.surrogates.gaussian_process.FIT_ITERATIONS", 5)

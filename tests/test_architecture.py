@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,9 +21,15 @@ SOURCES = {
 }
 
 
-def imports(path: Path) -> Iterator[str]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def imports(path: Path) -> tuple[str, ...]:
     """Full names of all imported modules, wherever in the file the import stands."""
-    return names(ast.parse(path.read_text()))
+    return tuple(names(parsed(path)))
 
 
 def names(tree: ast.AST) -> Iterator[str]:
@@ -92,7 +99,7 @@ def layer(name: str) -> int:
 def own_imports(module: str) -> set[str]:
     """Modules of the package that a module imports; `from room import module` is an import of that module alone."""
     found = set()
-    for node in ast.walk(ast.parse(SOURCES[module].read_text())):
+    for node in ast.walk(parsed(SOURCES[module])):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -207,7 +214,7 @@ def test_physics_needs_no_learning() -> None:
 
 @pytest.mark.parametrize("module", SOURCES)
 def test_no_assert_and_no_print(module: str) -> None:
-    for node in ast.walk(ast.parse(SOURCES[module].read_text())):
+    for node in ast.walk(parsed(SOURCES[module])):
         assert not isinstance(node, ast.Assert), f"line {node.lineno}: raise an error of rl_detector.errors"
         called = node.func if isinstance(node, ast.Call) else None
         if isinstance(called, ast.Name) and module not in inside("cli"):

@@ -21,7 +21,7 @@ import pytest
 from rl_detector.cli import main
 from rl_detector.records.ledger import Ledger
 
-SMALL = ["budget.events=3200", "budget.events_per_design=20", "budget.designs_per_batch=16", "held_out.events=200"]
+SMALL = ["budget.events=960", "budget.events_per_design=20", "budget.designs_per_batch=16", "held_out.events=200"]
 
 
 def run(folder: Path, *words: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
@@ -66,7 +66,7 @@ def only_run(folder: Path) -> Path:
 
 
 def test_train_validate_report(call, tmp_path):
-    done = run(tmp_path, "train", *SMALL, "budget.events=960", "seed=1")
+    done = run(tmp_path, "train", *SMALL, "seed=1")
     folder = only_run(tmp_path)
     assert re.fullmatch(r"calorimeter-policy_gradient-\d{8}-\d{6}-[0-9a-f]{4}", folder.name)
     expected = {
@@ -179,7 +179,7 @@ def wait_for_trials(process: subprocess.Popen[str], folder: Path, number: int) -
         time.sleep(0.02)
 
 
-TRIALS = 320
+TRIALS = 160
 LONG = [
     "agent.memory=200",
     f"budget.events={20 * TRIALS}",
@@ -221,7 +221,7 @@ def test_killed_many_times_and_resumed_gives_the_same_ledger(tmp_path, kills, tr
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_and_sigterm_leave_a_run_that_can_be_resumed(tmp_path, number, code):
     process = start(tmp_path, "train", *LONG, "agent.memory=800", "held_out.events=200")
-    wait_for_trials(process, tmp_path, 100)
+    wait_for_trials(process, tmp_path, 40)
     process.send_signal(number)
     _, message = process.communicate(timeout=60)
     assert process.returncode == code
@@ -261,7 +261,7 @@ import sqlite3, sys
 connect = sqlite3.connect
 def small(path, **settings):
     connection = connect(path, **settings)
-    connection.execute("PRAGMA max_page_count = 60")
+    connection.execute("PRAGMA max_page_count = 25")
     return connection
 sqlite3.connect = small
 from rl_detector.cli import main

@@ -23,7 +23,7 @@ pytestmark = [
 
 WORDS = [
     "train", "simulator=geant4", "simulator.physics_list=data-free", "simulator.workers=2", "env.energy_high=3",
-    "budget.events=600", "budget.events_per_design=25", "budget.designs_per_batch=8", "held_out.events=50",
+    "budget.events=320", "budget.events_per_design=20", "budget.designs_per_batch=8", "held_out.events=20",
     "evaluator.group=2",
 ]  # fmt: skip
 
@@ -69,7 +69,7 @@ def trials(folder: Path) -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="finds the workers under /proc")
 def test_killed_workers_change_nothing(tmp_path):
-    """24 designs x 25 events of 1-3 GeV; three workers are killed on the way."""
+    """16 designs x 20 events of 1-3 GeV; three workers are killed on the way."""
     whole = finished(tmp_path / "whole", start(tmp_path / "whole"))
     process = start(tmp_path / "killed")
     killed, deadline = 0, time.monotonic() + 120

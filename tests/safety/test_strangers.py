@@ -58,8 +58,18 @@ CONSOLE = ("-P", "-c", "import sys; from rl_detector.cli import main; main(sys.a
 """As the console script, which does not put the current folder on the path."""
 
 
-@pytest.mark.parametrize("start", [CONSOLE, ("-m", "rl_detector")], ids=["console", "module"])
-@pytest.mark.parametrize("evaluator", ["local", "dask"])
+MODULE = ("-m", "rl_detector")
+"""Python itself puts the current folder on the path."""
+
+
+@pytest.mark.parametrize(
+    ("start", "evaluator"),
+    [
+        pytest.param(CONSOLE, "local", id="console-local"),
+        pytest.param(MODULE, "local", id="module-local"),
+        pytest.param(MODULE, "dask", id="module-dask"),
+    ],
+)
 def test_workers_import_nothing_from_the_current_folder(start: tuple[str, ...], evaluator: str, hostile: Path) -> None:
     words = ("train", *SMALL, f"evaluator={evaluator}", "evaluator.workers=1")
     assert "report:" in in_folder(hostile, *start, *words)
