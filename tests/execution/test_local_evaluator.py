@@ -195,7 +195,7 @@ def test_a_recipe_builds_what_the_study_uses(tmp_path, local):
         ):
             found = evaluate(evaluator, used, designs, 50)
             assert numbers(found) == numbers(evaluate(SerialEvaluator(), plain, designs, 50))
-            assert [e.readout is None for e in found] == [not plain.unjudged] * 3
+            assert [e.readout is None for e in found] == [not plain.keeps_readouts] * 3
         with pytest.raises(ConfigError, match="cannot be sent to worker processes"):
             evaluate(evaluator, replace(unsendable, reach=Unsendable(problem.reach)), designs, 50)
     finally:

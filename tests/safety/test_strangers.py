@@ -230,7 +230,7 @@ def main_report(run: RunFolder) -> None:
 
 def test_a_space_has_bounds() -> None:
     inner = DesignSpace((Continuous("x", 0.0, 1.0),))
-    with pytest.raises(DesignError, match="at most 100000 numbers"):
+    with pytest.raises(DesignError, match="at most 100000 entries"):
         DesignSpace((Repeated("layer", inner, 0, 10**8),))
     for _ in range(3):
         inner = DesignSpace((Repeated("layer", inner, 1, 20),))

@@ -202,9 +202,9 @@ def test_five_events_per_design_tell_good_from_bad():
     Without the shared reconstruction five events tell nothing: the problem refuses them.
     """
     designs = around_baselines(200)
-    judge, unjudged = SharedJudge(PROBLEM), PROBLEM.for_judge()
+    judge, kept = SharedJudge(PROBLEM), PROBLEM.for_judge()
     for batch in range(10):
-        judge.add(unjudged.evaluate_batch(designs[20 * batch : 20 * batch + 20], 5, [batch] * 20))
+        judge.add(kept.evaluate_batch(designs[20 * batch : 20 * batch + 20], 5, [batch] * 20))
     judged = np.array([measurement.reach for measurement in judge.judge()])
     truth = np.array([e.measurement.reach for e in PROBLEM.evaluate_batch(designs, 2000, [99] * 200)])
     assert np.corrcoef(judged, truth)[0, 1] > 0.65

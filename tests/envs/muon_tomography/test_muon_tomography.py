@@ -339,7 +339,7 @@ def test_no_information_leaves_the_variance_of_the_heights() -> None:
 
 
 @pytest.mark.parametrize("spread", [0.1, 0.3])
-def test_few_vertices_are_judged_by_one_line(spread: float) -> None:
+def test_few_vertices_are_located_by_one_line(spread: float) -> None:
     """Ten muons per fill height, one in three with a vertex: the mean over many readouts within 40 % of the truth."""
     heights = np.resize(FILL_HEIGHTS, 80)
     found = []

@@ -269,7 +269,7 @@ def test_books_of_one_seed_differ() -> None:
     assert len(np.unique(chosen)) == len(chosen)
 
 
-def test_a_design_chosen_on_few_stored_events_is_judged_on_others() -> None:
+def test_a_design_chosen_on_few_stored_events_is_validated_on_others() -> None:
     """The best of 300 designs that hardly differ: too good on the events that it was chosen by, as beta on others."""
     problem, rng = slab_calorimeter(), np.random.default_rng(0)
     steps = rng.choice([-0.01, 0.01], (300, 56))

@@ -164,7 +164,7 @@ def test_results_say_what_made_them() -> None:
 
 
 def test_all_stored_events_at_once() -> None:
-    """Every event once; what is judged of a part of them is judged alike of all, within four errors."""
+    """Every event once; what is measured with a part of them agrees with all, within four errors."""
     book, deposits = whole_book(FILE), stored(FILE).deposits
     assert book.crossings.shape[1] == sum(len(each) for each in deposits.values())
     for number, key in enumerate(SAMPLES):
