@@ -71,9 +71,9 @@ def _part(
     kinds = [slot.parameter for slot in runs[0] if isinstance(slot.parameter, Categorical)]
     continuous = [[coordinates[slot.path] for slot in run if slot.path in coordinates] for run in runs]
     discrete = [[choices[slot.path] for slot in run if slot.path in choices] for run in runs]
-    at = [np.array(rows, dtype=np.int64).reshape(len(runs), -1) for rows in (continuous, discrete)]
+    indices = [np.array(rows, dtype=np.int64).reshape(len(runs), -1) for rows in (continuous, discrete)]
     sizes = tuple(len(kind.choices) for kind in kinds)
-    return Part(name, bounds[0], bounds[1], *at, sizes, count)
+    return Part(name, bounds[0], bounds[1], indices[0], indices[1], sizes, count)
 
 
 def only_repeated(space: DesignSpace) -> Repeated:

@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import rl_detector as rd
+from rl_detector.envs.muon_map.fast import MapSimulator
 from rl_detector.envs.muon_map.layout import ABOVE_AND_BELOW, TECHNOLOGIES, built
-from rl_detector.envs.muon_map.problem import MapSimulator, muon_map
+from rl_detector.envs.muon_map.problem import muon_map
 from rl_detector.envs.muon_map.reach import density_map, rough_map
 from rl_detector.envs.muon_map.volume import (
     BLOCK_PLACES,

@@ -18,9 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import rl_detector as rd
+from rl_detector.envs.muon_tomography.fast import TomographySimulator
 from rl_detector.envs.muon_tomography.furnace import FURNACE_BOTTOM, FURNACE_TOP, FURNACE_WIDTH, TOP_HEIGHT
 from rl_detector.envs.muon_tomography.layout import ABOVE_AND_BELOW, BUDGET_UNITS, built
-from rl_detector.envs.muon_tomography.problem import TomographySimulator, muon_tomography
+from rl_detector.envs.muon_tomography.problem import muon_tomography
 from rl_detector.envs.muon_tomography.reach import FillHeightReach
 from rl_detector.records import RunFolder
 from rl_detector.study.validation import paired_difference

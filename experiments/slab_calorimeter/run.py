@@ -23,8 +23,9 @@ from matplotlib.figure import Figure
 from rl_detector.agents import make_agent
 from rl_detector.envs.slab_calorimeter.layout import SENSOR_TYPES, SLAB_LENGTH_MM, design, length, price, row
 from rl_detector.envs.slab_calorimeter.library import SAMPLES, Book
-from rl_detector.envs.slab_calorimeter.problem import cut_out, slab_calorimeter
+from rl_detector.envs.slab_calorimeter.problem import slab_calorimeter
 from rl_detector.envs.slab_calorimeter.reach import SlabReach
+from rl_detector.envs.slab_calorimeter.sensors import cut_out
 from rl_detector.envs.slab_calorimeter.stored import whole_book
 from rl_detector.records import Ledger
 from rl_detector.reproducible import held_out_seed, trial_seed
