@@ -250,14 +250,13 @@ def _run(folder: RunFolder, assembly: Assembly, trusted: bool) -> None:
 
 
 def _validate(options: argparse.Namespace) -> None:
-    from rl_detector.conf.schema import Config
     from rl_detector.conf.simulators import simulator_settings
     from rl_detector.report import write_report
     from rl_detector.running.display import print_validation, working
     from rl_detector.running.launch import validate_run
 
     folder = _find(options)
-    chosen = Config.of(folder.read_config()).simulator
+    chosen = folder.read_config().simulator
     if typed := options.simulator is not None or bool(options.settings):
         chosen = simulator_settings(options.simulator or chosen["name"], _pairs(options.settings))
     with working(f"simulating {options.events} events per design with {chosen['name']}"):

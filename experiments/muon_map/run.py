@@ -50,7 +50,8 @@ SHOWN_PLACES = ((0, 6, 4), (0, 9, 1))
 def trained(folders: list[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Recommended designs of run folders by seed, and the settings of each."""
     runs = [RunFolder(folder) for folder in folders]
-    configs = {f"seed_{run.read_config()['seed']}": run.read_config() for run in runs}
+    stored = [run.read_config() for run in runs]
+    configs = {f"seed_{config.seed}": config.to_plain() for config in stored}
     texts = [(run.path / "recommended.json").read_text() for run in runs]
     designs = {name: json.loads(text)["design"] for name, text in zip(configs, texts, strict=True)}
     kept = ("agent", "budget", "env", "simulator", "common_events", "seed")

@@ -39,7 +39,8 @@ def trained(folders: list[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
         rows = {row["name"]: row["design"] for row in results["rows"]}
         return {name: rows[name] for name in results["training"]}, results["training"]
     runs = [RunFolder(folder) for folder in folders]
-    configs = {f"seed_{run.read_config()['seed']}": run.read_config() for run in runs}
+    stored = [run.read_config() for run in runs]
+    configs = {f"seed_{config.seed}": config.to_plain() for config in stored}
     texts = [(run.path / "recommended.json").read_text() for run in runs]
     designs = {name: json.loads(text)["design"] for name, text in zip(configs, texts, strict=True)}
     kept = ("agent", "budget", "env", "simulator", "common_events", "seed")

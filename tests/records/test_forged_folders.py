@@ -249,7 +249,7 @@ def test_a_configuration_with_references_is_refused(spoiled: RunFolder) -> None:
 
 def test_a_report_starts_no_program_that_the_folder_names(spoiled: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     evil = {"name": "command", "file": str(spoiled.path / "evil.yaml")}
-    config = spoiled.read_config()
+    config = spoiled.read_config().to_plain()
     spoiled.write_config({**config, "simulator": evil, "env": {**config["env"], "simulator": evil}})
     built: list[Any] = []
 

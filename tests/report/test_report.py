@@ -149,7 +149,7 @@ def test_text_from_outside_is_escaped_everywhere(folder: RunFolder) -> None:
     stored["fast"][1]["design"]["layer"][0]["absorber"] = HOSTILE
     stored[HOSTILE] = stored["fast"]
     folder.validation.write_text(json.dumps(stored))
-    settings = folder.read_config()
+    settings = folder.read_config().to_plain()
     settings["run"] = {"command": HOSTILE, "started": HOSTILE, "versions": {HOSTILE: HOSTILE}}
     folder.write_config(settings)
     assert set(write_report(folder)) == FIGURES
@@ -158,7 +158,7 @@ def test_text_from_outside_is_escaped_everywhere(folder: RunFolder) -> None:
 
 
 def test_an_environment_that_is_not_installed_costs_only_its_figures(folder: RunFolder) -> None:
-    folder.write_config({**folder.read_config(), "env": {"name": HOSTILE}})
+    folder.write_config({**folder.read_config().to_plain(), "env": {"name": HOSTILE}})
     assert set(write_report(folder)) == {"learning_curve", "reach_against_cost"}
     assert "cannot be built here" in page(folder) and "<script" not in page(folder)
 

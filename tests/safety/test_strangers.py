@@ -215,8 +215,7 @@ def test_a_configuration_has_bounds(bomb: str, command: str, run: RunFolder, cap
     ],
 )
 def test_environments_have_bounds(env: dict[str, Any], message: str, run: RunFolder, capfd: Any) -> None:
-    config = run.read_config()
-    run.write_config({**config, "env": env})
+    run.write_config({**run.read_config().to_plain(), "env": env})
     assert message in refused("resume", run, capfd)
     main_report(run)
 
