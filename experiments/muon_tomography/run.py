@@ -29,7 +29,7 @@ from rl_detector.study.validation import paired_difference
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"
 HELD_OUT, HELD_OUT_SEED = 2_000_000, 987_654_321
-"""Muons for the judgement; its seed is none of the trainings', whose seeds are 63 random bits."""
+"""Muons for the validation; its seed is none of the trainings', whose seeds are 63 random bits."""
 
 
 def trained(folders: list[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -47,7 +47,7 @@ def trained(folders: list[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
     return designs, {name: {key: config[key] for key in kept} for name, config in configs.items()}
 
 
-def judge(problem: rd.DesignProblem, designs: Mapping[str, Any]) -> list[dict[str, Any]]:
+def validate(problem: rd.DesignProblem, designs: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All designs with the same fresh muons: metrics, and reach of each over the baselines, paired."""
     simulator, reach = problem.simulator, problem.reach
     measured = {name: reach.measure(simulator.simulate(d, HELD_OUT, HELD_OUT_SEED)) for name, d in designs.items()}
@@ -105,7 +105,7 @@ def main() -> None:
     problem = muon_tomography()
     found, training = trained(parser.parse_args().runs)
     designs = {**problem.baselines, **dict(sorted(found.items()))}
-    rows = judge(problem, designs)
+    rows = validate(problem, designs)
     results = {"training": training, "held_out": HELD_OUT, "rows": rows}
     results["smooth_edges"] = smooth_edges(designs)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
