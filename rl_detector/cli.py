@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rl_detector.records.run_folder import RunFolder
     from rl_detector.study.validation import ValidatedDesign
 
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
 CRASHED = 1
 USAGE_ERROR = 2
 INTERRUPTED = 130
@@ -35,15 +37,16 @@ _COMMANDS = """commands:
   list [ENV]               environments, agents and simulators; or the card of one environment
 
 RUN is a run folder, its name, or `latest`."""
+_VALIDATE = """Simulate the recommended design and all baselines with the same seed on fresh events, and compare them
+pairwise. The result goes to validation.json and the report."""
 _COMPARE = """Run all agents of a file on all its problems from several seeds, and make tables and figures. A run
 that has a result is repeated only if its settings have changed. Results whose run files are gone are kept if
 --only-agents or --only-problems leaves them out."""
-
 _SWEEP = """Train with all settings of a sweep file (grid, random, or bayes with Optuna), each in its own folder, and
 make results.csv. The same command again goes on with interrupted trainings and tries failed ones again; it repeats no
 finished one. The file also runs with `wandb sweep FILE` and `wandb agent`."""
-
-
+_LIST = """List environments, agents and simulators. With the name of an environment, print its card: parameters,
+limits, reach, baselines, simulators, and what a reviewer should know."""
 _TRUST = """start the programs that the folder or file names (command simulator, batch jobs, scheduler) though you have
 not trained with them; read them first"""
 
@@ -62,55 +65,49 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         "rl-detector",
         usage="rl-detector COMMAND ...",
         description=_DESCRIPTION,
         epilog=_COMMANDS,
-        formatter_class=formatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", help=argparse.SUPPRESS, prog="rl-detector")
     commands.add_parser("train")  # Hydra reads its arguments; here it is only among the choices
-    resume = commands.add_parser("resume", description="Go on with an interrupted run until its budget is spent.")
-    resume.set_defaults(function=_resume)
-    validate = commands.add_parser(
-        "validate",
-        description="Simulate the recommended design and all baselines with the same seed on fresh events, and compare "
-        "them pairwise. The result goes to validation.json and the report.",
-    )
-    validate.set_defaults(function=_validate)
-    validate.add_argument("--simulator", default=None, help="fast, geant4, ... (default: the one of the run)")
-    validate.add_argument("--events", type=_positive, required=True, help="simulated events per design")
-    validate.add_argument("--seed", type=_natural, default=None, help="root of the event seeds (default: the run's)")
-    validate.add_argument(
-        "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",
-        help="a setting of the simulator, for example --set physics_list=FTFP_BERT --set workers=4",
-    )  # fmt: skip
-    report = commands.add_parser("report", description="Make report.html and the figures of a run again.")
-    report.set_defaults(function=_report)
-    for command in (resume, validate, report):
-        command.add_argument("run", metavar="RUN", help="a run folder, its name under --runs, or `latest`")
-        command.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders lie (default: runs)")
-    comparison, sweep = (
-        commands.add_parser("compare", description=_COMPARE),
-        commands.add_parser("sweep", description=_SWEEP),
-    )
-    _add_compare(comparison)
-    _add_sweep(sweep)
-    for command in (resume, validate, comparison, sweep):
-        command.add_argument("--trust", action="store_true", help=_TRUST)
-    listing = commands.add_parser(
-        "list",
-        description="List environments, agents and simulators. With the name of an environment, print its card: "
-        "parameters, limits, reach, baselines, simulators, and what a reviewer should know.",
-    )
-    listing.set_defaults(function=_list)
-    listing.add_argument("env", nargs="?", default=None, metavar="ENV", help="an environment, for example calorimeter")
+    for add in (_add_resume, _add_validate, _add_report, _add_compare, _add_sweep, _add_list):
+        add(commands)
     return parser
 
 
-def _add_compare(parser: argparse.ArgumentParser) -> None:
+def _add_resume(commands: Commands) -> None:
+    parser = commands.add_parser("resume", description="Go on with an interrupted run until its budget is spent.")
+    parser.set_defaults(function=_resume)
+    _add_run(parser)
+    _add_trust(parser)
+
+
+def _add_validate(commands: Commands) -> None:
+    parser = commands.add_parser("validate", description=_VALIDATE)
+    parser.set_defaults(function=_validate)
+    parser.add_argument("--simulator", default=None, help="fast, geant4, ... (default: the one of the run)")
+    parser.add_argument("--events", type=_positive, required=True, help="simulated events per design")
+    parser.add_argument("--seed", type=_natural, default=None, help="root of the event seeds (default: the run's)")
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="NAME=VALUE",
+        help="a setting of the simulator, for example --set physics_list=FTFP_BERT --set workers=4",
+    )  # fmt: skip
+    _add_run(parser)
+    _add_trust(parser)
+
+
+def _add_report(commands: Commands) -> None:
+    parser = commands.add_parser("report", description="Make report.html and the figures of a run again.")
+    parser.set_defaults(function=_report)
+    _add_run(parser)
+
+
+def _add_compare(commands: Commands) -> None:
+    parser = commands.add_parser("compare", description=_COMPARE)
     parser.set_defaults(function=_compare)
     parser.add_argument("file", type=Path, metavar="FILE", help="YAML, for example experiments/agents/main.yaml")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where runs and results lie")
@@ -120,9 +117,11 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only-problems", type=_labels, default=None, metavar="P,Q", help="labels of problems to run")
     parser.add_argument("--repeat", action="store_true", help="run again what has a result, for example with new code")
     parser.add_argument("--tables", action="store_true", help="run nothing, only make tables and figures again")
+    _add_trust(parser)
 
 
-def _add_sweep(parser: argparse.ArgumentParser) -> None:
+def _add_sweep(commands: Commands) -> None:
+    parser = commands.add_parser("sweep", description=_SWEEP)
     parser.set_defaults(function=_sweep)
     parser.add_argument("file", metavar="FILE", help="YAML as for `wandb sweep`, or a name in rl_detector/conf/sweep")
     parser.add_argument("--out", type=Path, default=None, metavar="FOLDER", help="default: sweeps/NAME of the file")
@@ -130,6 +129,22 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runs", type=_positive, default=None, help="trainings in all (default: run_cap of the file)")
     parser.add_argument("--seed", type=_natural, default=0, help="of random and bayes (default: 0)")
     parser.add_argument("--track", action="store_true", help="keep the tracker that the file asks for")
+    _add_trust(parser)
+
+
+def _add_list(commands: Commands) -> None:
+    parser = commands.add_parser("list", description=_LIST)
+    parser.set_defaults(function=_list)
+    parser.add_argument("env", nargs="?", default=None, metavar="ENV", help="an environment, for example calorimeter")
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run folder, its name under --runs, or `latest`")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where run folders lie (default: runs)")
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trust", action="store_true", help=_TRUST)
 
 
 def _labels(text: str) -> list[str]:
@@ -250,14 +265,13 @@ def _run(folder: RunFolder, assembly: Assembly, trusted: bool) -> None:
 
 
 def _validate(options: argparse.Namespace) -> None:
-    from rl_detector.conf.schema import Config
     from rl_detector.conf.simulators import simulator_settings
     from rl_detector.report import write_report
     from rl_detector.running.display import print_validation, working
     from rl_detector.running.launch import validate_run
 
     folder = _find(options)
-    chosen = Config.of(folder.read_config()).simulator
+    chosen = folder.read_config().simulator
     if typed := options.simulator is not None or bool(options.settings):
         chosen = simulator_settings(options.simulator or chosen["name"], _pairs(options.settings))
     with working(f"simulating {options.events} events per design with {chosen['name']}"):

@@ -34,7 +34,7 @@ class Part:
     count: int | None = None
 
     @property
-    def numbers(self) -> int:
+    def coordinates(self) -> int:
         """Number c of coordinates of one component."""
         return int(self.continuous.shape[1])
 
@@ -46,34 +46,34 @@ class Part:
 
 def parts_of(space: DesignSpace) -> tuple[Part, ...]:
     """The parameters outside of any Repeated, then every Repeated in order, each with what its components nest."""
-    numbers = {slot.path: i for i, slot in enumerate(space.continuous)}
+    coordinates = {slot.path: i for i, slot in enumerate(space.continuous)}
     choices = {slot.path: i for i, slot in enumerate(space.discrete)}
     repeated = [parameter for parameter in space.parameters if isinstance(parameter, Repeated)]
     taken = tuple(f"{each.name}[" for each in repeated) + tuple(f"{each.name}.count" for each in repeated)
     outside = [slot for slot in space.slots if not slot.path.startswith(taken)]
-    parts = [_part("", [outside], numbers, choices, (1, 1))] if outside else []
+    parts = [_part("", [outside], coordinates, choices, (1, 1))] if outside else []
     for each in repeated:
         stems = [f"{each.name}[{i}]." for i in range(each.maximum)]
         runs = [[slot for slot in space.slots if slot.path.startswith(stem)] for stem in stems]
-        count = numbers.get(f"{each.name}.count")
-        parts.append(_part(each.name, runs, numbers, choices, (each.minimum, each.maximum), count))
+        count = coordinates.get(f"{each.name}.count")
+        parts.append(_part(each.name, runs, coordinates, choices, (each.minimum, each.maximum), count))
     return tuple(parts)
 
 
 def _part(
     name: str,
     runs: Sequence[Sequence[Slot]],
-    numbers: dict[str, int],
+    coordinates: dict[str, int],
     choices: dict[str, int],
     bounds: tuple[int, int],
     count: int | None = None,
 ) -> Part:
     kinds = [slot.parameter for slot in runs[0] if isinstance(slot.parameter, Categorical)]
-    continuous = [[numbers[slot.path] for slot in run if slot.path in numbers] for run in runs]
+    continuous = [[coordinates[slot.path] for slot in run if slot.path in coordinates] for run in runs]
     discrete = [[choices[slot.path] for slot in run if slot.path in choices] for run in runs]
-    numbers_at, choices_at = (np.array(rows, dtype=np.int64).reshape(len(runs), -1) for rows in (continuous, discrete))
+    indices = [np.array(rows, dtype=np.int64).reshape(len(runs), -1) for rows in (continuous, discrete)]
     sizes = tuple(len(kind.choices) for kind in kinds)
-    return Part(name, bounds[0], bounds[1], numbers_at, choices_at, sizes, count)
+    return Part(name, bounds[0], bounds[1], indices[0], indices[1], sizes, count)
 
 
 def only_repeated(space: DesignSpace) -> Repeated:

@@ -85,7 +85,7 @@ class DesignProblem:
         metric: name of the figure behind the reach, with unit.
         minimum_events: fewest events per design from which the reach can be measured.
         features: how a reconstruction shared by designs sees them; None: by the encoding and the signals as they are.
-        unjudged: whether evaluations keep their readouts for a judge instead of being measured, see `for_judge`.
+        keeps_readouts: whether evaluations keep their readouts for a judge instead of being measured, see `for_judge`.
 
     Examples:
         >>> import rl_detector as rd
@@ -112,7 +112,7 @@ class DesignProblem:
     metric: str = "metric"
     minimum_events: int = 1
     features: Features | None = None
-    unjudged: bool = False
+    keeps_readouts: bool = False
 
     def __post_init__(self) -> None:
         check_terms(self.costs, self.constraints)
@@ -148,7 +148,7 @@ class DesignProblem:
 
     def for_judge(self) -> DesignProblem:
         """This problem for a study with a judge: evaluations keep their readouts, of any number of events."""
-        return replace(self, unjudged=True, minimum_events=1)
+        return replace(self, keeps_readouts=True, minimum_events=1)
 
     def check_events(self, events: Any) -> None:
         """Raise DesignError unless the reach can be measured from this number of events per design."""
@@ -176,7 +176,7 @@ class DesignProblem:
             self.space.check(design)
         readouts = simulate(self.simulator, group)
         outcomes: Sequence[Measurement | Readout | SimulationError] = (
-            readouts if self.unjudged else measure(self.reach, readouts)
+            readouts if self.keeps_readouts else measure(self.reach, readouts)
         )
         return [
             self._evaluation(design, events, seed, outcome)

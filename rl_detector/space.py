@@ -126,7 +126,7 @@ class DesignSpace:
         if not names or len(set(names)) != len(names):
             raise DesignError(f"a space needs at least one parameter and distinct names, got {names}")
         if self.size > LARGEST_SPACE:
-            raise DesignError(f"a space has at most {LARGEST_SPACE} numbers, this one has {self.size}")
+            raise DesignError(f"a space has at most {LARGEST_SPACE} entries, this one has {self.size}")
 
     @cached_property
     def size(self) -> int:
@@ -224,8 +224,8 @@ class DesignSpace:
             bad = self.continuous[int(np.flatnonzero(np.isnan(encoding.continuous))[0])].path
             raise DesignError(f"{bad}: the action is NaN; the agent that proposed it has diverged")
         values: dict[str, Any] = {}
-        for slots, numbers in zip((self.continuous, self.discrete), encoding, strict=True):
-            values.update({s.path: s.parameter.decode(x) for s, x in zip(slots, numbers.tolist(), strict=True)})
+        for slots, entries in zip((self.continuous, self.discrete), encoding, strict=True):
+            values.update({s.path: s.parameter.decode(x) for s, x in zip(slots, entries.tolist(), strict=True)})
         return _assemble(self, values, "")
 
     @property

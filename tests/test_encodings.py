@@ -14,9 +14,9 @@ from rl_detector.space import DesignSpace, Encoding
 
 
 def space_of(continuous: int, choices: list[int]) -> DesignSpace:
-    numbers = [Continuous(f"x{i}", 0, 1) for i in range(continuous)]
+    coordinates = [Continuous(f"x{i}", 0, 1) for i in range(continuous)]
     names = [Categorical(f"c{j}", tuple(f"choice {i}" for i in range(size))) for j, size in enumerate(choices)]
-    return DesignSpace((*numbers, *names))
+    return DesignSpace((*coordinates, *names))
 
 
 SHAPES = st.tuples(st.integers(0, 4), st.lists(st.integers(1, 5), max_size=4)).filter(

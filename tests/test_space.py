@@ -71,7 +71,7 @@ SEEDS = st.integers(0, 2**32 - 1).map(np.random.default_rng)
 
 
 def assert_close(space: DesignSpace, first: Any, second: Any) -> None:
-    """Equal designs, numbers to 1e-12 of the larger bound (of the value on a logarithmic scale)."""
+    """Equal designs, coordinates to 1e-12 of the larger bound (of the value on a logarithmic scale)."""
     assert first.keys() == second.keys()
     for parameter in space.parameters:
         a, b = first[parameter.name], second[parameter.name]
@@ -87,7 +87,7 @@ def assert_close(space: DesignSpace, first: Any, second: Any) -> None:
 
 
 def distort(space: DesignSpace, design: Any, rng: np.random.Generator) -> dict[str, Any]:
-    """The design with numbers far outside their bounds and surplus components."""
+    """The design with coordinates far outside their bounds and surplus components."""
     result: dict[str, Any] = {}
     for parameter in space.parameters:
         value = design[parameter.name]

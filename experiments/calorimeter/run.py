@@ -1,4 +1,4 @@
-"""Train on the fast simulator from several seeds and judge in Geant4: writes results.json.
+"""Train on the fast simulator from several seeds and validate in Geant4: writes results.json.
 
 python run.py            # three seeds of `make train`, each validated in Geant4
 """
@@ -41,7 +41,7 @@ def validate(run: Path, simulator: str, events: int, seed: int) -> list[dict[str
     return rows
 
 
-def judged(seed: int, held_out_seed: int, *words: str) -> tuple[Path, dict[str, Any]]:
+def trained(seed: int, held_out_seed: int, *words: str) -> tuple[Path, dict[str, Any]]:
     """One training, its recommended design next to the baselines in Geant4."""
     run, seconds = train(f"seed={seed}", *words)
     rows = validate(run, "geant4", GEANT4_EVENTS, held_out_seed)
@@ -50,7 +50,7 @@ def judged(seed: int, held_out_seed: int, *words: str) -> tuple[Path, dict[str, 
 
 def main_job() -> list[dict[str, Any]]:
     """Trainings on the fast simulator; the figures are those of the first."""
-    found = [judged(seed, 1000 + seed, "experiment=calorimeter") for seed in range(SEEDS)]
+    found = [trained(seed, 1000 + seed, "experiment=calorimeter") for seed in range(SEEDS)]
     shutil.copytree(found[0][0] / "figures", FOLDER / "figures", dirs_exist_ok=True)
     return [result for _, result in found]
 

@@ -1,6 +1,6 @@
 """One contextual training over all prices of cost against one flagship training per price, at equal total events.
 
-python run.py            # trains, judges on held-out events, writes results.json and front.png
+python run.py            # trains, validates on held-out events, writes results.json and front.png
 python run.py --show     # only the table and the figure again
 """
 
@@ -84,8 +84,8 @@ def together(events: int) -> Callable[[int], dict[float, Design]]:
 METHODS = {"policy_gradient": separate, "contextual": together(TOTAL), "contextual, a fifth": together(EACH)}
 
 
-def judged(seed: int, method: str) -> tuple[dict[str, Any], dict[float, Measurement]]:
-    """Designs of a method, judged on the held-out events that all designs share."""
+def validated(seed: int, method: str) -> tuple[dict[str, Any], dict[float, Measurement]]:
+    """Designs of a method, validated on the held-out events that all designs share."""
     started = time.process_time()
     designs = METHODS[method](seed)
     seconds, rows, measured = time.process_time() - started, [], {}
@@ -105,7 +105,7 @@ def all_runs() -> dict[str, Any]:
     for seed in SEEDS:
         flagship: tuple[dict[str, Any], dict[float, Measurement]] | None = None
         for method in METHODS:
-            run, measured = judged(seed, method)
+            run, measured = validated(seed, method)
             runs.append(run)
             flagship = flagship or (run, measured)
             print(seed, method, f"{run['cpu_seconds']} s", flush=True)

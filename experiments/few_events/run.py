@@ -113,10 +113,10 @@ def ranked(events: int, per_design: int, common: bool, seed: int, reconstruction
     """Judge designs of `events` in all; the last 200 of them against TRUTH events and a fit each."""
     count = events // per_design // PER_BATCH * PER_BATCH
     designs, judge = population(seed, count, 1.0), SharedJudge(PROBLEM, reconstruction)
-    unjudged = PROBLEM.for_judge()
+    kept = PROBLEM.for_judge()
     for first in range(0, count, PER_BATCH):
         seeds = [first + 10**6 * seed + (0 if common else 1 + index) for index in range(PER_BATCH)]
-        judge.add(unjudged.evaluate_batch(designs[first : first + PER_BATCH], per_design, seeds))
+        judge.add(kept.evaluate_batch(designs[first : first + PER_BATCH], per_design, seeds))
     judged = np.array([measurement.reach for measurement in judge.judge()])[-200:]
     return compared(judged, designs[-200:])
 

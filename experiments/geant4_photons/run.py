@@ -2,7 +2,7 @@
 
 python run.py train      # six trainings on Geant4 with 3000 events each
 python run.py known      # candidates for the best design: trainings with 300,000 events of the fast simulator
-python run.py judge      # all of them in Geant4 on the same fresh events
+python run.py validate   # all of them in Geant4 on the same fresh events
 python run.py fast       # how sure that is: forty searches with 3000 events of the fast simulator each
 
 Every part adds to results.json.
@@ -40,7 +40,7 @@ TRAININGS = 6
 FAST_SEARCHES = 40
 FAST_EVENTS = (900, 1500, 3000)
 RIDGE = 0.01
-"""Penalty of the regression in events, for the judgement in Geant4: 2000 events need hardly any."""
+"""Penalty of the regression in events, for the validation in Geant4: 2000 events need hardly any."""
 
 
 def rl_detector(*words: str) -> Path:
@@ -80,7 +80,7 @@ def known() -> dict[str, Any]:
     return found
 
 
-def judge(stored: dict[str, Any]) -> dict[str, Any]:
+def validate(stored: dict[str, Any]) -> dict[str, Any]:
     """Metric in Geant4 of the trained designs and of those that are best in the fast simulator with many events."""
     fast = calorimeter(photon_fraction=1.0)
     screening = {
@@ -156,12 +156,12 @@ def ratio(a: Any, b: Any) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("job", choices=("train", "known", "judge", "fast"))
+    parser.add_argument("job", choices=("train", "known", "validate", "fast"))
     job = parser.parse_args().job
     stored = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    found = judge(stored) if job == "judge" else {"train": train, "known": known, "fast": fast}[job]()
+    found = validate(stored) if job == "validate" else {"train": train, "known": known, "fast": fast}[job]()
     RESULTS.write_text(json.dumps({**stored, job: found}, indent=1) + "\n")
-    if job == "judge":
+    if job == "validate":
         for name, row in found["final"].items():
             over = f"over the best known {row['ratio']:.3f} +- {row['ratio_error']:.3f}"
             print(f"{name:45} {row['metric']:.6f} +- {row['error']:.6f}  {over}")

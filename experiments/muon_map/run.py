@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import rl_detector as rd
+from rl_detector.envs.muon_map.fast import MapSimulator
 from rl_detector.envs.muon_map.layout import ABOVE_AND_BELOW, TECHNOLOGIES, built
-from rl_detector.envs.muon_map.problem import MapSimulator, muon_map
+from rl_detector.envs.muon_map.problem import muon_map
 from rl_detector.envs.muon_map.reach import density_map, rough_map
 from rl_detector.envs.muon_map.volume import (
     BLOCK_PLACES,
@@ -39,7 +40,7 @@ from rl_detector.study.validation import paired_difference
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"
 HELD_OUT, SAMPLES, HELD_OUT_SEED = 1_000_000, 4, 987_654_321
-"""Muons per sample of the judgement, samples, 400 scans in all, and the first seed; no training has these seeds."""
+"""Muons per sample of the validation, samples, 400 scans in all, and the first seed; no training has these seeds."""
 
 COLORS = dict(zip(TECHNOLOGIES, ("#0072B2", "#CC79A7", "#009E73", "#D55E00"), strict=True))
 SHOWN_PLACES = ((0, 6, 4), (0, 9, 1))
@@ -49,14 +50,15 @@ SHOWN_PLACES = ((0, 6, 4), (0, 9, 1))
 def trained(folders: list[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Recommended designs of run folders by seed, and the settings of each."""
     runs = [RunFolder(folder) for folder in folders]
-    configs = {f"seed_{run.read_config()['seed']}": run.read_config() for run in runs}
+    stored = [run.read_config() for run in runs]
+    configs = {f"seed_{config.seed}": config.to_plain() for config in stored}
     texts = [(run.path / "recommended.json").read_text() for run in runs]
     designs = {name: json.loads(text)["design"] for name, text in zip(configs, texts, strict=True)}
     kept = ("agent", "budget", "env", "simulator", "common_events", "seed")
     return designs, {name: {key: config[key] for key in kept} for name, config in configs.items()}
 
 
-def judge(problem: rd.DesignProblem, designs: Mapping[str, Any]) -> list[dict[str, Any]]:
+def validate(problem: rd.DesignProblem, designs: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All designs with the same fresh muons: metrics, and reach of each over the baselines, paired by scan."""
     samples = [sample(problem, designs, HELD_OUT_SEED + i) for i in range(SAMPLES)]
     measured = {name: joined([each[name] for each in samples]) for name in designs}
@@ -171,7 +173,7 @@ def main() -> None:
     problem, folders = muon_map(), parser.parse_args().runs
     if folders:
         found, training = trained(folders)
-        rows = judge(problem, {**problem.baselines, **dict(sorted(found.items()))})
+        rows = validate(problem, {**problem.baselines, **dict(sorted(found.items()))})
         results = {"training": training, "held_out": SAMPLES * HELD_OUT, "rows": rows}
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     show(problem, json.loads(RESULTS.read_text()))

@@ -1,14 +1,14 @@
-"""A muon shield with fewer hits at less mass: trains, judges on the published objective, draws.
+"""A muon shield with fewer hits at less mass: trains, validates on the published objective, draws.
 
 python run.py                    # what results.json lacks: trainings, then the held-out muons of all designs
 python run.py --train policy_gradient 0   # one training only
-python run.py --judge            # only the held-out muons of the designs that were trained
+python run.py --validate         # only the held-out muons of the designs that were trained
 python run.py --more 34 "policy_gradient 0, long"   # 34 further parts of held-out muons for these
 python run.py --thick published "policy_gradient 0, long"   # these with the scattering of thick iron, not Highland's
 python run.py --hits "policy_gradient 1, long"   # momentum and place of the muons that hit
 python run.py --show             # only the tables and the figures again
 
-Training sees the first half of the table of muons, judgement the second; the halves share no muon.
+Training sees the first half of the table of muons, validation the second; the halves share no muon.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def trained(agent_name: str, seed: int) -> dict[str, Any]:
         if spent >= 0.5 * (1 + (len(candidates) + 1) / CANDIDATES) * budget.events:
             candidates.append(study.recommended())
             print(f"{spent:,} muons, reward {progress.reward:.2f}, {mass(candidates[-1]) / 1e6:.3f} kt", flush=True)
-    judge = muon_shield(part="first", blur=SELECTION_BLUR)
-    found = judge.evaluate_batch(candidates, SELECTION, [held_out_seed(HELD_OUT_ROOT + 1 + seed)] * len(candidates))
+    selection = muon_shield(part="first", blur=SELECTION_BLUR)
+    found = selection.evaluate_batch(candidates, SELECTION, [held_out_seed(HELD_OUT_ROOT + 1 + seed)] * len(candidates))
     rewards = [-math.inf if evaluation.reward is None else evaluation.reward for evaluation in found]
     print("rewards of the candidates:", ", ".join(f"{reward:.2f}" for reward in rewards), flush=True)
     best = dict(candidates[int(np.argmax(rewards))])
@@ -105,7 +105,7 @@ def held_out_seeds(parts: int) -> list[int]:
     return np.random.SeedSequence(held_out_seed(HELD_OUT_ROOT)).generate_state(parts).tolist()
 
 
-def judged(
+def validated(
     designs: dict[str, Design], parts: range, problem: DesignProblem = TRUE
 ) -> dict[str, list[dict[str, float]]]:
     """Parts of the held-out muons, the same for all designs, by the published objective."""
@@ -282,28 +282,28 @@ def train(runs: list[tuple[str, int]]) -> None:
                 keep("refined", name + label, refined(read()["trained"][name]["design"], seed, events))
 
 
-def judge() -> None:
+def validate() -> None:
     """Held-out muons of the designs that had none."""
     designs = {"published": published()} | {name: run["design"] for name, run in read()["refined"].items()}
     missing = {name: design for name, design in designs.items() if name not in read()["designs"]}
-    for name, parts in judged(missing, range(HELD_OUT // AT_ONCE)).items() if missing else ():
+    for name, parts in validated(missing, range(HELD_OUT // AT_ONCE)).items() if missing else ():
         keep("designs", name, summary(missing[name], parts))
 
 
-def judge_more(count: int, names: list[str]) -> None:
+def validate_more(count: int, names: list[str]) -> None:
     """Further parts for designs that have equally many."""
     rows = {name: read()["designs"][name] for name in names}
     first = len(rows[names[0]]["parts"])
-    more = judged({name: found["design"] for name, found in rows.items()}, range(first, first + count))
+    more = validated({name: found["design"] for name, found in rows.items()}, range(first, first + count))
     for name, parts in more.items():
         keep("designs", name, extended(rows[name], parts))
 
 
-def judge_thick(names: list[str]) -> None:
+def validate_thick(names: list[str]) -> None:
     """The same muons with other scattering, as many as the first of these designs saw."""
     designs = {name: read()["designs"][name]["design"] for name in names}
     parts_of_each = range(len(read()["designs"][names[0]]["parts"]))
-    for name, parts in judged(designs, parts_of_each, THICK).items():
+    for name, parts in validated(designs, parts_of_each, THICK).items():
         keep("thick", name, summary(designs[name], parts))
 
 
@@ -325,16 +325,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--show", action="store_true")
     parser.add_argument("--train", nargs=2, metavar=("AGENT", "SEED"))
-    parser.add_argument("--judge", action="store_true")
+    parser.add_argument("--validate", action="store_true")
     parser.add_argument("--more", nargs="+", metavar="PARTS NAME", help="further parts for designs with equally many")
-    parser.add_argument("--thick", nargs="+", metavar="NAME", help="judge with the scattering of thick iron")
+    parser.add_argument("--thick", nargs="+", metavar="NAME", help="validate with the scattering of thick iron")
     parser.add_argument("--hits", nargs="+", metavar="NAME", help="what hits the plane")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.more:
-        judge_more(int(arguments.more[0]), arguments.more[1:])
+        validate_more(int(arguments.more[0]), arguments.more[1:])
     elif arguments.thick:
-        judge_thick(arguments.thick)
+        validate_thick(arguments.thick)
     elif arguments.hits:
         for name in arguments.hits:
             show_hits(name)
@@ -342,8 +342,8 @@ def main() -> None:
     elif arguments.train:
         train([(arguments.train[0], int(arguments.train[1]))])
     elif not arguments.show:
-        train([] if arguments.judge else RUNS)
-        judge()
+        train([] if arguments.validate else RUNS)
+        validate()
     results = read()
     show(results)
     if results["designs"]:

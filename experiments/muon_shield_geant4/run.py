@@ -1,4 +1,4 @@
-"""Muon shields judged in Geant4: the published design and those of experiments/muon_shield, on muons no training saw.
+"""Muon shields in Geant4, on muons no training saw: the published design and those of experiments/muon_shield.
 
 python run.py --rounds 4                  # all designs; more rounds are added to those of results.json
 python run.py --rounds 4 --only published # some of the designs
@@ -184,7 +184,7 @@ def read() -> dict[str, Any]:
     return json.loads(RESULTS.read_text()) if RESULTS.exists() else {"designs": {}, "summary": {}}
 
 
-def judge(designs: dict[str, Design], rounds: int) -> None:
+def validate(designs: dict[str, Design], rounds: int) -> None:
     """Some more rounds of every design, one design after the other, so that all have the same when it is stopped."""
     stored = read()
     for name, design in designs.items():
@@ -226,7 +226,7 @@ def show(stored: dict[str, Any], fast: dict[str, Any]) -> None:
 
 
 def fast_cells(name: str, fast: dict[str, Any]) -> list[str]:
-    """Objective and ln of its ratio to the published one by the fast simulator, if both were judged there."""
+    """Objective and ln of its ratio to the published one by the fast simulator, if both were validated there."""
     if name not in fast or "published" not in fast:
         return ["", ""]
     (value, error), (zero, zero_error) = ((fast[n]["objective"], fast[n]["error"]) for n in (name, "published"))
@@ -274,7 +274,7 @@ def main() -> None:
     designs |= {f"{name}, first stage": row["design"] for name, row in found.get("trained", {}).items()}
     designs |= {name: row["design"] for name, row in found.get("refined", {}).items()}
     if not options.show:
-        judge({n: d for n, d in designs.items() if not options.only or n in options.only}, options.rounds)
+        validate({n: d for n, d in designs.items() if not options.only or n in options.only}, options.rounds)
     stored = read()
     show(stored, fast)
     picture(stored, fast).savefig(FOLDER / "objectives.png", dpi=110)

@@ -18,9 +18,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 import rl_detector as rd
+from rl_detector.envs.muon_tomography.fast import TomographySimulator
 from rl_detector.envs.muon_tomography.furnace import FURNACE_BOTTOM, FURNACE_TOP, FURNACE_WIDTH, TOP_HEIGHT
 from rl_detector.envs.muon_tomography.layout import ABOVE_AND_BELOW, BUDGET_UNITS, built
-from rl_detector.envs.muon_tomography.problem import TomographySimulator, muon_tomography
+from rl_detector.envs.muon_tomography.problem import muon_tomography
 from rl_detector.envs.muon_tomography.reach import FillHeightReach
 from rl_detector.records import RunFolder
 from rl_detector.study.validation import paired_difference
@@ -28,7 +29,7 @@ from rl_detector.study.validation import paired_difference
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"
 HELD_OUT, HELD_OUT_SEED = 2_000_000, 987_654_321
-"""Muons for the judgement; its seed is none of the trainings', whose seeds are 63 random bits."""
+"""Muons for the validation; its seed is none of the trainings', whose seeds are 63 random bits."""
 
 
 def trained(folders: list[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -38,14 +39,15 @@ def trained(folders: list[Path]) -> tuple[dict[str, Any], dict[str, Any]]:
         rows = {row["name"]: row["design"] for row in results["rows"]}
         return {name: rows[name] for name in results["training"]}, results["training"]
     runs = [RunFolder(folder) for folder in folders]
-    configs = {f"seed_{run.read_config()['seed']}": run.read_config() for run in runs}
+    stored = [run.read_config() for run in runs]
+    configs = {f"seed_{config.seed}": config.to_plain() for config in stored}
     texts = [(run.path / "recommended.json").read_text() for run in runs]
     designs = {name: json.loads(text)["design"] for name, text in zip(configs, texts, strict=True)}
     kept = ("agent", "budget", "env", "simulator", "common_events", "seed")
     return designs, {name: {key: config[key] for key in kept} for name, config in configs.items()}
 
 
-def judge(problem: rd.DesignProblem, designs: Mapping[str, Any]) -> list[dict[str, Any]]:
+def validate(problem: rd.DesignProblem, designs: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All designs with the same fresh muons: metrics, and reach of each over the baselines, paired."""
     simulator, reach = problem.simulator, problem.reach
     measured = {name: reach.measure(simulator.simulate(d, HELD_OUT, HELD_OUT_SEED)) for name, d in designs.items()}
@@ -103,7 +105,7 @@ def main() -> None:
     problem = muon_tomography()
     found, training = trained(parser.parse_args().runs)
     designs = {**problem.baselines, **dict(sorted(found.items()))}
-    rows = judge(problem, designs)
+    rows = validate(problem, designs)
     results = {"training": training, "held_out": HELD_OUT, "rows": rows}
     results["smooth_edges"] = smooth_edges(designs)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")

@@ -33,7 +33,7 @@ def train(agent: str, seed: int) -> tuple[Path, float]:
     return new.parent, time.monotonic() - started
 
 
-def judged(problem: Any, run: Path, best_reward: float) -> list[dict[str, Any]]:
+def validated(problem: Any, run: Path, best_reward: float) -> list[dict[str, Any]]:
     """Rows of the run's validation, each with the closed form beside it."""
     stored = json.loads((run / "validation.json").read_text())
     rows: list[dict[str, Any]] = stored[problem.simulator.describe()["simulator"]]
@@ -52,7 +52,7 @@ def main() -> None:
     results: dict[str, Any] = {"best_known": known, "runs": []}
     for agent, seed in product(AGENTS, range(SEEDS)):
         run, seconds = train(agent, seed)
-        rows = judged(problem, run, best_reward)
+        rows = validated(problem, run, best_reward)
         results["runs"].append({"agent": agent, "seed": seed, "seconds": round(seconds), "rows": rows})
         if (agent, seed) == (AGENTS[0], 0):
             shutil.copytree(run / "figures", FOLDER / "figures", dirs_exist_ok=True)

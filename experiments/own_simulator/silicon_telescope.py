@@ -40,7 +40,7 @@ def price(design):
 class Impact:
     """reach = ln(reference / metric), metric = mean squared error in um^2 of x0 fitted linearly to the hits.
 
-    Each event is judged by a fit to all others: its residual over 1 - leverage. The error is that of a mean of n terms.
+    Each event is compared with a fit to the others: its residual over 1 - leverage. The error is that of a mean of n.
     """
 
     def __init__(self, reference):

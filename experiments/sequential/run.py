@@ -1,4 +1,4 @@
-"""A spectrometer built station by station, against designs proposed whole: trains, judges on held-out tracks, draws.
+"""A spectrometer built station by station, against designs proposed whole: trains, validates on held-out tracks, draws.
 
 python run.py             # trains what results.json does not hold yet: results.json, curves.png, layouts.png
 python run.py --agent A   # this one only
@@ -90,7 +90,7 @@ def metric(evaluation: Evaluation) -> float:
     return evaluation.measurement.metric
 
 
-def judged(designs: dict[str, Design]) -> dict[str, dict[str, Any]]:
+def validated(designs: dict[str, Design]) -> dict[str, dict[str, Any]]:
     """Every design on the same held-out tracks, with the paired difference to the equidistant baseline."""
     seed, rows = held_out_seed(HELD_OUT_ROOT), {}
     found = {name: PROBLEM.evaluate(design, HELD_OUT, seed) for name, design in designs.items()}
@@ -125,7 +125,7 @@ def all_runs(agents: Sequence[str], done: dict[str, Any]) -> dict[str, Any]:
                 print(label, f"{runs[label]['cpu_seconds']:.0f} s of CPU, {runs[label]['curve'][-1]}", flush=True)
     designs = {**PROBLEM.baselines, **{label: run["design"] for label, run in runs.items()}}
     setting = {"events": EVENTS, "events_per_design": EVENTS_PER_DESIGN, "designs_per_batch": DESIGNS_PER_BATCH}
-    return {**setting, "agents": AGENTS, "held_out": HELD_OUT, "runs": runs, "designs": judged(designs)}
+    return {**setting, "agents": AGENTS, "held_out": HELD_OUT, "runs": runs, "designs": validated(designs)}
 
 
 def show(results: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
-"""Sensors in a steel slab placed one after the other, at the price of the reference designs: trains, judges, draws.
+"""Sensors in a steel slab placed one after the other, at the price of the reference designs: trains, validates, draws.
 
-python run.py            # trains what results.json does not hold yet, judges all, writes results.json and layouts.png
+python run.py            # trains what results.json lacks, validates all, writes results.json and layouts.png
 python run.py --show     # only the table and the figure again
 """
 
@@ -72,7 +72,7 @@ def affordable(design: Design, baseline: str) -> dict[str, Any]:
     return {"sensor": sensors}
 
 
-def judged(designs: dict[str, Design], problem: DesignProblem, events: int) -> dict[str, dict[str, Any]]:
+def validated(designs: dict[str, Design], problem: DesignProblem, events: int) -> dict[str, dict[str, Any]]:
     """Every design on the same events, with paired differences of the reach to the three baselines."""
     seeds = [held_out_seed(HELD_OUT_ROOT)] * len(designs)
     found = dict(zip(designs, problem.evaluate_batch(list(designs.values()), events, seeds), strict=True))
@@ -116,10 +116,10 @@ def all_runs(done: dict[str, Any], path: Path) -> dict[str, Any]:
     }
     designs = {**PROBLEM.baselines, **bought}
     setting = {"designs": DESIGNS, "events_per_design": EVENTS_PER_DESIGN, "agent": AGENT, "held_out": HELD_OUT}
-    results = {**setting, "runs": runs, "layouts": designs, "fast": judged(designs, PROBLEM, HELD_OUT)}
+    results = {**setting, "runs": runs, "layouts": designs, "fast": validated(designs, PROBLEM, HELD_OUT)}
     if GEANT4.exists():
         geant4, events = slab_calorimeter(library=str(GEANT4)), most_events()
-        results |= {"geant4_events": events, "geant4": judged(designs, geant4, events)}
+        results |= {"geant4_events": events, "geant4": validated(designs, geant4, events)}
     return results
 
 

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from rl_detector.envs.slab_calorimeter.library import FITTED_SHOWERS, STEEL, Showers, _pions, mean_photons
-from rl_detector.envs.slab_calorimeter.problem import FLUCTUATION, FLUCTUATION_POWER, sensor_variance, straggled
+from rl_detector.envs.slab_calorimeter.fast import FITTED_SHOWERS, Showers, _pions, mean_photons
+from rl_detector.envs.slab_calorimeter.library import STEEL
+from rl_detector.envs.slab_calorimeter.sensors import FLUCTUATION, FLUCTUATION_POWER, sensor_variance, straggled
 from rl_detector.envs.slab_calorimeter.stored import PLANE_PITCH, SILICON
 
 FILE = np.load(Path(__file__).parent / "showers.npz")

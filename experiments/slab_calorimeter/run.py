@@ -1,8 +1,8 @@
-"""Sensors in a steel slab at no more than the price of beta: trains, judges on held-out and on Geant4's events, draws.
+"""Sensors in a steel slab at no more than the price of beta: trains, validates on held-out and Geant4's events, draws.
 
-python run.py            # trains what results.json lacks, judges, writes results.json and layouts.png
-python run.py --judge    # judges the trained designs again
-python run.py --show     # only the table and the figure again
+python run.py               # trains what results.json lacks, validates, writes results.json and layouts.png
+python run.py --validate    # validates the trained designs again
+python run.py --show        # only the table and the figure again
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from matplotlib.figure import Figure
 from rl_detector.agents import make_agent
 from rl_detector.envs.slab_calorimeter.layout import SENSOR_TYPES, SLAB_LENGTH_MM, design, length, price, row
 from rl_detector.envs.slab_calorimeter.library import SAMPLES, Book
-from rl_detector.envs.slab_calorimeter.problem import cut_out, slab_calorimeter
+from rl_detector.envs.slab_calorimeter.problem import slab_calorimeter
 from rl_detector.envs.slab_calorimeter.reach import SlabReach
+from rl_detector.envs.slab_calorimeter.sensors import cut_out
 from rl_detector.envs.slab_calorimeter.stored import whole_book
 from rl_detector.records import Ledger
 from rl_detector.reproducible import held_out_seed, trial_seed
@@ -83,7 +84,7 @@ def by_knots() -> Design:
     return knotted(strategy.result.xfavorite)
 
 
-def judged(found: dict[str, Measurement]) -> dict[str, dict[str, Any]]:
+def validated(found: dict[str, Measurement]) -> dict[str, dict[str, Any]]:
     """What every design gains over beta and over alpha on the same events, and its resolutions."""
     rows: dict[str, dict[str, Any]] = {}
     for name, measured in found.items():
@@ -97,7 +98,7 @@ def held_out(layout: Design) -> Measurement:
     """On held-out events of the fast library, the same for all designs."""
     measured = PROBLEM.evaluate(layout, HELD_OUT, held_out_seed(HELD_OUT_ROOT)).measurement
     if measured is None:
-        raise RuntimeError("a design could not be judged")
+        raise RuntimeError("a design could not be validated")
     return measured
 
 
@@ -125,11 +126,11 @@ def all_searches() -> dict[str, Any]:
     return results
 
 
-def judge(results: dict[str, Any]) -> dict[str, Any]:
+def validate(results: dict[str, Any]) -> dict[str, Any]:
     """The results with held-out events of the fast library and all that is stored of Geant4's."""
     book, designs = whole_book(SHOWERS), results["designs"]
-    results["fast"] = judged({name: held_out(layout) for name, layout in designs.items()})
-    results["geant4"] = judged({name: in_geant4(layout, book) for name, layout in designs.items()})
+    results["fast"] = validated({name: held_out(layout) for name, layout in designs.items()})
+    results["geant4"] = validated({name: in_geant4(layout, book) for name, layout in designs.items()})
     violations = {name: PROBLEM.evaluate(layout, 50, 0).violations for name, layout in designs.items()}
     stored = {f"{p} {e:g}": int((book.events.sample == n).sum()) for n, (p, e) in enumerate(SAMPLES)}
     return {**results, "violations": violations, "held_out": HELD_OUT, "geant4_events": stored}
@@ -204,13 +205,13 @@ def draw(results: dict[str, Any]) -> Figure:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--judge", action="store_true")
+    parser.add_argument("--validate", action="store_true")
     parser.add_argument("--show", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    results = json.loads(RESULTS.read_text()) if given.judge or given.show else all_searches()
+    results = json.loads(RESULTS.read_text()) if given.validate or given.show else all_searches()
     if not given.show:
-        results = judge(results)
+        results = validate(results)
         RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     draw(results).savefig(FOLDER / "layouts.png", dpi=130)
     show(results)

@@ -1,4 +1,4 @@
-"""Where to put the stations of a spectrometer, at equal channels: trains, judges on held-out tracks, draws.
+"""Where to put the stations of a spectrometer, at equal channels: trains, validates on held-out tracks, draws.
 
 python run.py            # trains from three seeds, writes results.json and layouts.png
 python run.py --show     # only the table and the figures again
@@ -67,7 +67,7 @@ def trained(seed: int) -> tuple[Design, float]:
     return candidates[int(np.argmax(rewards))], time.process_time() - started
 
 
-def judged(designs: dict[str, Design]) -> dict[str, dict[str, Any]]:
+def validated(designs: dict[str, Design]) -> dict[str, dict[str, Any]]:
     """Every design on the same held-out tracks, with the paired difference to the equidistant baseline."""
     seed, rows = held_out_seed(HELD_OUT_ROOT), {}
     found = {name: PROBLEM.evaluate(design, HELD_OUT, seed) for name, design in designs.items()}
@@ -100,7 +100,7 @@ def all_runs() -> dict[str, Any]:
         print(name, f"{seconds[name]:.0f} s of CPU", flush=True)
     setting = {"events": EVENTS, "events_per_design": EVENTS_PER_DESIGN, "designs_per_batch": DESIGNS_PER_BATCH}
     setting |= {"candidates": CANDIDATES, "selection": SELECTION}
-    return {**setting, "agent": AGENT, "held_out": HELD_OUT, "cpu_seconds": seconds, "designs": judged(designs)}
+    return {**setting, "agent": AGENT, "held_out": HELD_OUT, "cpu_seconds": seconds, "designs": validated(designs)}
 
 
 def show(results: dict[str, Any]) -> None:

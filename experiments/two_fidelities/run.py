@@ -72,7 +72,7 @@ def joined(parts: list[PairedReadout]) -> PairedReadout:
     return PairedReadout({"energy": energy}, np.concatenate([part.signals for part in parts]), copies)
 
 
-def judge(problem: DesignProblem, parts: list[PairedReadout], size: int) -> dict[str, Any]:
+def reaches(problem: DesignProblem, parts: list[PairedReadout], size: int) -> dict[str, Any]:
     """Corrected and plain reach of independent readouts of `size` samples each."""
     reach, start = CorrectedReach(problem.reach), time.process_time()
     groups = [joined(parts[first : first + size]) for first in range(0, len(parts) - size + 1, size)]
@@ -134,10 +134,10 @@ def one_design(problem: DesignProblem, name: str) -> dict[str, Any]:
     once, _ = samples(problem, name, 1)
     often, seconds = samples(problem, name, COPIES)
     result: dict[str, Any] = {
-        "one copy": {**correlations(problem, once), "of": [judge(problem, once, size) for size in (1, 8)]},
+        "one copy": {**correlations(problem, once), "of": [reaches(problem, once, size) for size in (1, 8)]},
         f"{COPIES} copies": {
             **correlations(problem, often),
-            "of": [judge(problem, often, size) for size in (1, 2, 4, 8)],
+            "of": [reaches(problem, often, size) for size in (1, 2, 4, 8)],
         },
     }
     fits = result[f"{COPIES} copies"]["of"][0]["seconds_per_cheap_event_of_fits"]

@@ -63,7 +63,7 @@ UPDATE_SHARE = 32
 class PolicyGradient:
     """Natural actor-critic whose critic is fitted to all evaluations so far.
 
-    The tricks that `without` switches off:
+    Names in `without` switch these tricks off, one by one:
 
     - antithetic: proposals come in pairs mu +- delta, whose difference is free of all even terms.
     - posterior: some choices are the best of a draw from the critic's posterior (Thompson 1933).
@@ -101,7 +101,8 @@ class PolicyGradient:
         posterior_share: share of the proposals whose choices are the best of a draw from the critic's posterior. The
             others come from the categoricals.
         memory: evaluations that the critic is fitted to; 0: only the newest batch.
-        without: tricks to do without, for ablations.
+        without: names of tricks to switch off, from the list above. It is for ablations;
+            experiments/agents measures what each trick is worth.
     """
 
     def __init__(

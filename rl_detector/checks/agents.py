@@ -44,13 +44,13 @@ def check_agent(make_agent: MakeAgent, space: DesignSpace, seed: int = 0) -> Non
 
 
 def _check_proposals(agent: Agent, space: DesignSpace) -> None:
-    width, slots = len(space.continuous), len(space.discrete)
+    expected = (len(space.continuous),), (len(space.discrete),)
     _tell_nothing(agent, _ask(agent, space, 3))
     for n in (1, 5):
         agent.tell(_batch(_ask(agent, space, n), np.arange(n, dtype=np.float64)))
     best = agent.recommend(OBSERVATION)
     shapes = best.continuous.shape, best.discrete.shape
-    require(shapes == ((width,), (slots,)), f"a recommendation of shapes {((width,), (slots,))}", shapes)
+    require(shapes == expected, f"a recommendation of shapes {expected}", shapes)
     _decode(space, best)
     metrics = dict(agent.metrics())
     sound = "sigma" in metrics and all(math.isfinite(value) for value in metrics.values())

@@ -17,7 +17,7 @@ from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem
 
 PLAIN_FIELDS = frozenset(
-    {"name", "cost_weight", "penalty_weight", "minimum_events", "unjudged", "conditions", "baselines", "metric"}
+    {"name", "cost_weight", "penalty_weight", "minimum_events", "keeps_readouts", "conditions", "baselines", "metric"}
 )
 """Plain data of a problem, in which it may differ from what its recipe builds (see `for_judge`)."""
 

@@ -11,11 +11,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rl_detector.errors import RunFolderError
 from rl_detector.records.files import flush_folder, refuse_links, write_atomically
 from rl_detector.safety.untrusted import LARGEST_YAML, check_plain, check_yaml, read_bytes
+
+if TYPE_CHECKING:
+    from rl_detector.conf.schema import Config
 
 LARGEST_TEXT = 16_000_000
 """Most bytes of a JSON file of a run; of config.yaml fewer are read, see untrusted.LARGEST_YAML."""
@@ -216,8 +219,8 @@ class RunFolder:
             raise RunFolderError(f"the configuration has {len(data)} bytes, at most {LARGEST_YAML} can be stored")
         write_atomically(self.config, data)
 
-    def read_config(self) -> dict[str, Any]:
-        """The stored configuration as plain data.
+    def read_config(self) -> Config:
+        """The stored configuration, typed; `Config.to_plain` gives it as names and values.
 
         Raises:
             RunFolderError: it cannot be read.
@@ -230,11 +233,11 @@ class RunFolder:
             known = {key: value for key, value in self._read_yaml().items() if key != "run"}
             check_plain(known)
             merged = OmegaConf.merge(OmegaConf.structured(Config), known)
-            config = OmegaConf.to_container(merged, resolve=False, throw_on_missing=True)
+            plain: Any = OmegaConf.to_container(merged, resolve=False, throw_on_missing=True)
+            return Config.of(plain)
         except Exception as error:  # whatever damaged or hostile YAML leads to; nothing in it is executed
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise RunFolderError(f"{self.config} is not the configuration of a run: {reason}") from error
-        return {str(name): value for name, value in config.items()} if isinstance(config, dict) else {}
 
     def read_provenance(self) -> Provenance:
         """Command, start and versions of the run, kept beside its configuration.

@@ -41,7 +41,7 @@ WIDTH = 8.4
 BoolArray: TypeAlias = NDArray[np.bool_]
 
 MAXIMUM_POINTS = 5000
-MAXIMUM_SLOTS = 36
+MAXIMUM_PARAMETERS = 36
 
 
 def png(make: Callable[[], Figure]) -> bytes:
@@ -166,7 +166,7 @@ def _cost_scale(axes: Axes, costs: FloatArray) -> None:
 
 def parameters(space: DesignSpace, history: History, marks: Mapping[str, Encoding]) -> Figure:
     """Course of every parameter: mean and standard deviation of the batch, or the share of each choice."""
-    slots, history = space.slots[:MAXIMUM_SLOTS], history.sample
+    slots, history = space.slots[:MAXIMUM_PARAMETERS], history.sample
     columns = 4 if len(slots) % 4 == 0 else 3
     rows = math.ceil(len(slots) / columns)
     figure = Figure(figsize=(WIDTH, 0.5 + 1.75 * rows), layout="constrained")
@@ -195,7 +195,7 @@ def has_component(space: DesignSpace, slot: Slot, continuous: FloatArray) -> Boo
 
     Args:
         space: of the designs.
-        slot: the number; `layer[2].gap` belongs to the third of `layer.count` layers.
+        slot: the entry; `layer[2].gap` belongs to the third of `layer.count` layers.
         continuous: encodings, [designs, c].
     """
     here = np.ones(len(continuous), dtype=np.bool_)

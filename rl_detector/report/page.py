@@ -178,16 +178,16 @@ def _cost_picture(results: Results, name: str) -> Picture:
 def _parameters_caption(problem: DesignProblem, marks: Mapping[str, Encoding]) -> str:
     slots = problem.space.slots
     text = (
-        "Numbers: mean of the batch and a band of one standard deviation of its designs; materials and other choices: "
-        "share of the designs."
+        "Coordinates and counts: mean of the batch and a band of one standard deviation of its designs; "
+        "materials and other choices: share of the designs."
     )
     if any(slot.path.endswith(".count") for slot in slots):
         text += " Only designs that have a component count for its parameters."
     if RECOMMENDED in marks:
         text += " Star: the recommended design, in the colour of its choice."
-    text += "".join(f" Dashed line: {name} (numbers only)." for name in marks if name != RECOMMENDED)
-    if len(slots) > figures.MAXIMUM_SLOTS:
-        text += f" The first {figures.MAXIMUM_SLOTS} of {len(slots)} parameters are drawn."
+    text += "".join(f" Dashed line: {name} (coordinates only)." for name in marks if name != RECOMMENDED)
+    if len(slots) > figures.MAXIMUM_PARAMETERS:
+        text += f" The first {figures.MAXIMUM_PARAMETERS} of {len(slots)} parameters are drawn."
     return text
 
 

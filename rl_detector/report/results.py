@@ -78,7 +78,7 @@ def read_results(folder: RunFolder) -> Results:
     Raises:
         RunFolderError: a file of the run is damaged.
     """
-    config, history = Config.of(folder.read_config()), read_history(folder.ledger)
+    config, history = folder.read_config(), read_history(folder.ledger)
     sections = _sections(folder)
     recommended = _recommended(folder)
     trained = recommended.simulator.get("simulator", "") if recommended else ""

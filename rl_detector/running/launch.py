@@ -191,7 +191,7 @@ def validate_run(
         TrustError: they are neither asked for nor known.
         ConfigError: the run has no recommended design yet.
     """
-    config = Config.of(folder.read_config())
+    config = folder.read_config()
     recommended = folder.read_json(folder.recommended, {})
     if "design" not in recommended:
         raise ConfigError(

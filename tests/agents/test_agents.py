@@ -21,14 +21,14 @@ from rl_detector.parameters import Categorical, Continuous, Integer
 from rl_detector.space import Design, DesignSpace, Encoding, FloatArray, Repeated
 
 NOTHING = np.zeros(0)
-NUMBERS = DesignSpace(tuple(Continuous(f"x{i}", 0, 10, "cm") for i in range(3)))
+COORDINATES = DesignSpace(tuple(Continuous(f"x{i}", 0, 10, "cm") for i in range(3)))
 CHOICES = DesignSpace(tuple(Categorical(f"c{j}", ("a", "b", "c")) for j in range(4)))
-MIXED = DesignSpace((*NUMBERS.parameters, *CHOICES.parameters))
+MIXED = DesignSpace((*COORDINATES.parameters, *CHOICES.parameters))
 LAYER = DesignSpace((Continuous("thickness", 0.1, 5), Categorical("material", ("lead", "iron"))))
 LAYERS = DesignSpace((Integer("channels", 1, 9), Repeated("layer", LAYER, 0, 3)))
-SPACES = {"numbers": NUMBERS, "choices": CHOICES, "mixed": MIXED, "layers": LAYERS}
+SPACES = {"coordinates": COORDINATES, "choices": CHOICES, "mixed": MIXED, "layers": LAYERS}
 STARTS: dict[str, Design] = {
-    "numbers": {"x0": 2.0, "x1": 7.5, "x2": 3.0},
+    "coordinates": {"x0": 2.0, "x1": 7.5, "x2": 3.0},
     "choices": {f"c{j}": "c" for j in range(4)},
     "mixed": {"x0": 2.0, "x1": 7.5, "x2": 3.0, **{f"c{j}": "c" for j in range(4)}},
     "layers": {"channels": 3, "layer": [{"thickness": 1.0, "material": "iron"}]},
@@ -244,18 +244,18 @@ def test_rewards_that_are_no_numbers_are_refused_and_change_nothing(make: Make, 
 
 def test_a_start_that_cannot_be_built(make: Make) -> None:
     with pytest.raises(DesignError, match="x0"):
-        make(NUMBERS, 0, {"x0": -5, "x1": 1, "x2": 1})
+        make(COORDINATES, 0, {"x0": -5, "x1": 1, "x2": 1})
 
 
 def test_unknown_agents_and_settings_name_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"unknown agent 'genetic': known are policy_gradient, "):
-        make_agent("genetic", NUMBERS, 0)
+        make_agent("genetic", COORDINATES, 0)
     with pytest.raises(ConfigError, match=r"unknown setting 'sigmal' of policy_gradient: known are sigma, "):
-        make_agent("policy_gradient", NUMBERS, 0, sigmal=1)
+        make_agent("policy_gradient", COORDINATES, 0, sigmal=1)
     with pytest.raises(ConfigError, match=r"unknown setting 'sigma' of random_search: known are none"):
-        make_agent("random_search", NUMBERS, 0, sigma=1)
+        make_agent("random_search", COORDINATES, 0, sigma=1)
     with pytest.raises(ConfigError, match="0 < sigma <= 1"):
-        make_agent("cma_es", NUMBERS, 0, sigma=-1)
+        make_agent("cma_es", COORDINATES, 0, sigma=-1)
 
 
 def test_names_are_cheap() -> None:
@@ -281,7 +281,7 @@ def test_random_search_does_not_depend_on_the_batch_size() -> None:
 
 
 def test_cma_es_waits_for_three_quarters_of_a_population() -> None:
-    agent = make_agent("cma_es", NUMBERS, 0)
+    agent = make_agent("cma_es", COORDINATES, 0)
     for told, generations, waiting in ((11, 0, 11), (5, 1, 0), (12, 2, 0), (0, 2, 0), (16, 3, 0)):
         actions = agent.ask(NOTHING, 16).take(np.arange(told))
         agent.tell(Batch(actions, reward(actions), np.zeros(told)))

@@ -22,8 +22,8 @@ from rl_detector.errors import ConfigError
 from rl_detector.parameters import Categorical, Continuous, Integer
 from rl_detector.space import DesignSpace, Encoding, FloatArray
 
-NUMBERS = tuple(Continuous(f"x{i}", -1, 1) for i in range(3))
-SPACE = DesignSpace((*NUMBERS, Categorical("material", ("a", "b", "c"))))
+COORDINATES = tuple(Continuous(f"x{i}", -1, 1) for i in range(3))
+SPACE = DesignSpace((*COORDINATES, Categorical("material", ("a", "b", "c"))))
 HELD_OUT = np.linspace(0.05, 0.95, 10)
 
 
@@ -183,8 +183,8 @@ def test_single_survivors() -> None:
 
 
 SPACES = {
-    "one number": DesignSpace(NUMBERS[:1]),
-    "200 numbers": DesignSpace(tuple(Continuous(f"x{i}", -1, 1) for i in range(200))),
+    "one coordinate": DesignSpace(COORDINATES[:1]),
+    "200 coordinates": DesignSpace(tuple(Continuous(f"x{i}", -1, 1) for i in range(200))),
     "200 choices": DesignSpace(tuple(Categorical(f"c{i}", ("a", "b", "c")) for i in range(200))),
     "constants": DesignSpace((Integer("fixed", 3, 3), Categorical("only", ("a",)))),
 }
@@ -215,7 +215,7 @@ def test_the_unit_of_the_reward_does_not_matter(scale: float) -> None:
 
 
 def test_sigma_keeps_its_bounds_and_the_mean_comes_back_from_the_edge() -> None:
-    agent = ContextualPolicyGradient(DesignSpace(NUMBERS[:1]), 0, sigma_minimum=0.1, memory=32)
+    agent = ContextualPolicyGradient(DesignSpace(COORDINATES[:1]), 0, sigma_minimum=0.1, memory=32)
     for sign in (1, -1):
         for _ in range(60):
             actions = agent.ask(observe(0.5), 16)

@@ -23,8 +23,8 @@ from rl_detector.settings import check_settings
 from rl_detector.space import DesignSpace, Encoding, FloatArray
 
 NOTHING = np.zeros(0)
-NUMBERS = DesignSpace(tuple(Continuous(f"x{i}", -1, 1) for i in range(2)))
-MIXED = DesignSpace((*NUMBERS.parameters, Categorical("c", ("a", "b", "c"))))
+COORDINATES = DesignSpace(tuple(Continuous(f"x{i}", -1, 1) for i in range(2)))
+MIXED = DesignSpace((*COORDINATES.parameters, Categorical("c", ("a", "b", "c"))))
 START = {"x0": -0.5, "x1": 0.5, "c": "c"}
 RECIPES = [
     path
@@ -116,7 +116,7 @@ def test_global_generators_are_seeded_inside_and_put_back() -> None:
 
 def test_reinforce_waits_for_25_results_and_then_takes_one_step_of_adam() -> None:
     """Adam's first step is the learning rate in the direction of the gradient, 2 x 0.02 in units of half the box."""
-    agent = make_agent("reinforce", NUMBERS, 0, {"x0": 0.0, "x1": 0.0})
+    agent = make_agent("reinforce", COORDINATES, 0, {"x0": 0.0, "x1": 0.0})
     assert agent.metrics()["sigma"] == pytest.approx(2 * 0.05**0.5)
     for told, moved in ((24, 0.0), (1, 0.04)):
         actions = agent.ask(NOTHING, told)
@@ -125,7 +125,7 @@ def test_reinforce_waits_for_25_results_and_then_takes_one_step_of_adam() -> Non
 
 
 def test_baseline_of_reinforce_moves_by_alpha() -> None:
-    agent = make_agent("reinforce", NUMBERS, 0)
+    agent = make_agent("reinforce", COORDINATES, 0)
     for reward in (1.0, 3.0):
         tell(agent, agent.ask(NOTHING, 25), np.full(25, reward))
     assert agent.metrics()["baseline"] == pytest.approx(0.95 * 1.0 + 0.05 * 3.0)
@@ -142,14 +142,14 @@ def test_uncertainty_of_ranks() -> None:
 
 @pytest.mark.parametrize(("noise", "repeats"), [(0.0, 1.0), (100.0, 8.0)])
 def test_cma_es_repeats_designs_where_noise_hides_their_ranks(noise: float, repeats: float) -> None:
-    agent = make_agent("cma_es", NUMBERS, 0, noise_handling=True)
+    agent = make_agent("cma_es", COORDINATES, 0, noise_handling=True)
     rounds(agent, 120, 8, noise)
     assert agent.metrics()["repeats"] == pytest.approx(repeats, rel=0.4)
     assert agent.metrics()["generations"] > 2
 
 
 def test_cma_es_proposes_a_tenth_of_the_population_again() -> None:
-    agent = make_agent("cma_es", NUMBERS, 0, noise_handling=True)
+    agent = make_agent("cma_es", COORDINATES, 0, noise_handling=True)
     first = agent.ask(NOTHING, 8)
     tell(agent, first, quadratic(first))
     assert agent.metrics()["generations"] == 0
@@ -160,7 +160,7 @@ def test_cma_es_proposes_a_tenth_of_the_population_again() -> None:
 
 
 def test_larger_populations_wait_for_more_batches() -> None:
-    agent = make_agent("cma_es", NUMBERS, 0, population_factor=4.0)
+    agent = make_agent("cma_es", COORDINATES, 0, population_factor=4.0)
     rounds(agent, 2, 8)
     assert agent.metrics()["generations"] == 0
     rounds(agent, 1, 8)
@@ -176,7 +176,7 @@ def test_the_start_is_proposed_first(name: str) -> None:
 
 @pytest.mark.parametrize(("elite", "expected"), [(0.0, 0.9), (0.2, 0.85)])
 def test_recommendation_is_the_best_or_the_centre_of_the_best(elite: float, expected: float) -> None:
-    agent = make_agent("tpe", NUMBERS, 0, elite=elite)
+    agent = make_agent("tpe", COORDINATES, 0, elite=elite)
     x = np.arange(10) / 10
     actions = Encoding(np.column_stack([x, x]), np.zeros((10, 0), dtype=np.int64))
     tell(agent, actions, np.where(x == 0.8, 0.75, x))  # 0.9 is the best, then 0.8 (0.75), 0.7
@@ -185,7 +185,7 @@ def test_recommendation_is_the_best_or_the_centre_of_the_best(elite: float, expe
 
 @pytest.mark.parametrize("name", ["tpe", "bayesian"])
 def test_revised_rewards_replace_those_told(name: str) -> None:
-    agent = make_agent(name, NUMBERS, 0)
+    agent = make_agent(name, COORDINATES, 0)
     actions = agent.ask(NOTHING, 8)
     tell(agent, actions.take(np.arange(7)), np.zeros(7))
     revised = np.where(np.arange(7) == 4, 5.0, 0.0)
@@ -198,7 +198,7 @@ def test_revised_rewards_replace_those_told(name: str) -> None:
 
 def test_the_defaults_of_the_library_train_ppo_after_2048_designs() -> None:
     settings = yaml.safe_load(next(path for path in RECIPES if path.stem == "ppo_defaults").read_text())
-    agent = make_agent(settings.pop("name"), NUMBERS, 0, **settings)
+    agent = make_agent(settings.pop("name"), COORDINATES, 0, **settings)
     rounds(agent, 2, 1023)
     assert agent.metrics()["updates"] == 0
     rounds(agent, 1, 2)
@@ -206,7 +206,7 @@ def test_the_defaults_of_the_library_train_ppo_after_2048_designs() -> None:
 
 
 def test_sac_forgets_nothing_in_a_checkpoint() -> None:
-    agent = make_agent("sac", NUMBERS, 0, hidden=8)
+    agent = make_agent("sac", COORDINATES, 0, hidden=8)
     rounds(agent, 3, 20)
     vectors, rewards = agent.state_dict()["results"]
     assert vectors.shape == (60, 2) and rewards.shape == (60,)
@@ -221,13 +221,13 @@ def test_bayesian_finds_the_maximum_of_a_smooth_reward() -> None:
 
 
 def test_the_process_keeps_the_best_half_and_the_latest() -> None:
-    agent: Any = make_agent("turbo", NUMBERS, 0, most_points=10)
+    agent: Any = make_agent("turbo", COORDINATES, 0, most_points=10)
     tell(agent, agent.ask(NOTHING, 30), -np.arange(30.0))
     assert agent._kept(0).tolist() == [0, 1, 2, 3, 4, 25, 26, 27, 28, 29]
 
 
 def test_turbo_shrinks_without_success_and_begins_anew() -> None:
-    agent = make_agent("turbo", NUMBERS, 0, startup=4, candidates=50)
+    agent = make_agent("turbo", COORDINATES, 0, startup=4, candidates=50)
     lengths = []
     for batch in range(12):
         actions = agent.ask(NOTHING, 4)
@@ -248,7 +248,7 @@ def test_nsga2_completes_a_generation_by_results() -> None:
 @pytest.mark.parametrize("observed", [True, False])
 def test_l_gso_follows_the_slope_through_its_generator(observed: bool) -> None:
     """-ln(mean loss) - charge: loss exp(-x0) exponential, charge 2 x1, so the gradient is (1, -2)."""
-    agent: Any = make_agent("l_gso", NUMBERS, 0, {"x0": 0.0, "x1": 0.0}, designs_per_update=64)
+    agent: Any = make_agent("l_gso", COORDINATES, 0, {"x0": 0.0, "x1": 0.0}, designs_per_update=64)
     rng = np.random.default_rng(0)
     actions = agent.ask(NOTHING, 64)
     losses = [rng.exponential(np.exp(-x), 500) for x in actions.continuous[:, 0]]

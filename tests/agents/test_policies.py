@@ -82,11 +82,11 @@ def test_mode_is_clipped_to_the_box() -> None:
 
 
 @pytest.mark.parametrize("choices", [(), (3,)])
-@pytest.mark.parametrize("numbers", [0, 2])
-def test_parts_may_be_empty(numbers: int, choices: tuple[int, ...]) -> None:
-    policy = Policy(np.zeros(numbers), 0.1, choices)
+@pytest.mark.parametrize("coordinates", [0, 2])
+def test_parts_may_be_empty(coordinates: int, choices: tuple[int, ...]) -> None:
+    policy = Policy(np.zeros(coordinates), 0.1, choices)
     sample = policy.sample(np.random.default_rng(0), 5)
-    assert sample.continuous.shape == (5, numbers) and sample.discrete.shape == (5, len(choices))
+    assert sample.continuous.shape == (5, coordinates) and sample.discrete.shape == (5, len(choices))
     assert policy.log_prob(sample).shape == (5,)
 
 
@@ -153,8 +153,8 @@ def test_conditioned_kl_divergence_is_that_of_torch_distributions() -> None:
     normals = (distributions.Normal(policy.mu, policy.log_sigma.exp()) for policy in (first, second))
     expected = distributions.kl_divergence(*normals).sum()
     for j, size in enumerate(CHOICES):
-        slots = (distributions.Categorical(logits=policy.logits[j, :size]) for policy in (first, second))
-        expected = expected + distributions.kl_divergence(*slots)
+        terms = (distributions.Categorical(logits=policy.logits[j, :size]) for policy in (first, second))
+        expected = expected + distributions.kl_divergence(*terms)
     torch.testing.assert_close(kl, expected.expand(3))
 
 
@@ -162,7 +162,7 @@ def test_one_natural_step_with_constant_observation_is_that_of_the_free_policy()
     """Without hidden units and inputs the network is a bias, in units of sigma for mu.
 
     The Fisher information of the free policy: 1 / sigma^2 for mu, 2 for log sigma and diag(p) - p p^T for logits, whose
-    gradients g sum to 0 in every slot, so that (diag(p) - p p^T) (g / p) = g.
+    gradients g sum to 0 in every choice, so that (diag(p) - p p^T) (g / p) = g.
     """
     start = inside()
     policy = ConditionedPolicy(start, 0, 0, np.random.default_rng(0))

@@ -106,27 +106,27 @@ def test_equal_rewards_change_nothing(value: float) -> None:
     assert agent.metrics()["entropy"] == pytest.approx(2 * math.log(3))
 
 
-@pytest.mark.parametrize("slots", [0, 2])
-def test_empty_batches_and_single_survivors(slots: int) -> None:
+@pytest.mark.parametrize("choices", [0, 2])
+def test_empty_batches_and_single_survivors(choices: int) -> None:
     """Of every batch at most one design is told; 60 of them suffice to go half way."""
-    agent, rng = PolicyGradient(space_of(2, slots), 0), np.random.default_rng(0)
+    agent, rng = PolicyGradient(space_of(2, choices), 0), np.random.default_rng(0)
     for i in range(120):
         actions = agent.ask(NOTHING, 5).take([i % 5] if i % 2 else [])
         agent.tell(Batch(actions, reward(actions) + 0.1 * rng.standard_normal(i % 2), np.full(i % 2, 0.1)))
     assert_sound(agent)
     assert agent.metrics()["remembered"] == 60
-    assert reward(agent.recommend(NOTHING)) > 0.5 * (-0.18 - 0.5 * slots)
+    assert reward(agent.recommend(NOTHING)) > 0.5 * (-0.18 - 0.5 * choices)
 
 
 SPACES = {
     "one constant": DesignSpace((Integer("i", 3, 3),)),
     "constants": DesignSpace((Integer("i", 3, 3), Categorical("m", ("lead",)))),
     "some constants": DesignSpace((Integer("i", 3, 3), Continuous("x", 0, 1), Categorical("m", ("lead", "iron")))),
-    "one number": space_of(1, 0),
+    "one coordinate": space_of(1, 0),
     "one choice": space_of(0, 1),
     "no choice": space_of(0, 3, 1),
-    "200 numbers": space_of(200, 0),
-    "20 numbers, 20 slots": space_of(20, 20, 2),
+    "200 coordinates": space_of(200, 0),
+    "20 coordinates, 20 choices": space_of(20, 20, 2),
 }
 
 

@@ -21,7 +21,7 @@ def test_rewards_that_differ_after_equal_ones_are_learned_from() -> None:
 
 def test_no_choice_dies() -> None:
     """After the best is certain, each of three choices keeps at least a third of the exploration, less the proposals
-    of the posterior and the slots that do not change; frequencies in 3000 proposals, within 5 standard errors."""
+    of the posterior and the choices that do not change; frequencies in 3000 proposals, within 5 standard errors."""
     agent = PolicyGradient(space_of(1, 2), 0, exploration=0.3, posterior_share=0.5)
     learn(agent, lambda actions: 3 * reward(actions), batches=12, n=16)
     assert np.all(agent._policy.probabilities >= 0.1 * (1 - 1e-9))
@@ -45,8 +45,8 @@ def test_spread_shrinks_where_the_optimum_is_exact() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_choices_are_judged_with_the_numbers_that_suit_them(seed: int) -> None:
-    """At the numbers of the start the other choice is worse by 0.08, but with its own it is better by 0.08."""
+def test_choices_are_scored_with_the_coordinates_that_suit_them(seed: int) -> None:
+    """At the coordinates of the start the other choice is worse by 0.08, but with its own it is better by 0.08."""
     best, value = np.array([-0.2, 0.2]), np.array([0.0, 0.08])
 
     def f(actions: Encoding) -> FloatArray:
@@ -62,7 +62,7 @@ def test_choices_are_judged_with_the_numbers_that_suit_them(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_learns_the_identity(seed: int) -> None:
-    """12 slots of 4 choices; the reward counts those equal to the target, and all must be found (chance: 4^-12)."""
+    """12 choices of 4 options; the reward counts those equal to the target, and all must be found (chance: 4^-12)."""
     target = np.random.default_rng(seed).integers(4, size=12)
     agent = PolicyGradient(space_of(0, 12, 4), seed)
     learn(agent, lambda actions: (actions.discrete == target).sum(axis=1).astype(float), batches=8, n=32, noise=0)
@@ -70,7 +70,7 @@ def test_learns_the_identity(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_learns_numbers_and_choices_under_noise(seed: int) -> None:
+def test_learns_coordinates_and_choices_under_noise(seed: int) -> None:
     """Noise 0.5, reward 1 at the optimum and -3.56 at the start: 95 % of the gap after 12 batches of 32 designs."""
     target, weight, value = np.array([0.5, -0.3]), np.array([1.0, 4.0]), np.array([0.0, 1.0, -2.0])
 
@@ -87,7 +87,7 @@ def test_learns_numbers_and_choices_under_noise(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_an_exact_quadratic_is_solved_like_one(seed: int) -> None:
-    """5 numbers, correlated with a condition of 100, no noise: a regret below 0.001 after 192 designs."""
+    """5 coordinates, correlated with a condition of 100, no noise: a regret below 0.001 after 192 designs."""
     rng = np.random.default_rng(seed)
     vectors = np.linalg.qr(rng.standard_normal((5, 5)))[0]
     hessian, best = (vectors * np.geomspace(0.1, 10, 5)) @ vectors.T, rng.uniform(-0.5, 0.5, 5)

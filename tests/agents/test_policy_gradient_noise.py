@@ -94,10 +94,10 @@ def test_errors_that_vary_are_worth_stating() -> None:
     assert regrets[True] < 0.5 * regrets[False]
 
 
-@pytest.mark.parametrize(("numbers", "slots"), [(1, 0), (3, 1)])
-def test_pure_noise_for_100_updates(numbers: int, slots: int) -> None:
+@pytest.mark.parametrize(("coordinates", "choices"), [(1, 0), (3, 1)])
+def test_pure_noise_for_100_updates(coordinates: int, choices: int) -> None:
     """Spreads stay within their bounds, and every choice keeps its share of the exploration."""
-    agent = PolicyGradient(space_of(numbers, slots), 0, sigma=0.4, sigma_minimum=0.05, exploration=0.3, memory=60)
+    agent = PolicyGradient(space_of(coordinates, choices), 0, sigma=0.4, sigma_minimum=0.05, exploration=0.3, memory=60)
     rng = np.random.default_rng(6)
     for _ in range(100):
         actions = agent.ask(NOTHING, 6)

@@ -21,7 +21,7 @@ def test_an_unknown_trick_names_the_known_ones() -> None:
 
 
 RARELY_NEEDED = ("caution", "box", "lack_of_fit", "reach", "confirmed")
-"""Tricks that change nothing where two choices are soon known and the best numbers lie inside of the box."""
+"""Tricks that change nothing where two choices are soon known and the best coordinates lie inside of the box."""
 
 
 @pytest.mark.parametrize("trick", [*TRICKS, "all"])
@@ -106,7 +106,7 @@ def test_scatter_beyond_the_stated_errors_narrows_the_policy(kink: float, narrow
 
 
 def rugged(actions: Encoding) -> FloatArray:
-    """A bowl, and for every assignment of 12 slots a number of its own: no model finds more than the bowl."""
+    """A bowl, and for every assignment of 12 choices a number of its own: no model finds more than the bowl."""
     codes = actions.discrete @ 3 ** np.arange(12)
     return -(np.clip(actions.continuous, -1, 1) ** 2).sum(axis=-1) - np.abs(np.sin(codes * 12.9898) * 3)
 
@@ -134,8 +134,8 @@ def test_what_is_recommended_where_no_model_fits_was_tried() -> None:
         assert batch < 4 or (continuous.tolist(), discrete.tolist()) in tried
 
 
-def test_a_restored_agent_recommends_and_trusts_the_same() -> None:
-    """Also before it is told anything: its incumbent, trust, and the scale of the rewards that it predicts."""
+def test_a_restored_agent_recommends_and_foresees_the_same() -> None:
+    """Also before it is told anything: its incumbent, foresight, and the scale of the rewards that it predicts."""
     start = {"x0": 0.2, "x1": 0.1, **{f"c{j}": "choice 1" for j in range(12)}}
     agent, restored = PolicyGradient(space_of(2, 12), 0, start), PolicyGradient(space_of(2, 12), 1)
     learn(agent, rugged, batches=5, n=20, noise=0.05)
@@ -179,20 +179,20 @@ def test_thicknesses_that_depend_on_materials_are_found_relevant() -> None:
 
 
 @pytest.mark.parametrize(
-    ("slots", "without", "believed"),
+    ("choices", "without", "believed"),
     [(8, [], False), (8, ["far"], True), (8, ["trust"], True), (0, [], True)],
 )
-def test_trusted_in_full_the_critic_believes_no_misfit(slots: int, without: list[str], believed: bool) -> None:
+def test_with_full_foresight_the_critic_believes_no_misfit(choices: int, without: list[str], believed: bool) -> None:
     """Far designs then count as much as near ones, where there are choices."""
-    agent = PolicyGradient(space_of(8, slots, 2), 0, without=without)
-    f = stack if slots else lambda actions: -(np.clip(actions.continuous, -1, 1) ** 2).sum(axis=-1)
+    agent = PolicyGradient(space_of(8, choices, 2), 0, without=without)
+    f = stack if choices else lambda actions: -(np.clip(actions.continuous, -1, 1) ** 2).sum(axis=-1)
     learn(agent, f, batches=20, n=20, noise=0.05)
     assert agent._experience.foresight.value == 1
     assert (agent._experience.variances.misfit > LEAST_MISFIT) == believed
 
 
-def test_trust_of_few_evaluations_is_not_full() -> None:
-    """60 evaluations are fewer than the 64 weights of 8 numbers times 8 pairs of choices, 80 are more."""
+def test_foresight_from_few_evaluations_does_not_complete_the_critic() -> None:
+    """60 evaluations are fewer than the 64 weights of 8 coordinates times 8 choices of two, 80 are more."""
     agent = PolicyGradient(space_of(8, 8, 2), 0)
     for batches, complete in ((3, False), (1, True)):
         learn(agent, stack, batches=batches, n=20, noise=0.05)
@@ -202,7 +202,7 @@ def test_trust_of_few_evaluations_is_not_full() -> None:
 
 
 def test_the_narrower_the_policy_the_fewer_choices_change() -> None:
-    """Cliffs narrow the policy: then more slots of its proposals have its own choices."""
+    """Cliffs narrow the policy: then its proposals keep more of its own choices."""
     turnovers, changed = [], []
     for without in (["trust"], ["trust", "turnover"]):
         agent, rng = PolicyGradient(space_of(6, 8), 0, without=without), np.random.default_rng(0)
@@ -217,14 +217,14 @@ def test_the_narrower_the_policy_the_fewer_choices_change() -> None:
 
 
 def two_phases(actions: Encoding) -> FloatArray:
-    """1.6 with second choices everywhere, 1 with none of them, least between: a valley of twelve slots."""
+    """1.6 with second choices everywhere, 1 with none of them, least between: a valley of twelve choices."""
     share = (actions.discrete == 1).mean(axis=-1)
     value: FloatArray = (2 * share - 1) ** 2 + 0.6 * share
     return value
 
 
 def test_choices_that_differ_everywhere_are_found() -> None:
-    """From none of the second choices, every change of up to ten slots loses."""
+    """From none of the second choices, every change of up to ten loses."""
     start, found = {f"c{j}": "choice 0" for j in range(12)}, []
     for without in ([], ["restarts"]):
         ends = []
@@ -253,7 +253,7 @@ def test_lack_of_fit_that_evaluations_resolve_does_not_narrow_the_policy() -> No
 
 
 def one_sided(actions: Encoding) -> FloatArray:
-    """A slope that ends where the numbers add up to 0.8, beyond which all falls steeply, with choices beside it."""
+    """A slope that ends where the coordinates add up to 0.8, beyond which all falls steeply, with choices beside it."""
     x = np.clip(actions.continuous, -1, 1)
     excess = np.maximum(x.sum(axis=-1) - 0.8, 0)
     value: FloatArray = 0.3 * x.sum(axis=-1) - 0.2 * (x**2).sum(axis=-1) - 2 * excess**2
@@ -261,18 +261,18 @@ def one_sided(actions: Encoding) -> FloatArray:
 
 
 def wavy(actions: Encoding) -> FloatArray:
-    """Numbers with ripples, and one slot that matters: no number depends on a choice."""
+    """Coordinates with ripples, and one choice that matters: no coordinate depends on a choice."""
     ripples = 0.3 * np.sin(6 * np.clip(actions.continuous, -1, 1)).sum(axis=-1)
     first = Encoding(actions.continuous, actions.discrete[..., :1])
     return reward(first) + np.asarray(ripples, dtype=np.float64)
 
 
-def test_choices_that_numbers_do_not_depend_on_do_not_widen_the_policy() -> None:
-    """Three seeds each, of one slot and of eight of which seven do nothing."""
+def test_choices_that_coordinates_do_not_depend_on_do_not_widen_the_policy() -> None:
+    """Three seeds each, of one choice and of eight of which seven do nothing."""
     widths = np.zeros((2, 3))
-    for row, slots in enumerate((1, 8)):
+    for row, choices in enumerate((1, 8)):
         for seed in range(3):
-            agent = PolicyGradient(space_of(2, slots), seed)
+            agent = PolicyGradient(space_of(2, choices), seed)
             learn(agent, wavy, batches=12, n=20)
             widths[row, seed] = agent.metrics()["sigma"]
     assert widths[1].mean() < 1.35 * widths[0].mean()
@@ -307,9 +307,9 @@ def test_steps_in_the_box_do_not_drift_along_its_faces() -> None:
     assert np.median(gaps[0]) < 0.01 and np.median(gaps[1]) > 3 * np.median(gaps[0])
 
 
-def test_the_best_of_choices_coupled_to_numbers_is_found() -> None:
-    """Where the best number depends on two choices together, the coupled component is needed to know what each pair of
-    choices is worth: 3 numbers, 4 binary choices, 2^4 assignments."""
+def test_the_best_of_choices_coupled_to_coordinates_is_found() -> None:
+    """Where the best coordinate depends on two choices together, the coupled kernel is needed to know what each pair of
+    choices is worth: 3 coordinates, 4 binary choices, 2^4 assignments."""
     best = np.random.default_rng(5).uniform(-0.8, 0.8, (3, 2, 2))
 
     def f(actions: Encoding) -> FloatArray:
@@ -327,8 +327,8 @@ def test_the_best_of_choices_coupled_to_numbers_is_found() -> None:
     assert np.median(losses[0]) < 0.05 and losses[0].mean() < losses[1].mean()
 
 
-def test_numbers_follow_their_choice() -> None:
-    """Two choices with the best numbers -0.15 and 0.15: proposals of each are around its own, unless told otherwise."""
+def test_coordinates_follow_their_choice() -> None:
+    """Two options with the best coordinates -0.15 and 0.15: proposals of each are around its own, except without it."""
     best = np.array([-0.15, 0.15])
     f = lambda actions: -((np.clip(actions.continuous[:, 0], -1, 1) - best[actions.discrete[:, 0]]) ** 2)  # noqa: E731
     apart = []

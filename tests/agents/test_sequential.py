@@ -200,7 +200,7 @@ def encoded(*values: float) -> Encoding:
     return Encoding(np.array(values)[:, None], np.zeros((len(values), 0), dtype=np.int64))
 
 
-def test_contenders_are_judged_by_all_their_evaluations() -> None:
+def test_contenders_are_compared_by_all_their_evaluations() -> None:
     contenders = Contenders(1, 0)
     assert contenders.best() is None
     for row in encoded(0.1, 0.2).rows():

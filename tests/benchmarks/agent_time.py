@@ -25,9 +25,9 @@ SPACES = ((6, 0), (20, 0), (60, 0), (200, 0), (12, 12), (60, 60))
 EVALUATIONS, CHUNK = (10_000, 100_000), 500
 
 
-def space_of(numbers: int, slots: int) -> DesignSpace:
-    continuous = [Continuous(f"x{i}", -1, 1) for i in range(numbers)]
-    return DesignSpace((*continuous, *(Categorical(f"c{j}", ("a", "b", "c", "d")) for j in range(slots))))
+def space_of(coordinates: int, choices: int) -> DesignSpace:
+    continuous = [Continuous(f"x{i}", -1, 1) for i in range(coordinates)]
+    return DesignSpace((*continuous, *(Categorical(f"c{j}", ("a", "b", "c", "d")) for j in range(choices))))
 
 
 def reward(actions: Encoding, rng: np.random.Generator) -> FloatArray:
@@ -49,11 +49,12 @@ def seconds(agent: Agent, designs: int, rng: np.random.Generator) -> float:
 
 def times(batches: int) -> None:
     print(f"own processor time per evaluated design, {batches} batches of {DESIGNS}: first, middle and last third")
-    for numbers, slots in SPACES:
-        agent, rng = make_agent("policy_gradient", space_of(numbers, slots), 0), np.random.default_rng(0)
+    for coordinates, choices in SPACES:
+        agent, rng = make_agent("policy_gradient", space_of(coordinates, choices), 0), np.random.default_rng(0)
         spent = [seconds(agent, DESIGNS, rng) for _ in range(batches)]
         thirds = "  ".join(f"{1e3 * np.mean(part) / DESIGNS:8.3f}" for part in np.array_split(spent, 3))
-        print(f"{numbers:4} numbers {slots:3} slots of 4 choices  {thirds}  ms, remembered {remembered(agent)}")
+        size = f"{coordinates:4} coordinates {choices:3} choices of 4 options"
+        print(f"{size}  {thirds}  ms, remembered {remembered(agent)}")
 
 
 def remembered(agent: Agent) -> int:
@@ -61,7 +62,7 @@ def remembered(agent: Agent) -> int:
 
 
 def memory(evaluations: tuple[int, ...]) -> None:
-    print(f"memory of one agent with 12 numbers and 4 slots, batches of {CHUNK}")
+    print(f"memory of one agent with 12 coordinates and 4 choices, batches of {CHUNK}")
     tracemalloc.start()
     agent, rng, told = make_agent("policy_gradient", space_of(12, 4), 0), np.random.default_rng(0), 0
     for goal in evaluations:

@@ -155,7 +155,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         settings = config(Path(place), trials)
         folder, _ = start_run(settings, "rl-detector train")
-        stored = folder.read_config()
+        stored = folder.read_config().to_plain()
         study_memory(Path(place), problem, study_trials)
         copy = append(folder, stored, problem, trials)
         resume("after a clean end", folder, stored, problem, trials)

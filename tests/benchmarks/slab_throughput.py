@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rl_detector.envs.slab_calorimeter.library import FastLibrary
+from rl_detector.envs.slab_calorimeter.fast import FastLibrary
 from rl_detector.envs.slab_calorimeter.problem import slab_calorimeter
 
 EVENTS, DESIGNS, REPEATS, TARGET = 2000, 64, 9, 200

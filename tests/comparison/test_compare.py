@@ -209,7 +209,7 @@ def test_the_search_starts_from_a_named_baseline_whose_gain_is_0(tmp_path: Path)
         replace(CALORIMETER, start="magic").build()
 
 
-def test_designs_without_known_truth_are_judged_on_the_same_held_out_events(tmp_path: Path) -> None:
+def test_designs_without_known_truth_are_measured_on_the_same_held_out_events(tmp_path: Path) -> None:
     first = tasks.run_task(Task(CALORIMETER, SEARCH, 0, 60.0), tmp_path / "0.json")
     second = tasks.run_task(Task(CALORIMETER, SEARCH, 1, 60.0), tmp_path / "1.json")
     assert len(first["events"]) == len(first["designs"]) == len(first["rewards"]) <= tasks.CHECKPOINTS
@@ -243,8 +243,8 @@ def test_a_time_limit_keeps_the_curve_so_far(tmp_path: Path, monkeypatch: pytest
     assert record["state"] == "timeout" and "time limit of 0.12 s" in record["reason"]
     assert 1 <= len(record["gains"]) < 6
     assert "recommended" in record
-    judged = tasks.run_task(Task(CALORIMETER, SEARCH, 0, 0.12), tmp_path / "1.json")
-    assert judged["state"] == "timeout" and len(judged["rewards"]) == len(judged["events"]) >= 1
+    measured = tasks.run_task(Task(CALORIMETER, SEARCH, 0, 0.12), tmp_path / "1.json")
+    assert measured["state"] == "timeout" and len(measured["rewards"]) == len(measured["events"]) >= 1
 
 
 def test_a_failure_is_kept_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,7 +375,7 @@ def test_the_gain_of_a_problem_without_known_truth(calorimeters: Comparison, tmp
     records = [(task, runner.stored_record(tmp_path, task)) for task in comparison.tasks()]
     assert best["design"] in [design for _, record in records for design in record["designs"]]
     highest = max(reward for _, record in records for reward in record["rewards"])
-    assert best["reward"] != highest  # judged on fresh events
+    assert best["reward"] != highest  # measured on fresh events
     task, record = records[0]
     gap = best["reward"] - best["start_reward"]
     gain = (record["rewards"][-1] - record["start_reward"]) / gap

@@ -16,9 +16,10 @@ from rl_detector.envs.muon_shield.geant4 import TrackedShieldSimulator
 from rl_detector.envs.muon_shield.layout import length, mass, published
 from rl_detector.envs.muon_shield.problem import muon_shield
 from rl_detector.envs.muon_shield.source import START_Z
+from rl_detector.envs.muon_tomography.fast import TomographySimulator
 from rl_detector.envs.muon_tomography.furnace import FILL_HEIGHTS, scatter
 from rl_detector.envs.muon_tomography.geant4 import furnace, scattered
-from rl_detector.envs.muon_tomography.problem import TomographySimulator, muon_tomography
+from rl_detector.envs.muon_tomography.problem import muon_tomography
 from rl_detector.envs.spectrometer.fast import Spectrometer, Stations, TrackBeam
 from rl_detector.envs.spectrometer.geant4 import TrackedSpectrometer, curvature, hall
 from rl_detector.envs.spectrometer.problem import SpectrometerSimulator, spectrometer

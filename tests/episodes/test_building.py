@@ -23,16 +23,16 @@ def act(builder: Builder, operation: str, place: int = 0, z: float = 5.0, kind: 
     return Action(operation, place, PLANE.encode({"z": z, "kind": kind}), head)
 
 
-def test_parts_hold_every_slot_once() -> None:
+def test_parts_hold_every_entry_once() -> None:
     inner = DesignSpace((Continuous("x", 0, 1), Repeated("strip", DesignSpace((Categorical("a", ("p", "q")),)), 0, 2)))
     space = DesignSpace((Integer("channels", 1, 9), Repeated("layer", inner, 1, 3), Repeated("fixed", PLANE, 2, 2)))
     head, layer, fixed = parts_of(space)
     assert (head.name, layer.name, fixed.name) == ("", "layer", "fixed")
-    assert (layer.numbers, layer.choices, layer.minimum, layer.maximum) == (2, (2, 2), 1, 3)  # x and strip.count
+    assert (layer.coordinates, layer.choices, layer.minimum, layer.maximum) == (2, (2, 2), 1, 3)  # x and strip.count
     assert fixed.count is None
     counts = [part.count for part in (head, layer, fixed) if part.count is not None]
-    numbers = [place for part in (head, layer, fixed) for place in part.continuous.ravel().tolist()]
-    assert sorted(numbers + counts) == list(range(len(space.continuous)))
+    coordinates = [place for part in (head, layer, fixed) for place in part.continuous.ravel().tolist()]
+    assert sorted(coordinates + counts) == list(range(len(space.continuous)))
     choices = [place for part in (head, layer, fixed) for place in part.discrete.ravel().tolist()]
     assert sorted(choices) == list(range(len(space.discrete)))
 

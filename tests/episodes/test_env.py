@@ -25,7 +25,7 @@ from rl_detector.space import Design, DesignSpace
 from rl_detector.terms import Constraint, Cost, Measurement, Readout
 
 SPACES = {
-    "numbers": DesignSpace((Continuous("x", -1.0, 1.0, "m"),)),
+    "coordinates": DesignSpace((Continuous("x", -1.0, 1.0, "m"),)),
     "choices": DesignSpace((Categorical("material", ("bad", "good", "best")),)),
     "mixed": DesignSpace((Continuous("x", -1.0, 1.0, "m"), Categorical("material", ("bad", "good", "best")))),
 }
@@ -52,7 +52,7 @@ class Mean:
         return Measurement(mean, error, mean, error)
 
 
-def make_line(space: str = "numbers", breaks_at: float = 2.0) -> DesignProblem:
+def make_line(space: str = "coordinates", breaks_at: float = 2.0) -> DesignProblem:
     return DesignProblem(
         name="line",
         space=SPACES[space],

@@ -15,12 +15,11 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
-import cloudpickle
 import numpy as np
 import pytest
 
-from rl_detector.agents import make_agent
-from rl_detector.assembly import build_evaluator, build_judge
+from helpers.studies import ledger_of, random_study
+from rl_detector.assembly import build_evaluator
 from rl_detector.conf.schema import Config
 from rl_detector.envs.calorimeter.problem import calorimeter
 from rl_detector.envs.oracles.problem import oracle
@@ -30,11 +29,10 @@ from rl_detector.execution import scheduler_connection
 from rl_detector.execution.cluster import DaskEvaluator
 from rl_detector.execution.evaluator import SerialEvaluator
 from rl_detector.problem import DesignProblem
-from rl_detector.records.ledger import Ledger
-from rl_detector.study import Budget, Study
 from rl_detector.terms import Group, Readout
 
 pytest.importorskip("distributed")
+pytestmark = pytest.mark.usefixtures("by_value")
 
 
 @dataclass(frozen=True)
@@ -55,40 +53,11 @@ class Slow:
         return {"simulator": "slow"}
 
 
-@pytest.fixture(autouse=True)
-def _by_value(bowl) -> Iterator[None]:
-    """Workers cannot import test modules: their classes travel with the problem."""
-    modules = {sys.modules[__name__], sys.modules[type(bowl.simulator).__module__]}
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)
-    yield
-    for module in modules:
-        cloudpickle.unregister_pickle_by_value(module)
-
-
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[DaskEvaluator]:
     evaluator = DaskEvaluator(2, group=5, timeout=20.0)
     yield evaluator
     evaluator.close()
-
-
-def study_of(problem: DesignProblem, folder: Path, evaluator, judge: str = "none", events: int = 10) -> Study:
-    folder.mkdir(exist_ok=True)
-    agent = make_agent("random_search", problem.space, 3, problem.start)
-    ledger = Ledger(folder / "ledger.sqlite", {})
-    judged = build_judge(Config.of({"seed": 0, "judge": {"name": judge}}), problem)
-    return Study(problem, agent, ledger, Budget(32 * events, events, 16), evaluator=evaluator, judge=judged)
-
-
-def ledger_of(*arguments, **settings) -> tuple[list, list]:
-    study = study_of(*arguments, **settings)
-    try:
-        study.run()
-        readouts = [(number, readout.signals.tobytes()) for number, readout in study.ledger.readouts().items()]
-        return study.ledger.reproducible_rows(), readouts
-    finally:
-        study.ledger.close()
 
 
 @pytest.mark.parametrize("name", ["oracle", "failing", "judged"])
@@ -191,7 +160,7 @@ def test_a_killed_worker_and_a_killed_scheduler(bowl, tmp_path, monkeypatch):
         with pytest.raises(SimulationError, match=r"the dask scheduler is gone .* continue with `rl-detector resume`"):
             ledger_of(problem, tmp_path / "scheduler", Saboteur(evaluator, 3, hub.kill))
         evaluator.close()
-    study = study_of(problem, tmp_path / "scheduler", SerialEvaluator())
+    study = random_study(problem, tmp_path / "scheduler", SerialEvaluator())
     assert 0 < study.ledger.count() < 32
     study.ledger.close()
     assert ledger_of(problem, tmp_path / "scheduler", SerialEvaluator()) == expected

@@ -13,13 +13,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import numpy as np
 import pytest
 
-from rl_detector.agents import make_agent
-from rl_detector.assembly import build_evaluator, build_judge, build_problem
+from helpers.processes import children
+from helpers.studies import ledger_of
+from rl_detector.assembly import build_evaluator, build_problem
 from rl_detector.conf.schema import Config
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.execution.evaluator import SerialEvaluator
@@ -27,8 +29,9 @@ from rl_detector.execution.local import LocalEvaluator
 from rl_detector.problem import DesignProblem, Evaluation
 from rl_detector.records.ledger import Ledger
 from rl_detector.running import launch
-from rl_detector.study import Budget, Study
 from rl_detector.terms import Group, Readout
+
+pytestmark = pytest.mark.usefixtures("by_value")
 
 
 def sockets() -> list[int]:
@@ -79,17 +82,6 @@ class Faulty:
         return {"simulator": "faulty"}
 
 
-@pytest.fixture(autouse=True)
-def _by_value(bowl) -> Iterator[None]:
-    """Workers cannot import test modules: their classes travel with the problem."""
-    modules = {sys.modules[__name__], sys.modules[type(bowl.simulator).__module__]}
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)
-    yield
-    for module in modules:
-        cloudpickle.unregister_pickle_by_value(module)
-
-
 @pytest.fixture
 def local() -> Iterator[Callable[..., LocalEvaluator]]:
     made: list[LocalEvaluator] = []
@@ -101,6 +93,10 @@ def local() -> Iterator[Callable[..., LocalEvaluator]]:
     yield make
     for evaluator in made:
         evaluator.close()
+
+
+def workers_of(parent: int) -> list[int]:
+    return children(parent, "rl_detector.execution.worker")
 
 
 def evaluate(evaluator, problem: DesignProblem, designs, events: int = 10, seeds=None) -> list[Evaluation]:
@@ -122,35 +118,13 @@ def sample(problem: DesignProblem, number: int):
     return [problem.space.sample(rng) for _ in range(number)]
 
 
-def ledger_of(config: dict, folder: Path, evaluator, problem: DesignProblem | None = None) -> tuple[list, list]:
-    """Rows and readouts of a study with this evaluator."""
-    folder.mkdir()
-    events, size = config.get("events", 50), config.get("designs", 16)
-    problem = problem or build_problem(config["env"], config.get("simulator"))
-    agent = make_agent("random_search", problem.space, 3, problem.start)
-    ledger = Ledger(folder / "ledger.sqlite", {})
-    study = Study(
-        problem, agent, ledger, Budget(2 * size * events, events, size), evaluator=evaluator,
-        common_events=config.get("common_events", False),
-        judge=build_judge(Config(seed=0, judge=config.get("judge", {"name": "none"})), problem),
-    )  # fmt: skip
-    study.run()
-    rows = ledger.reproducible_rows()
-    readouts = [(n, r.signals.tobytes(), sorted(r.truth)) for n, r in ledger.readouts().items()]
-    ledger.close()
-    return rows, readouts
-
-
-CONFIGS = {
-    "oracle": {"env": {"name": "oracle", "kind": "mixed"}},
-    "calorimeter": {"env": {"name": "calorimeter"}, "simulator": {"name": "fast"}, "common_events": True},
-    "judged": {
-        "env": {"name": "calorimeter"},
-        "simulator": {"name": "fast"},
-        "judge": {"name": "shared"},
-        "events": 10,
-    },
+FAST = {"env": {"name": "calorimeter"}, "simulator": {"name": "fast"}}
+STUDIES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "oracle": ({"env": {"name": "oracle", "kind": "mixed"}}, {"events": 50}),
+    "calorimeter": (FAST, {"events": 50, "common_events": True}),
+    "judged": (FAST, {"judge": "shared"}),
 }
+"""Problem, and options of the study."""
 
 
 @pytest.fixture(scope="module")
@@ -162,30 +136,28 @@ def crews() -> Iterator[list[LocalEvaluator]]:
         evaluator.close()
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", STUDIES)
 def test_the_ledger_is_the_same_with_any_number_of_workers(name, tmp_path, crews):
-    config = CONFIGS[name]
-    expected = ledger_of(config, tmp_path / "serial", SerialEvaluator())
-    assert expected == ledger_of(config, tmp_path / "small", SerialEvaluator(1))
+    config, options = STUDIES[name]
+    problem = build_problem(config["env"], config.get("simulator"))
+    expected = ledger_of(problem, tmp_path / "serial", SerialEvaluator(), **options)
+    assert expected == ledger_of(problem, tmp_path / "small", SerialEvaluator(1), **options)
     for evaluator in crews:
-        assert expected == ledger_of(config, tmp_path / f"{evaluator.workers}", evaluator), evaluator.workers
+        found = ledger_of(problem, tmp_path / f"{evaluator.workers}", evaluator, **options)
+        assert expected == found, evaluator.workers
     assert bool(expected[1]) == (name == "judged")
 
 
 def test_failing_designs_have_the_same_reasons_in_workers(failing_bowl, tmp_path, crews):
-    config = {"common_events": False}
-    expected = ledger_of(config, tmp_path / "serial", SerialEvaluator(7), failing_bowl)
-    assert expected == ledger_of(config, tmp_path / "local", crews[1], failing_bowl)
+    expected = ledger_of(failing_bowl, tmp_path / "serial", SerialEvaluator(7), events=50)
+    assert expected == ledger_of(failing_bowl, tmp_path / "local", crews[1], events=50)
     assert any("failed twice: this seed is unlucky" in str(row) for row in expected[0])
 
 
 def test_a_recipe_builds_what_the_study_uses(tmp_path, local):
-    config = {**CONFIGS["calorimeter"], "evaluator": {"name": "local", "workers": 1}}
-    problem = build_problem(config["env"], config["simulator"])
+    problem = build_problem(FAST["env"], FAST["simulator"])
     unsendable = replace(problem, simulator=Unsendable(problem.simulator))
-    evaluator = build_evaluator(
-        Config(env=config["env"], simulator=config["simulator"], evaluator=config["evaluator"]), unsendable
-    )
+    evaluator = build_evaluator(Config(**FAST, evaluator={"name": "local", "workers": 1}), unsendable)
     try:
         designs = sample(problem, 3)
         for used, plain in (
@@ -195,7 +167,7 @@ def test_a_recipe_builds_what_the_study_uses(tmp_path, local):
         ):
             found = evaluate(evaluator, used, designs, 50)
             assert numbers(found) == numbers(evaluate(SerialEvaluator(), plain, designs, 50))
-            assert [e.readout is None for e in found] == [not plain.unjudged] * 3
+            assert [e.readout is None for e in found] == [not plain.keeps_readouts] * 3
         with pytest.raises(ConfigError, match="cannot be sent to worker processes"):
             evaluate(evaluator, replace(unsendable, reach=Unsendable(problem.reach)), designs, 50)
     finally:
@@ -269,13 +241,13 @@ def test_a_bad_design_fails_alone(fault, bowl, local, monkeypatch):
 
 def test_designs_that_always_kill_do_not_stop_a_study_unless_they_are_most(bowl, tmp_path, local):
     problem = replace(bowl, simulator=Faulty("exit 3"))
-    rows, _ = ledger_of({}, tmp_path / "few", local(2), problem)
+    rows, _ = ledger_of(problem, tmp_path / "few", local(2), events=50)
     failed = [row for row in rows if "FAILED" in row]
     assert len(rows) == 32 and 1 <= len(failed) <= 8
     assert all("exit code 3" in str(row) for row in failed)
     all_bad = replace(bowl, simulator=AlwaysFaulty("exit 3"))
     with pytest.raises(SimulationError, match=r"4 of 4 simulations of batch 0 failed.*exit code 3"):
-        ledger_of({"designs": 4}, tmp_path / "all", local(2), all_bad)
+        ledger_of(all_bad, tmp_path / "all", local(2), events=50, designs=4)
 
 
 class AlwaysFaulty(Faulty):
@@ -302,38 +274,26 @@ def test_memory_has_a_limit(bowl, local):
     assert "MemoryError" in bad.failure
 
 
-def worker_processes(parent: int) -> list[int]:
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            status, command = (entry / "status").read_text(), (entry / "cmdline").read_text()
-        except OSError:
-            continue
-        if f"\nPPid:\t{parent}\n" in status and "rl_detector.execution.worker" in command:
-            found.append(int(entry.name))
-    return found
-
-
 def test_a_worker_that_dies_while_it_is_idle_is_replaced_in_silence(bowl, local):
-    evaluator, designs, others = local(1), sample(bowl, 2), worker_processes(os.getpid())
+    evaluator, designs, others = local(1), sample(bowl, 2), workers_of(os.getpid())
     expected = evaluate(evaluator, bowl, designs)
-    (before,) = set(worker_processes(os.getpid())) - set(others)
+    (before,) = set(workers_of(os.getpid())) - set(others)
     os.kill(before, signal.SIGKILL)
     assert evaluate(evaluator, bowl, designs) == expected
-    (after,) = set(worker_processes(os.getpid())) - set(others)
+    (after,) = set(workers_of(os.getpid())) - set(others)
     assert after != before
 
 
 def test_workers_start_with_the_first_group_and_end_at_once(bowl, local):
-    evaluator, others = local(2), worker_processes(os.getpid())
+    evaluator, others = local(2), workers_of(os.getpid())
     evaluate(evaluator, bowl, sample(bowl, 4))
-    assert len(worker_processes(os.getpid())) == len(others) + 2
+    assert len(workers_of(os.getpid())) == len(others) + 2
     busy = evaluator.submit(replace(bowl, simulator=AlwaysFaulty("hang")), Group(sample(bowl, 1), 10, [1]))
     time.sleep(0.3)
     started = time.monotonic()
     evaluator.close()
     assert time.monotonic() - started < 5
-    assert busy.cancelled() and worker_processes(os.getpid()) == others
+    assert busy.cancelled() and workers_of(os.getpid()) == others
     evaluate(evaluator, bowl, sample(bowl, 2))  # and start again
 
 
@@ -365,7 +325,7 @@ def test_workers_end_with_their_parent(hang, end):
     command = [sys.executable, "-c", SCRIPT.format(hang=hang)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as parent:
         assert [parent.stdout.readline().strip() for _ in range(2)] == ["busy"] * 2
-        workers = worker_processes(parent.pid)
+        workers = workers_of(parent.pid)
         assert len(workers) == 2
         parent.send_signal(end)
         try:
@@ -422,7 +382,7 @@ def trained(runs: Path, evaluator: dict, monkeypatch: pytest.MonkeyPatch) -> lis
     for after in ("validate_and_store", "_write_recommended", "_finish"):
         monkeypatch.setattr(launch, after, lambda *arguments: [])
     runs.mkdir(exist_ok=True)
-    others = worker_processes(os.getpid())
+    others = workers_of(os.getpid())
     config = {
         "env": {"name": "oracle"}, "simulator": {"name": "fast"}, "agent": {"name": "random_search"},
         "evaluator": {**evaluator, **({} if evaluator["name"] == "serial" else {"workers": 2})},
@@ -432,7 +392,7 @@ def trained(runs: Path, evaluator: dict, monkeypatch: pytest.MonkeyPatch) -> lis
     }  # fmt: skip
     folder, complete = launch.start_run(config, "test")
     launch.run(folder, complete, lambda progress: None)
-    assert worker_processes(os.getpid()) == others
+    assert workers_of(os.getpid()) == others
     ledger = Ledger(folder.ledger)
     rows = ledger.reproducible_rows()
     ledger.close()

@@ -17,14 +17,14 @@ NOTHING = np.zeros(0)
 Reward = Callable[[Encoding], FloatArray]
 
 
-def space_of(numbers: int, slots: int, choices: int = 3) -> DesignSpace:
-    continuous = [Continuous(f"x{i}", -1, 1) for i in range(numbers)]
-    names = tuple(f"choice {i}" for i in range(choices))
-    return DesignSpace((*continuous, *(Categorical(f"c{j}", names) for j in range(slots))))
+def space_of(coordinates: int, choices: int, options: int = 3) -> DesignSpace:
+    continuous = [Continuous(f"x{i}", -1, 1) for i in range(coordinates)]
+    names = tuple(f"choice {i}" for i in range(options))
+    return DesignSpace((*continuous, *(Categorical(f"c{j}", names) for j in range(choices))))
 
 
 def reward(actions: Encoding) -> FloatArray:
-    """0 at numbers 0.3 and second choices, and less elsewhere."""
+    """0 at coordinates 0.3 and second choices, and less elsewhere."""
     distance: FloatArray = ((np.clip(actions.continuous, -1, 1) - 0.3) ** 2).sum(axis=-1)
     return -distance - 0.5 * (actions.discrete != 1).sum(axis=-1)
 

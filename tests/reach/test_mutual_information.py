@@ -103,9 +103,9 @@ def test_few_events_per_design_judged_by_shared_information() -> None:
         design = problem.baselines["published_start" if index % 2 else "homogeneous"]
         continuous, discrete = problem.space.encode(design)
         designs.append(problem.space.decode(Encoding(continuous + 0.3 * rng.normal(size=6), discrete)))
-    judge, unjudged = SharedJudge(problem), problem.for_judge()
+    judge, kept = SharedJudge(problem), problem.for_judge()
     for batch in range(8):
-        judge.add(unjudged.evaluate_batch(designs[20 * batch : 20 * batch + 20], 5, [batch] * 20))
+        judge.add(kept.evaluate_batch(designs[20 * batch : 20 * batch + 20], 5, [batch] * 20))
     judged = [measurement.reach for measurement in judge.judge()]
     truth = [e.measurement.reach for e in problem.evaluate_batch(designs, 2000, [99] * 160)]
     assert np.corrcoef(judged, truth)[0, 1] > 0.6

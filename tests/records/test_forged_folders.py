@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers.runs import finished_run
 from helpers.trials import Marker, trial
 from rl_detector.errors import RunFolderError
 from rl_detector.records.files import write_atomically
@@ -23,7 +24,6 @@ from rl_detector.records.ledger_rows import checksum, sealed
 from rl_detector.records.run_folder import RunFolder
 from rl_detector.report import write_report
 from rl_detector.report.history import read_history
-from rl_detector.running.launch import run, start_run
 
 pytestmark = pytest.mark.usefixtures("quick_figures")
 
@@ -171,22 +171,9 @@ def test_writes_do_not_follow_links(tmp_path: Path) -> None:
     assert victim.read_text() == "precious"
 
 
-def settings(runs: Path) -> dict[str, Any]:
-    return {
-        "seed": 3, "common_events": False, "runs": str(runs), "held_out": {"events": 200},
-        "budget": {"events": 1000, "events_per_design": 50, "designs_per_batch": 10},
-        "env": {"name": "calorimeter", "layers": 2}, "simulator": {"name": "fast"},
-        "agent": {"name": "random_search"}, "evaluator": {"name": "serial"}, "tracker": {"name": "off"},
-        "judge": {"name": "none"}, "asynchronous": False,
-        "flow": {"in_flight": 0, "told_at_once": 0, "designs_per_job": 1},
-    }  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    folder, complete = start_run(settings(tmp_path_factory.mktemp("runs")), "rl-detector train")
-    run(folder, complete, lambda progress: None)
-    return folder
+    return finished_run(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture
@@ -249,7 +236,7 @@ def test_a_configuration_with_references_is_refused(spoiled: RunFolder) -> None:
 
 def test_a_report_starts_no_program_that_the_folder_names(spoiled: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     evil = {"name": "command", "file": str(spoiled.path / "evil.yaml")}
-    config = spoiled.read_config()
+    config = spoiled.read_config().to_plain()
     spoiled.write_config({**config, "simulator": evil, "env": {**config["env"], "simulator": evil}})
     built: list[Any] = []
 

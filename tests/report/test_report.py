@@ -6,13 +6,13 @@ import json
 import shutil
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
+from helpers.runs import finished_run
 from rl_detector.errors import RunFolderError
 from rl_detector.problem import Evaluation
 from rl_detector.records.ledger import Ledger, Trial
@@ -24,7 +24,6 @@ from rl_detector.report.layouts import Drawing, layouts
 from rl_detector.report.results import read_results
 from rl_detector.report.tables import measured, page_context
 from rl_detector.running.display import _with_error
-from rl_detector.running.launch import run, start_run
 from rl_detector.space import Encoding
 from rl_detector.terms import Component, Measurement
 
@@ -32,22 +31,11 @@ FIGURES = {"learning_curve", "layouts", "reach_against_cost", "parameters"}
 HOSTILE = "<script>alert('x')</script> $\\frac{"
 
 
-def config(runs: Path) -> dict[str, Any]:
-    return {
-        "seed": 3, "common_events": False, "runs": str(runs), "held_out": {"events": 200},
-        "budget": {"events": 3000, "events_per_design": 50, "designs_per_batch": 10},
-        "env": {"name": "calorimeter", "layers": 2}, "simulator": {"name": "fast"},
-        "agent": {"name": "random_search"}, "evaluator": {"name": "serial"}, "tracker": {"name": "off"},
-        "judge": {"name": "none"}, "asynchronous": False,
-        "flow": {"in_flight": 0, "told_at_once": 0, "designs_per_job": 1},
-    }  # fmt: skip
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    folder, complete = start_run(config(tmp_path_factory.mktemp("runs")), "rl-detector train")
-    run(folder, complete, lambda progress: None)
-    return folder
+    return finished_run(
+        tmp_path_factory.mktemp("runs"), budget={"events": 3000, "events_per_design": 50, "designs_per_batch": 10}
+    )
 
 
 @pytest.fixture
@@ -149,7 +137,7 @@ def test_text_from_outside_is_escaped_everywhere(folder: RunFolder) -> None:
     stored["fast"][1]["design"]["layer"][0]["absorber"] = HOSTILE
     stored[HOSTILE] = stored["fast"]
     folder.validation.write_text(json.dumps(stored))
-    settings = folder.read_config()
+    settings = folder.read_config().to_plain()
     settings["run"] = {"command": HOSTILE, "started": HOSTILE, "versions": {HOSTILE: HOSTILE}}
     folder.write_config(settings)
     assert set(write_report(folder)) == FIGURES
@@ -158,7 +146,7 @@ def test_text_from_outside_is_escaped_everywhere(folder: RunFolder) -> None:
 
 
 def test_an_environment_that_is_not_installed_costs_only_its_figures(folder: RunFolder) -> None:
-    folder.write_config({**folder.read_config(), "env": {"name": HOSTILE}})
+    folder.write_config({**folder.read_config().to_plain(), "env": {"name": HOSTILE}})
     assert set(write_report(folder)) == {"learning_curve", "reach_against_cost"}
     assert "cannot be built here" in page(folder) and "<script" not in page(folder)
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers.runs import small_config
 from rl_detector.assembly import build_problem
 from rl_detector.envs.spectrometer.layout import space
 from rl_detector.records.ledger import Ledger
@@ -27,19 +28,13 @@ from rl_detector.study import Progress
 
 COMMAND = "rl-detector train env=calorimeter runs=<b>&"
 
+SHORT = {
+    "budget": {"events": 600, "events_per_design": 30, "designs_per_batch": 5},
+    "held_out": {"events": 100},
+}
+
 TEXTS = ("p", "li", "pre", "h1", "figcaption")
 """Elements of the page that hold text of their own."""
-
-
-def config(runs: Path) -> dict[str, Any]:
-    return {
-        "seed": 3, "common_events": False, "runs": str(runs), "held_out": {"events": 100},
-        "budget": {"events": 600, "events_per_design": 30, "designs_per_batch": 5},
-        "env": {"name": "calorimeter", "layers": 2}, "simulator": {"name": "fast"},
-        "agent": {"name": "random_search"}, "evaluator": {"name": "serial"}, "tracker": {"name": "off"},
-        "judge": {"name": "none"}, "asynchronous": False,
-        "flow": {"in_flight": 0, "told_at_once": 0, "designs_per_job": 1},
-    }  # fmt: skip
 
 
 class Page(HTMLParser):
@@ -77,7 +72,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run that was interrupted once and resumed."""
-    folder, complete = start_run(config(tmp_path_factory.mktemp("runs")), COMMAND)
+    folder, complete = start_run(small_config(tmp_path_factory.mktemp("runs"), **SHORT), COMMAND)
 
     def interrupt(progress: Progress) -> None:
         raise KeyboardInterrupt
@@ -186,7 +181,7 @@ def test_the_design_is_the_recommended_one(folder: RunFolder, page: Page) -> Non
 
 def test_failures_are_counted_with_their_reasons(tmp_path: Path) -> None:
     """A run whose ledger holds failed trials: their number and their reason are on the page."""
-    folder, complete = start_run(config(tmp_path), COMMAND)
+    folder, complete = start_run(small_config(tmp_path, **SHORT), COMMAND)
     run(folder, complete, lambda progress: None)
     unknown = dict.fromkeys(("metric", "metric_error", "reach", "reach_error", "reward"))
     with closing(sqlite3.connect(folder.ledger)) as connection, connection:

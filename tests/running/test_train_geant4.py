@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.processes import children
 from rl_detector.records.ledger import Ledger
 
 pytestmark = [
@@ -32,18 +33,6 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
     folder.mkdir()
     command = [sys.executable, "-m", "rl_detector", *WORDS]
     return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-
-
-def workers(parent: int) -> list[int]:
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            status, command = (entry / "status").read_text(), (entry / "cmdline").read_text()
-        except OSError:
-            continue
-        if f"\nPPid:\t{parent}\n" in status and "spawn_main" in command:
-            found.append(int(entry.name))
-    return found
 
 
 def finished(folder: Path, process: subprocess.Popen[bytes]) -> tuple[list[tuple], dict]:
@@ -74,7 +63,7 @@ def test_killed_workers_change_nothing(tmp_path):
     process = start(tmp_path / "killed")
     killed, deadline = 0, time.monotonic() + 120
     while process.poll() is None and killed < 3 and time.monotonic() < deadline:
-        if trials(tmp_path / "killed") >= 4 * killed + 2 and (found := workers(process.pid)):
+        if trials(tmp_path / "killed") >= 4 * killed + 2 and (found := children(process.pid, "spawn_main")):
             os.kill(found[0], signal.SIGKILL)
             killed += 1
         time.sleep(0.02)

@@ -9,6 +9,7 @@ import stat
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,8 @@ def test_a_report_starts_nothing(trained: RunFolder, whole: Path, elsewhere: Cal
     elsewhere()
     marker = whole / "started"
     marker.unlink(missing_ok=True)
-    change(trained, env={**trained.read_config()["env"], "simulator": trained.read_config()["simulator"]})
+    stored = trained.read_config()
+    change(trained, env={**stored.env, "simulator": stored.simulator})
     assert call("report", "latest") == 0
     assert not marker.exists()
 
@@ -293,7 +295,7 @@ def test_resume_does_not_call_a_strangers_scheduler(plain: RunFolder, place: Pat
 
 
 def bigger(folder: RunFolder) -> dict[str, Any]:
-    return {**folder.read_config()["budget"], "events": 800}
+    return {**asdict(folder.read_config().budget), "events": 800}
 
 
 # Other ways into a configuration

@@ -225,8 +225,7 @@ def test_a_configuration_has_bounds(bomb: str, command: str, run: RunFolder, cap
     ],
 )
 def test_environments_have_bounds(env: dict[str, Any], message: str, run: RunFolder, capfd: Any) -> None:
-    config = run.read_config()
-    run.write_config({**config, "env": env})
+    run.write_config({**run.read_config().to_plain(), "env": env})
     assert message in refused("resume", run, capfd)
     main_report(run)
 
@@ -240,7 +239,7 @@ def main_report(run: RunFolder) -> None:
 
 def test_a_space_has_bounds() -> None:
     inner = DesignSpace((Continuous("x", 0.0, 1.0),))
-    with pytest.raises(DesignError, match="at most 100000 numbers"):
+    with pytest.raises(DesignError, match="at most 100000 entries"):
         DesignSpace((Repeated("layer", inner, 0, 10**8),))
     for _ in range(3):
         inner = DesignSpace((Repeated("layer", inner, 1, 20),))

@@ -202,8 +202,8 @@ def test_a_search_in_the_dear_simulator_starts_where_the_cheap_one_ended(tmp_pat
 
 
 def _close(first, second) -> bool:
-    numbers = ("absorber_thickness", "scintillator_thickness")
+    thicknesses = ("absorber_thickness", "scintillator_thickness")
     pairs = list(zip(first["layer"], second["layer"], strict=True))
-    return all(one[name] == pytest.approx(two[name]) for one, two in pairs for name in numbers) and all(
+    return all(one[name] == pytest.approx(two[name]) for one, two in pairs for name in thicknesses) and all(
         one[name] == two[name] for one, two in pairs for name in ("absorber", "scintillator")
     )

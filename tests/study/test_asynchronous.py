@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.studies import Killed
 from rl_detector.agent import Batch
 from rl_detector.agents import make_agent
 from rl_detector.agents.peers.reinforce import Reinforce
@@ -28,10 +29,6 @@ BUDGET = Budget(events=800, events_per_design=10)
 FLOW = Flow(in_flight=24, told_at_once=8)
 
 AGENTS = {"policy_gradient": {"memory": 60}, "reinforce": {"designs_per_update": 16}, "cma_es": {}, "tpe": {}}
-
-
-class Killed(BaseException):
-    """Stands for a kill: nothing in the package catches it."""
 
 
 class Disordered(SerialEvaluator):

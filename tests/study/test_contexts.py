@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from helpers.studies import DyingEvaluator, Killed, outcome
 from rl_detector.agents import AGENTS, agent_class, make_agent
 from rl_detector.cli import main
 from rl_detector.conf.schema import fingerprint
@@ -28,25 +29,6 @@ CONTEXTS, DEAR = Contexts((0.0, 3.0)), Contexts((0.0, 30.0))
 SMALL = ["budget.events=3200", "budget.events_per_design=20", "budget.designs_per_batch=16", "held_out.events=200"]
 
 
-class Killed(BaseException):
-    """Stands for a kill."""
-
-
-class DyingEvaluator(SerialEvaluator):
-    """Dies after a number of groups."""
-
-    def __init__(self, groups: int) -> None:
-        super().__init__(5)
-        object.__setattr__(self, "left", [groups])
-
-    def evaluate(self, *arguments):
-        for group in super().evaluate(*arguments):
-            if self.left[0] == 0:
-                raise Killed
-            self.left[0] -= 1
-            yield group
-
-
 def make_study(problem, folder, evaluator=None, budget=BUDGET, contexts=CONTEXTS, agent="contextual_policy_gradient"):
     folder.mkdir(exist_ok=True)
     return ContextualStudy(
@@ -57,10 +39,7 @@ def make_study(problem, folder, evaluator=None, budget=BUDGET, contexts=CONTEXTS
 
 def finished(problem, folder, **options):
     study = make_study(problem, folder, **options)
-    design = study.run()
-    rows = study.ledger.reproducible_rows()
-    study.ledger.close()
-    return rows, design, study
+    return *outcome(study), study
 
 
 def test_contexts_are_a_function_of_seed_and_batch(bowl):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from helpers.studies import DyingEvaluator, Killed, outcome
 from rl_detector.agent import Batch
 from rl_detector.agents import make_agent
 from rl_detector.agents.peers.random_search import RandomSearch
 from rl_detector.envs.calorimeter.problem import calorimeter
 from rl_detector.errors import ConfigError, SimulationError
-from rl_detector.execution.evaluator import SerialEvaluator
 from rl_detector.reach.shared_judge import SharedJudge, plain_features
 from rl_detector.records.ledger import Ledger
 from rl_detector.space import Encoding
@@ -37,25 +36,6 @@ class Listening(RandomSearch):
         super().tell(batch)
 
 
-class Killed(BaseException):
-    """Stands for a kill."""
-
-
-class DyingEvaluator(SerialEvaluator):
-    """Dies after a number of groups."""
-
-    def __init__(self, groups: int) -> None:
-        super().__init__(5)
-        object.__setattr__(self, "left", [groups])
-
-    def evaluate(self, *arguments) -> Iterator[list]:
-        for group in super().evaluate(*arguments):
-            if self.left[0] == 0:
-                raise Killed
-            self.left[0] -= 1
-            yield group
-
-
 def make_study(folder: Path, *, agent=None, problem=PROBLEM, budget=BUDGET, judge=None, **options) -> Study:
     folder.mkdir(exist_ok=True)
     ledger = Ledger(folder / "ledger.sqlite", {"judge": "shared"})
@@ -65,11 +45,7 @@ def make_study(folder: Path, *, agent=None, problem=PROBLEM, budget=BUDGET, judg
 
 
 def finished(folder: Path, **options):
-    study = make_study(folder, **options)
-    design = study.run()
-    rows = study.ledger.reproducible_rows()
-    study.ledger.close()
-    return rows, design
+    return outcome(make_study(folder, **options))
 
 
 @pytest.mark.parametrize(("reconstruction", "save_every"), [("kernel", 0.0), ("kernel", 1e9), ("network", 0.0)])
@@ -202,9 +178,9 @@ def test_five_events_per_design_tell_good_from_bad():
     Without the shared reconstruction five events tell nothing: the problem refuses them.
     """
     designs = around_baselines(200)
-    judge, unjudged = SharedJudge(PROBLEM), PROBLEM.for_judge()
+    judge, kept = SharedJudge(PROBLEM), PROBLEM.for_judge()
     for batch in range(10):
-        judge.add(unjudged.evaluate_batch(designs[20 * batch : 20 * batch + 20], 5, [batch] * 20))
+        judge.add(kept.evaluate_batch(designs[20 * batch : 20 * batch + 20], 5, [batch] * 20))
     judged = np.array([measurement.reach for measurement in judge.judge()])
     truth = np.array([e.measurement.reach for e in PROBLEM.evaluate_batch(designs, 2000, [99] * 200)])
     assert np.corrcoef(judged, truth)[0, 1] > 0.65

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 
+from helpers.studies import DyingEvaluator, Killed, outcome
 from rl_detector.agents import AGENTS, make_agent
 from rl_detector.errors import ConfigError, RunFolderError, SimulationError
 from rl_detector.execution.evaluator import SerialEvaluator
@@ -22,25 +21,6 @@ def case(agent: str, *values: object) -> object:
     return pytest.param(agent, *values, marks=[pytest.mark.slow] if agent == "bayesian" else [])
 
 
-class Killed(BaseException):
-    """Stands for a kill: nothing in the package catches it."""
-
-
-class DyingEvaluator(SerialEvaluator):
-    """Dies after a number of groups."""
-
-    def __init__(self, groups: int) -> None:
-        super().__init__(5)
-        object.__setattr__(self, "left", [groups])
-
-    def evaluate(self, *arguments) -> Iterator[list]:
-        for group in super().evaluate(*arguments):
-            if self.left[0] == 0:
-                raise Killed
-            self.left[0] -= 1
-            yield group
-
-
 def make_study(
     problem, folder, agent="policy_gradient", evaluator=None, checkpoint=True, settings=None, **options
 ) -> Study:
@@ -54,11 +34,7 @@ def make_study(
 
 
 def finished(problem, folder, **options):
-    study = make_study(problem, folder, **options)
-    design = study.run()
-    rows = study.ledger.reproducible_rows()
-    study.ledger.close()
-    return rows, design
+    return outcome(make_study(problem, folder, **options))
 
 
 def test_a_study_spends_its_budget_and_improves(bowl, tmp_path):

@@ -57,7 +57,7 @@ class Improvement:
         self._elsewhere, self._foresight = self._radius_elsewhere(foresight), foresight
         self._region = TrustRegion(self.hessian, mean, scale, bounded)
         self._smooth = critic.smooth_at(w[None])[1]
-        self._best = self._region.solve(self.taylor.slopes(w[None])[0], self._radius)
+        self._best = self._region.solve(self.taylor.gradients(w[None])[0], self._radius)
 
     def _radius_elsewhere(self, foresight: float) -> float:
         """Radius of the trust region for other choices: with full foresight the diagonal of the box."""
@@ -85,8 +85,8 @@ class Improvement:
         if np.array_equal(w, self.w):
             step = self._best.step
         else:
-            slopes = self._slopes(w[None], self.critic.smooth_at(w[None])[1])[0]
-            step = self._region.solve(slopes, self._elsewhere).step
+            gradients = self._gradients(w[None], self.critic.smooth_at(w[None])[1])[0]
+            step = self._region.solve(gradients, self._elsewhere).step
         result: FloatArray = np.clip(self._start + self._scale @ step, -1, 1)
         return result
 
@@ -106,25 +106,25 @@ class Improvement:
         x = np.asarray(z @ points.scale.T, dtype=np.float64)
         return Points(x, points.scale, z, w, np.ones(n), np.full(n, -1), points.choice_count)
 
-    def _slopes(self, w: FloatArray, smooth: FloatArray) -> FloatArray:
+    def _gradients(self, w: FloatArray, smooth: FloatArray) -> FloatArray:
         """Gradient of the critic in z for choices w [n, m], of which `smooth` [n, c] is the smooth part, [n, c]."""
-        return self.taylor.slopes(w) + smooth - self._smooth
+        return self.taylor.gradients(w) + smooth - self._smooth
 
     def value(self, w: FloatArray) -> FloatArray:
         """Worth of choices w [n, m] to the critic, each with its best coordinates, [n]."""
-        values, slopes = self.critic.smooth_at(w)
-        return self._worth(self.taylor, w, self._slopes(w, slopes)) + values
+        values, gradients = self.critic.smooth_at(w)
+        return self._worth(self.taylor, w, self._gradients(w, gradients)) + values
 
-    def _worth(self, taylor: Taylor, w: FloatArray, slopes: FloatArray) -> FloatArray:
-        return taylor.values(w) + self._best.gain(slopes, self._elsewhere)
+    def _worth(self, taylor: Taylor, w: FloatArray, gradients: FloatArray) -> FloatArray:
+        return taylor.values(w) + self._best.gain(gradients, self._elsewhere)
 
     def drawn_values(self, rng: np.random.Generator, n: int) -> list[Value]:
         """Worth of choices to n draws from the critic's posterior; all take the smooth kernels at their mean."""
         return [partial(self._drawn_value, draw) for draw in self.critic.draw(rng, n)]
 
     def _drawn_value(self, draw: Taylor, w: FloatArray) -> FloatArray:
-        values, slopes = self.critic.smooth_at(w)
-        return self._worth(draw, w, draw.slopes(w) + slopes) + values
+        values, gradients = self.critic.smooth_at(w)
+        return self._worth(draw, w, draw.gradients(w) + gradients) + values
 
     def cautious_values(self, w: FloatArray) -> FloatArray:
         """Lower confidence bound of choices w [n, m], each with its best coordinates, [n].

@@ -209,7 +209,7 @@ class SmoothProcess:
         result: FloatArray = alike @ (self.variance * alpha * self._near)
         return result
 
-    def slopes(self, alpha: FloatArray, alike: FloatArray) -> FloatArray:
+    def gradients(self, alpha: FloatArray, alike: FloatArray) -> FloatArray:
         """The gradient that `add` adds at candidates, from `alike` of their choices, [candidates, c]."""
         pulls = self.position * self.spread / (self.length_squared + self.spread**2)
         near = alike * (self.variance * alpha * self._near)
@@ -219,14 +219,14 @@ class SmoothProcess:
     def add(self, gradient: FloatArray, hessian: FloatArray, alpha: FloatArray, w: FloatArray) -> None:
         """Add the derivatives of the average by the mean of z, at choices w [m], in place.
 
-        They are damped by (l^2 + AVERAGED s^2) / (l^2 + s^2) along an axis of spread s. That gives the slopes of an
+        They are damped by (l^2 + AVERAGED s^2) / (l^2 + s^2) along an axis of spread s. That gives the gradient of an
         average over the whole policy, so that a wide policy follows them less.
         """
-        c, slope = len(self.spread), self.spread / (self.length_squared + self.spread**2)
+        c, pull = len(self.spread), self.spread / (self.length_squared + self.spread**2)
         near = self.variance * alpha * self._near * similarity(w[None], self.w, self.length_squared)[0]
-        pulls = self.position * slope
+        pulls = self.position * pull
         gradient[:c] += self.axes @ (pulls.T @ near)
-        curved = (pulls.T * near) @ pulls - np.diag(slope * self.spread) * near.sum()
+        curved = (pulls.T * near) @ pulls - np.diag(pull * self.spread) * near.sum()
         hessian[:c, :c] += self.axes @ curved @ self.axes.T
 
 

@@ -181,12 +181,12 @@ class Critic:
     def smooth_at(self, w: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Remainder and landscape at choices w [n, m] around the mean, [n], and their gradients in z, [n, c]."""
         alpha, processes = self._fit.alpha, self._processes
-        values, slopes = np.zeros(len(w)), np.zeros((len(w), self.points.size))
+        values, gradients = np.zeros(len(w)), np.zeros((len(w), self.points.size))
         alike = processes[0].alike(w) if processes else np.zeros((0, 0))
         for process in processes:
             values += process.values(alpha, alike)
-            slopes += process.slopes(alpha, alike)
-        return values, slopes
+            gradients += process.gradients(alpha, alike)
+        return values, gradients
 
     def means_at(self, designs: Points) -> FloatArray:
         """Posterior mean at other designs, without batch effects, [designs]."""

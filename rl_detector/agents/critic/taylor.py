@@ -29,11 +29,11 @@ class Taylor:
     hessian: FloatArray
     coupling: FloatArray
 
-    def slopes(self, w: FloatArray) -> FloatArray:
+    def gradients(self, w: FloatArray) -> FloatArray:
         """Gradient in z at z = 0 for choices w [n, m], [n, c]."""
         c = len(self.coupling)
-        slopes: FloatArray = self.gradient[:c] + w @ self.hessian[c:, :c]
-        return slopes + pairs_of(w) @ self.coupling.T if self.coupling.size else slopes
+        gradients: FloatArray = self.gradient[:c] + w @ self.hessian[c:, :c]
+        return gradients + pairs_of(w) @ self.coupling.T if self.coupling.size else gradients
 
     def values(self, w: FloatArray) -> FloatArray:
         """The worth of choices w [n, m] at z = 0, [n]."""

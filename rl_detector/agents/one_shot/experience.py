@@ -107,8 +107,8 @@ class Experience:
         if "hidden" in self._tricks:
             nonquadratic = max(nonquadratic, critic.hidden_variance())
         near = float((1 / (1 + critic.points.distances**MISFIT_POWER)).sum())
-        slopes = critic.points.size + critic.dependences
-        return best_bandwidth(variances.noise, variances.misfit + nonquadratic, lack, near, slopes)
+        derivatives = critic.points.size + critic.dependences
+        return best_bandwidth(variances.noise, variances.misfit + nonquadratic, lack, near, derivatives)
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors and plain values."""

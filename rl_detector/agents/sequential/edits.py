@@ -26,7 +26,7 @@ class Editor:
     def __init__(self, sequences: Sequences) -> None:
         self._sequences = sequences
         self._parts = np.arange(len(sequences.parts))
-        sizes = np.array([part.maximum * (part.numbers + part.options) for part in sequences.parts], dtype=np.float64)
+        sizes = np.array([p.maximum * (p.coordinates + p.options) for p in sequences.parts], dtype=np.float64)
         self._shares = sizes / sizes.sum()
 
     def edited(self, designs: Encoding, rng: np.random.Generator) -> Encoding:
@@ -47,7 +47,7 @@ class Editor:
     ) -> None:
         """Make one edit of one part; all kinds of edits that are possible are equally likely."""
         count = int(counts[p])
-        kinds = ["move"] * bool(part.numbers and count) + ["swap"] * bool(part.options and count)
+        kinds = ["move"] * bool(part.coordinates and count) + ["swap"] * bool(part.options and count)
         kinds += ["add"] * (count < part.maximum) + ["remove"] * (count > part.minimum)
         if not kinds:
             return
@@ -61,7 +61,7 @@ class Editor:
         run = slice(first, min(first + int(rng.geometric(1 / min(MEAN_RUN, count))), count))
         if kind == "move":
             spread, at = np.exp(rng.uniform(*np.log(SPREADS))), part.continuous[run]
-            coordinates[at] = np.clip(coordinates[at] + spread * rng.standard_normal(part.numbers), -1, 1)
+            coordinates[at] = np.clip(coordinates[at] + spread * rng.standard_normal(part.coordinates), -1, 1)
         else:
             choice = int(rng.integers(len(part.choices)))
             choices[part.discrete[run, choice]] = rng.integers(part.choices[choice])
@@ -81,6 +81,6 @@ class Editor:
             taken = values[where[order]].copy()
             values[where[:count]] = 0
             values[where[: len(order)]] = taken
-        if kind == "add" and part.numbers:
+        if kind == "add" and part.coordinates:
             at = part.continuous[place]
             coordinates[at] = rng.uniform(-1, 1, len(at)) if rng.random() < 0.5 else coordinates[at]

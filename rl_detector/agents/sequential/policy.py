@@ -96,15 +96,15 @@ class SequentialPolicy:
         """Set free parameters to those of the start; components beyond its end are like its last one."""
         rows = np.minimum(np.arange(part.maximum), max(count - 1, 0))
         self._set(f"{p}.mean", start.continuous[part.continuous[rows]] * (count > 0))
-        self._set(f"{p}.log_sigma", np.full((part.maximum, part.numbers), math.log(self._sigma)))
+        self._set(f"{p}.log_sigma", np.full((part.maximum, part.coordinates), math.log(self._sigma)))
         self._set(f"{p}.logits", start_logits(start.discrete[part.discrete[rows]], part.choices, departure))
-        self._set(f"{p}.coupling", np.zeros((part.maximum, part.options, part.numbers)))
+        self._set(f"{p}.coupling", np.zeros((part.maximum, part.options, part.coordinates)))
         if part.count is not None:
             hazard = start_hazard(part, count, departure)
             self._set(f"{p}.stop", np.log(hazard / (1 - hazard)))
 
     def _set_network(self, p: int, part: Part, rng: np.random.Generator) -> None:
-        content, hidden = part.numbers + part.options, self.hidden
+        content, hidden = part.coordinates + part.options, self.hidden
         scales = np.array([3.0] * (1 + content) + [1.0] * content)
         self._set(f"{p}.token", rng.standard_normal((content + 1, hidden)) / math.sqrt(content + 1))
         self._set(
@@ -148,7 +148,7 @@ class SequentialPolicy:
 
     def _features(self, p: int, content: torch.Tensor, exists: torch.Tensor) -> torch.Tensor:
         """The place of each component, the sums over those before it, and the latest of them, [n, m, features]."""
-        n, m, width = *exists.shape, self.sequences.parts[p].numbers
+        n, m, width = *exists.shape, self.sequences.parts[p].coordinates
         amounts = torch.cat([(content[..., :width] + 1) / 2, content[..., width:]], dim=-1) * exists[..., None]
         first = torch.zeros_like(content[:, :1])
         sums = torch.cat([first, amounts.cumsum(dim=1)[:, :-1]], dim=1) / m
@@ -173,7 +173,7 @@ class SequentialPolicy:
         weights = scores.clamp(-20, 20).exp() * visible
         attended = weights @ values / (1 + weights.sum(dim=-1, keepdim=True))  # 1: a token of nothing
         out = torch.tanh(inner + attended) @ parameters[f"{p}.last"]
-        steps = torch.split(out, [part.numbers, part.options, 1], dim=-1)
+        steps = torch.split(out, [part.coordinates, part.options, 1], dim=-1)
         mean = parameters[f"{p}.mean"][rows] + self._sigma * steps[0]
         logits = _bounded(parameters[f"{p}.logits"][rows] + steps[1], LOGIT_BOUND)
         free = parameters[f"{p}.stop"][rows] if part.count is not None else torch.zeros(out.shape[1]).double()
@@ -252,7 +252,7 @@ class SequentialPolicy:
         rng: np.random.Generator | None,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, IntArray]:
         part, (keys, values, seen) = self.sequences.parts[p], memory
-        n, content = len(seen), part.numbers + part.options
+        n, content = len(seen), part.coordinates + part.options
         alive = np.ones(n, dtype=bool)
         sums = latest = torch.zeros(n, content, dtype=torch.float64)
         counts = np.zeros(n, dtype=np.int64)
@@ -269,7 +269,7 @@ class SequentialPolicy:
             latest = torch.from_numpy(
                 np.concatenate([np.clip(coordinates, -1, 1), one_hot(chosen, part.choices)], axis=1) * alive[:, None]
             )
-            sums = sums + torch.cat([(latest[:, : part.numbers] + 1) / 2, latest[:, part.numbers :]], dim=1)
+            sums = sums + torch.cat([(latest[:, : part.coordinates] + 1) / 2, latest[:, part.coordinates :]], dim=1)
             keys, values = self._extended(
                 self.parameters, keys, values, self._tokens(self.parameters, p, latest[:, None])
             )
@@ -289,7 +289,7 @@ class SequentialPolicy:
         if rng is None:
             return chosen, mean
         sigma = self.parameters[f"{p}.log_sigma"][i].exp().numpy()
-        return chosen, mean + sigma * rng.standard_normal((n, part.numbers))
+        return chosen, mean + sigma * rng.standard_normal((n, part.coordinates))
 
     @torch.no_grad()
     def imitate(self, design: Encoding, departure: float) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rl_detector.envs.calorimeter.fast import CalorimeterSimulator, engine
 from rl_detector.envs.calorimeter.layout import (
     LENGTH_LIMIT,
     PRICE_LIMIT,
@@ -21,7 +22,6 @@ from rl_detector.envs.calorimeter.layout import (
     space,
     view,
 )
-from rl_detector.envs.calorimeter.simulator import CalorimeterSimulator, engine
 from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem
 from rl_detector.reach.mutual_information import MutualInformationReach

@@ -19,10 +19,10 @@ def proposals(rng: np.random.Generator, n: int, spread: float = 0.6) -> Encoding
 
 
 def tell(archive: Archive, actions: Encoding, rewards: FloatArray | None = None) -> None:
-    """The reward of an evaluation is its number, unless given."""
+    """The reward of an evaluation is its index, unless given."""
     n = len(actions.continuous)
-    numbers = np.arange(archive.told, archive.told + n, dtype=np.float64) if rewards is None else rewards
-    archive.append(actions, numbers, np.full(n, 0.1), MEAN, SCALE)
+    values = np.arange(archive.told, archive.told + n, dtype=np.float64) if rewards is None else rewards
+    archive.append(actions, values, np.full(n, 0.1), MEAN, SCALE)
 
 
 def filled(rng: np.random.Generator, memory: int, batch: int, batches: int) -> Iterator[tuple[Archive, Encoding]]:
@@ -57,7 +57,7 @@ def test_the_memory_is_bounded_and_all_arrays_keep_step(batch: int) -> None:
 
 
 def alike(actions: Encoding) -> Encoding:
-    """The same numbers, all with the first choices."""
+    """The same coordinates, all with the first choices."""
     return Encoding(actions.continuous, np.zeros_like(actions.discrete))
 
 

@@ -11,12 +11,12 @@ from rl_detector.agents.critic.bandwidth import BIAS, WIDTH_OF_BELIEF, best_band
 
 
 @pytest.mark.parametrize("lack", [0.0, 0.05])
-def test_the_error_of_the_slope_is_smallest_there(lack: float) -> None:
+def test_the_error_of_the_gradient_is_smallest_there(lack: float) -> None:
     """noise p / (N k^2) + p l k^4 / N + (misfit + l) k^4, up to the factor of the bias, on a fine grid of k."""
-    noise, misfit, near, slopes = 0.4, 0.02, 70.0, 6
+    noise, misfit, near, derivatives = 0.4, 0.02, 70.0, 6
     k = np.linspace(0.2, 3, 280_001)
-    scatter = slopes * ((noise - lack) / k**2 + lack * k**4) / near
-    found = best_bandwidth(noise, misfit, lack, near, slopes)
+    scatter = derivatives * ((noise - lack) / k**2 + lack * k**4) / near
+    found = best_bandwidth(noise, misfit, lack, near, derivatives)
     assert found == pytest.approx(k[(scatter + BIAS * (misfit + lack) * k**4).argmin()], abs=1e-4)
 
 

@@ -59,7 +59,7 @@ def test_the_expansion_is_the_critic_itself(c: int, choices: tuple[int, ...]) ->
 
 
 def average_over_policy(critic: Critic, points: Points, y: FloatArray, discrete: int) -> float:
-    """Of the posterior mean of the smooth kernels, over z ~ N(0, 1/4) by quadrature, for one number and a slot."""
+    """Of the posterior mean of the smooth kernels, over z ~ N(0, 1/4) by quadrature: one coordinate and a choice."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(30)
     w = np.tile(Choices((3,)).columns(np.array([[discrete]])), (30, 1))
     z = nodes[:, None] / 2
@@ -140,38 +140,38 @@ def test_an_evaluation_far_above_the_critic_is_not_believed() -> None:
 
 
 def test_stated_errors_weight_the_rewards() -> None:
-    """Half of the designs have a hundred times the variance and the opposite slope: only told errors discount them."""
+    """Half of the designs have a hundred times the variance and the opposite gradient: told errors discount them."""
     rng = np.random.default_rng(21)
     noise = np.tile([0.05, 5.0], 30)
     sign = np.tile([1.0, -1.0], 30)
     points = make_points(rng, 60, 2, noise=noise)
     y = sign * points.z[:, 0] + 0.1 * rng.standard_normal(60)
     blind = make_points(np.random.default_rng(21), 60, 2)
-    slopes = []
+    gradients = []
     for known in (points, blind):
         critic = critic_of({"linear": 1.0}, 0.2)
         critic.fit(known, y)
-        slopes.append(critic.taylor(np.zeros(0)).gradient[0])
-    assert slopes[0] > 0.9 and abs(slopes[1]) < 0.4
+        gradients.append(critic.taylor(np.zeros(0)).gradient[0])
+    assert gradients[0] > 0.9 and abs(gradients[1]) < 0.4
     weights = 1 / (0.2 * noise)
     phi = np.column_stack([np.ones(60), points.z])
     ridge = np.linalg.solve((phi.T * weights) @ phi + np.eye(3), (phi.T * weights) @ y)
-    assert slopes[0] == pytest.approx(ridge[1], rel=1e-5)
+    assert gradients[0] == pytest.approx(ridge[1], rel=1e-5)
 
 
 def test_far_designs_count_less() -> None:
-    """A cubic reward seen to three sigma: misfit lets the slope be that near the centre."""
+    """A cubic reward seen to three sigma: misfit lets the gradient be that near the centre."""
     rng = np.random.default_rng(22)
     near, far = rng.standard_normal((60, 1)), 3 * rng.standard_normal((60, 1))
     z = np.concatenate([near, far])
     points = Points(z, np.eye(1), z, np.zeros((120, 0)), np.ones(120), np.zeros(120, dtype=np.int64), 0)
     y = z[:, 0] - 0.2 * z[:, 0] ** 3
-    slopes = []
+    gradients = []
     for misfit in (1.0, 0.0):
         critic = critic_of({"linear": 1.0}, 0.2, misfit)
         critic.fit(points, y)
-        slopes.append(critic.taylor(np.zeros(0)).gradient[0])
-    assert slopes[0] > 0.4 and slopes[1] < 0
+        gradients.append(critic.taylor(np.zeros(0)).gradient[0])
+    assert gradients[0] > 0.4 and gradients[1] < 0
 
 
 @pytest.mark.parametrize(("c", "choices"), [(3, ()), (2, (3, 2)), (0, (3, 2))])
@@ -193,7 +193,7 @@ def test_refitted_is_bit_identical(c: int, choices: tuple[int, ...]) -> None:
 
 
 def test_hidden_variance_is_that_of_the_remainder_and_shrinks_with_the_policy() -> None:
-    """v (1 - e^-1) for c numbers at the length sqrt(c), times the policy's variance over the first one's."""
+    """v (1 - e^-1) for c coordinates at the length sqrt(c), times the policy's variance over the first one's."""
     rng = np.random.default_rng(25)
     points = make_points(rng, 30, 3)
     found = []
@@ -210,7 +210,7 @@ def test_hidden_variance_is_that_of_the_remainder_and_shrinks_with_the_policy() 
 
 
 def natural_gradient(z: FloatArray, choices: IntArray, advantages: FloatArray) -> FloatArray:
-    """F^-1 grad mean(A log pi) for numbers mu + L z and 3 equally likely choices: mean, T + T' and logits in a row.
+    """F^-1 grad mean(A log pi) for coordinates mu + L z and 3 equally likely choices: mean, T + T' and logits in a row.
 
     In the coordinates T of L (1 + T), T lower triangular, the Fisher information is 2 for T_ii and 1 for the others
     (Glasmachers et al. 2010, sec. 3). With the score z z' - 1 by T and z by L^-1 mu, T + T' = mean(A (z z' - 1)).
@@ -224,7 +224,7 @@ def natural_gradient(z: FloatArray, choices: IntArray, advantages: FloatArray) -
 def test_the_expansion_is_the_natural_gradient() -> None:
     """The score-function estimate F^-1 mean(A grad log pi) of the critic's own advantages A has the mean g and H.
 
-    2 numbers with a full covariance L L' and 3 equally likely choices; 60 estimates from 500 samples each, within 5
+    2 coordinates with a full covariance L L' and 3 equally likely choices; 60 estimates from 500 samples each, within 5
     standard errors. In units of the policy, L^-1 dmu = g, T + T' = H for dL = L T, and the logits change by g less its
     mean.
     """

@@ -25,7 +25,7 @@ def features(points: Points) -> tuple[FloatArray, FloatArray]:
 
 
 def flat(taylor: Taylor, size: int) -> FloatArray:
-    """Gradient, Hessian above its diagonal, and its diagonal for the numbers."""
+    """Gradient, Hessian above its diagonal, and its diagonal for the coordinates."""
     above = np.triu_indices(len(taylor.gradient), 1)
     return np.concatenate([taylor.gradient, taylor.hessian[above], np.diag(taylor.hessian)[:size]])
 

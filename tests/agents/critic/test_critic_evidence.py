@@ -59,7 +59,7 @@ def test_the_evidence_finds_the_noise_and_what_is_not_there(noise: float) -> Non
 
 @pytest.mark.parametrize("name", ["linear", "bowl", "quadratic", "remainder", "batch"])
 def test_the_evidence_finds_the_component_that_is_there(name: str) -> None:
-    """Drawn from that component with variance 1 and noise 0.05: it is found, and explains most."""
+    """Drawn from that kernel with variance 1 and noise 0.05: it is found, and explains most."""
     rng = np.random.default_rng(17)
     points = make_points(rng, 200, 2)
     kernel = KERNELS[name](points, points)
@@ -101,8 +101,8 @@ def test_strengths_have_the_largest_evidence() -> None:
 
 
 @pytest.mark.parametrize(("noise", "determined"), [(1e-3, 9.0), (0.1, None), (1e5, 0.0)])
-def test_weights_of_numbers_times_choices_that_the_data_determine(noise: float, determined: float | None) -> None:
-    """gamma of MacKay 1992, by dense algebra: 9 of 3 numbers times 3 slots of two choices if exact, 0 in noise."""
+def test_weights_of_coordinates_times_choices_that_the_data_determine(noise: float, determined: float | None) -> None:
+    """gamma of MacKay 1992, by dense algebra: 9 of 3 coordinates times 3 choices of two if exact, 0 in noise."""
     rng = np.random.default_rng(21)
     points = make_points(rng, 200, 3, (2, 2, 2))
     critic = Critic(Variances({"linear": 0.5, "quadratic": 0.2}, noise, 0.0))
@@ -121,7 +121,7 @@ def test_relevant_weights_are_counted_and_none_without_choices() -> None:
     for choices in ((), (2, 2)):
         points = make_points(rng, 200, 3, choices)
         relevance = Relevance(3, np.array(choices, dtype=np.int64))
-        relevance.variances[:, :1] = 100.0  # all numbers with the first slot, where there is one
+        relevance.variances[:, :1] = 100.0  # all coordinates with the first choice, where there is one
         critic = Critic(Variances({"linear": 0.5}, 1e-4, 0.0, relevance), predictive=False)
         critic.fit(points, rng.standard_normal(200), steps=1)
         found.append(critic.dependences)
@@ -129,7 +129,7 @@ def test_relevant_weights_are_counted_and_none_without_choices() -> None:
 
 
 def test_a_complete_critic_believes_no_misfit() -> None:
-    """Of a fifth-order reward without components for it; when no longer complete it believes it again."""
+    """Of a fifth-order reward without kernels for it; when no longer complete it believes it again."""
     rng = np.random.default_rng(23)
     points = make_points(rng, 200, 2)
     y = points.z[:, 0] ** 5 / 30 + 0.1 * rng.standard_normal(200)
@@ -150,19 +150,19 @@ def test_without_the_evidence_strengths_stay() -> None:
 
 
 def test_batches_absorb_what_their_designs_share() -> None:
-    """30 batches of 4 with offsets of variance 1 and noise 0.01: with the component, the slope is exact.
+    """30 batches of 4 with offsets of variance 1 and noise 0.01: with the kernel, the gradient is exact.
 
     The strength of the offsets is theirs within 4 standard errors sqrt(2 / 30).
     """
     rng = np.random.default_rng(20)
     points = make_points(rng, 120, 3)
-    slope = np.array([0.5, -0.5, 0.2])
+    gradient = np.array([0.5, -0.5, 0.2])
     offsets = rng.standard_normal(30)
-    y = points.z @ slope + offsets[points.batch] + 0.1 * rng.standard_normal(120)
+    y = points.z @ gradient + offsets[points.batch] + 0.1 * rng.standard_normal(120)
     errors, found = [], []
     for without in ((), ("batch",)):
         critic = fitted(points, y, without)
-        errors.append(np.linalg.norm(critic.taylor(np.zeros(0)).gradient - slope))
+        errors.append(np.linalg.norm(critic.taylor(np.zeros(0)).gradient - gradient))
         found.append(critic.variances)
     assert abs(found[0].kernels["batch"] - offsets.var()) < 4 * math.sqrt(2 / 30)
     assert found[0].noise == pytest.approx(0.01, rel=0.6)

@@ -1,4 +1,4 @@
-"""What choices are worth to a critic: numbers coupled to pairs of choices, smooth parts, lower confidence bounds."""
+"""Worth of choices to a critic: coordinates coupled to pairs of choices, smooth parts, lower confidence bounds."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def improvement(critic: Critic, choices: tuple[int, ...] = (0, 0, 0)) -> Improve
     return Improvement(critic, np.zeros(C), 0.1 * np.eye(C), own, bounded=True)
 
 
-def test_slopes_that_depend_on_pairs_of_choices_are_found() -> None:
-    """y = 1 + sum_i z_i sum_{j<k} C_ijk w_j w_k without noise: slopes at every assignment, also those left out."""
+def test_gradients_that_depend_on_pairs_of_choices_are_found() -> None:
+    """y = 1 + sum_i z_i sum_{j<k} C_ijk w_j w_k without noise: gradients at every assignment, also those left out."""
     rng = np.random.default_rng(0)
     weights = rng.standard_normal((C, 15))
     points = design_points(rng, 200)
     y = 1 + ((pairs_of(points.w) @ weights.T) * points.z).sum(axis=1)
     every = CHOICES.columns(np.array(list(np.ndindex(2, 2, 2))))
     seen = fitted(points, y, coupled=1.0, linear=0.1).taylor(every[0])
-    np.testing.assert_allclose(seen.slopes(every), pairs_of(every) @ weights.T, atol=1e-3)
+    np.testing.assert_allclose(seen.gradients(every), pairs_of(every) @ weights.T, atol=1e-3)
 
 
 def test_draws_of_couplings_have_the_mean_and_covariance_of_the_posterior() -> None:
@@ -60,16 +60,16 @@ def test_draws_of_couplings_have_the_mean_and_covariance_of_the_posterior() -> N
     assert np.all(np.abs(draws.std(axis=0) / spread - 1) < 5 / np.sqrt(2 * n))
 
 
-def test_smooth_slopes_are_those_of_the_taylor_expansion() -> None:
+def test_smooth_gradients_are_those_of_the_taylor_expansion() -> None:
     """At the choices of the expansion; elsewhere they differ."""
     rng = np.random.default_rng(2)
     points = design_points(rng, 60)
     critic = fitted(points, np.sin(points.z[:, 0] + points.w[:, 0]), noise=0.01, remainder=1.0, landscape=0.5)
     w = CHOICES.columns(np.array([[0, 0, 0], [1, 0, 1]]))
-    slopes = critic.smooth_at(w)[1]
-    for row, expected in zip(w, slopes, strict=True):
+    gradients = critic.smooth_at(w)[1]
+    for row, expected in zip(w, gradients, strict=True):
         np.testing.assert_allclose(critic.taylor(row).gradient[:C], expected, atol=1e-12)
-    assert np.abs(slopes[0] - slopes[1]).max() > 1e-3
+    assert np.abs(gradients[0] - gradients[1]).max() > 1e-3
 
 
 @pytest.mark.parametrize("choices", [(0, 0, 0), (1, 0, 1)])
@@ -80,7 +80,7 @@ def test_own_choices_are_worth_what_the_best_step_reaches(choices: tuple[int, ..
     critic = fitted(points, -(bend**2) + 0.2 * points.z[:, 1], linear=1.0, quadratic=1.0)
     fit = improvement(critic, choices)
     step = (fit.mean(fit.w) - 0) / 0.1
-    reached = fit.taylor.slopes(fit.w[None])[0] @ step + step @ fit.hessian @ step / 2
+    reached = fit.taylor.gradients(fit.w[None])[0] @ step + step @ fit.hessian @ step / 2
     value = fit.value(fit.w[None])[0] - fit.taylor.values(fit.w[None])[0]
     assert value == pytest.approx(reached, rel=1e-6)
 

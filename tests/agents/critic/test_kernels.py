@@ -110,7 +110,7 @@ def make_process(rng: np.random.Generator, n: int = 12) -> tuple[SmoothProcess, 
 
 
 def smooth_function(points: Points, alpha: FloatArray, z: FloatArray, w: FloatArray) -> FloatArray:
-    """The process itself at whitened numbers z [n, c] and choices w [m], [n]."""
+    """The process itself at whitened coordinates z [n, c] and choices w [m], [n]."""
     designs = np.hstack([z @ points.scale.T, np.tile(w, (len(z), 1))])
     known = np.hstack([points.x, points.w])
     result: FloatArray = 0.7 * np.exp(-(cdist(designs, known) ** 2) / (2 * points.length_squared)) @ alpha
@@ -153,7 +153,7 @@ def numerical(points: Points, alpha: FloatArray, w: FloatArray, step: float = 1e
 
 
 def test_derivatives_of_a_smooth_process() -> None:
-    """Those of the average, damped along every axis; the damping of the curvature's own term is that of one slope."""
+    """Those of the average, damped along every axis; the curvature's own term is damped like one gradient."""
     process, points, alpha = make_process(np.random.default_rng(7))
     w = Choices((3,)).columns(np.array([[2]]))[0]
     gradient, hessian = np.ones(5), np.ones((5, 5))

@@ -85,20 +85,20 @@ def test_the_expansion_is_the_critic_itself() -> None:
 
 
 def test_draws_have_the_mean_and_variance_of_the_posterior() -> None:
-    """Slopes at some choices, against dense Bayesian regression on the terms, 4000 draws: 5 standard errors."""
+    """Gradients at some choices, against dense Bayesian regression on the terms, 4000 draws: 5 standard errors."""
     rng, n, noise = np.random.default_rng(2), 4000, 0.3
     points, y = make_points(rng, 12), rng.standard_normal(12)
     critic = critic_with(some_relevance(GROUPS), {"coupled": 1e-12}, noise)
     critic.fit(points, y)
     w = make_points(rng, 1).w
-    drawn = np.array([draw.slopes(w)[0] for draw in critic.draw(rng, n)])
+    drawn = np.array([draw.gradients(w)[0] for draw in critic.draw(rng, n)])
     phi, prior = features(points)
     gain = (prior * phi).T @ np.linalg.inv((phi * prior) @ phi.T + 1 + (noise + 1e-8) * np.eye(12))
     mean, covariance = gain @ y, np.diag(prior) - gain @ (phi * prior)
     unit = Points(np.eye(C), points.scale, np.eye(C), np.repeat(w, C, axis=0), np.ones(C), np.zeros(C, dtype=int), 3)
-    slopes = points.scale @ features(unit)[0]
-    spread = np.sqrt(np.diag(slopes @ covariance @ slopes.T))
-    assert np.all(np.abs(drawn.mean(axis=0) - slopes @ mean) < 5 * spread / np.sqrt(n))
+    gradients = points.scale @ features(unit)[0]
+    spread = np.sqrt(np.diag(gradients @ covariance @ gradients.T))
+    assert np.all(np.abs(drawn.mean(axis=0) - gradients @ mean) < 5 * spread / np.sqrt(n))
     np.testing.assert_allclose(drawn.std(axis=0), spread, rtol=5 / np.sqrt(2 * n))
 
 
@@ -212,8 +212,8 @@ def test_a_single_group_needs_a_gain_too() -> None:
         assert relevance.variances.min() >= 0
 
 
-def test_numbers_and_choices_come_first() -> None:
-    """Twelve evaluations of six numbers and six choices tell nothing about what depends on what."""
+def test_coordinates_and_choices_come_first() -> None:
+    """Twelve evaluations of six coordinates and six choices tell nothing about what depends on what."""
     points = make_points(np.random.default_rng(5), 12, (2,) * 6, 6)
     relevance = Relevance(6, np.array((2,) * 6), True)
     solution = np.full(12, 40.0), np.eye(12)

@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from rl_detector.checks.problems import check_problem, check_simulator
 from rl_detector.envs.calorimeter import layout as layout_module
+from rl_detector.envs.calorimeter.fast import CalorimeterSimulator
 from rl_detector.envs.calorimeter.layout import (
     LENGTH_LIMIT,
     PHOTOELECTRONS_PER_GEV,
@@ -30,7 +31,6 @@ from rl_detector.envs.calorimeter.layout import (
     stack,
 )
 from rl_detector.envs.calorimeter.problem import REFERENCE_EVENTS, REFERENCE_SAMPLES, calorimeter
-from rl_detector.envs.calorimeter.simulator import CalorimeterSimulator
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.simulators.stack import Beam, Primaries, Stack
 from rl_detector.space import Design, FloatArray

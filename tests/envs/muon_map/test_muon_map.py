@@ -13,6 +13,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from rl_detector.envs.muon_map import volume as volume
+from rl_detector.envs.muon_map.fast import MapSimulator
 from rl_detector.envs.muon_map.layout import (
     ABOVE_AND_BELOW,
     BUDGET_KEUR,
@@ -25,7 +26,7 @@ from rl_detector.envs.muon_map.layout import (
     panels,
     space,
 )
-from rl_detector.envs.muon_map.problem import MapSimulator, muon_map
+from rl_detector.envs.muon_map.problem import muon_map
 from rl_detector.envs.muon_map.reach import (
     MINIMUM_EVENTS,
     SIGNAL_CHANNELS,

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from rl_detector.checks.problems import check_problem, check_simulator
 from rl_detector.envs.muon_tomography import furnace as furnace
+from rl_detector.envs.muon_tomography.fast import MUONS_PER_BLOCK, NO_VERTEX, TomographySimulator
 from rl_detector.envs.muon_tomography.furnace import FILL_HEIGHTS, densities, sample_muons, scatter
 from rl_detector.envs.muon_tomography.layout import (
     ABOVE_AND_BELOW,
@@ -26,7 +27,7 @@ from rl_detector.envs.muon_tomography.layout import (
     price,
     space,
 )
-from rl_detector.envs.muon_tomography.problem import MUONS_PER_BLOCK, NO_VERTEX, TomographySimulator, muon_tomography
+from rl_detector.envs.muon_tomography.problem import muon_tomography
 from rl_detector.envs.muon_tomography.reach import HEIGHT_VARIANCE, MINIMUM_EVENTS, FillHeightReach, vertex_weights
 from rl_detector.errors import ConfigError
 from rl_detector.physics.constants import MUON_MASS
@@ -339,7 +340,7 @@ def test_no_information_leaves_the_variance_of_the_heights() -> None:
 
 
 @pytest.mark.parametrize("spread", [0.1, 0.3])
-def test_few_vertices_are_judged_by_one_line(spread: float) -> None:
+def test_few_vertices_are_located_by_one_line(spread: float) -> None:
     """Ten muons per fill height, one in three with a vertex: the mean over many readouts within 40 % of the truth."""
     heights = np.resize(FILL_HEIGHTS, 80)
     found = []

@@ -12,8 +12,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from rl_detector.checks.problems import check_problem, check_simulator
+from rl_detector.envs.oracles.fast import OracleSimulator
 from rl_detector.envs.oracles.material_landscapes import TOY_BEST, mixed
-from rl_detector.envs.oracles.problem import KINDS, OracleSimulator, oracle
+from rl_detector.envs.oracles.problem import KINDS, oracle
 from rl_detector.errors import ConfigError
 from rl_detector.problem import DesignProblem
 

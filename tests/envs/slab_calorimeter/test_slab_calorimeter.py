@@ -14,6 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from rl_detector.envs.slab_calorimeter.fast import (
+    FITTED_SHOWERS,
+    PION_INTERACTION_LENGTH,
+    PLANE_PITCH,
+    FastLibrary,
+    _counted,
+    mean_photons,
+)
 from rl_detector.envs.slab_calorimeter.layout import (
     FEWEST_SENSORS,
     SENSOR_AREA,
@@ -29,25 +37,8 @@ from rl_detector.envs.slab_calorimeter.layout import (
     row,
     space,
 )
-from rl_detector.envs.slab_calorimeter.library import (
-    CALIBRATION_SAMPLE,
-    FITTED_SHOWERS,
-    PION_INTERACTION_LENGTH,
-    PLANE_PITCH,
-    SAMPLES,
-    STEEL,
-    Events,
-    FastLibrary,
-    _counted,
-    mean_photons,
-)
-from rl_detector.envs.slab_calorimeter.problem import (
-    EVENTS_PER_BOOK,
-    SlabSimulator,
-    sensor_variance,
-    slab_calorimeter,
-    straggled,
-)
+from rl_detector.envs.slab_calorimeter.library import CALIBRATION_SAMPLE, SAMPLES, STEEL, Events
+from rl_detector.envs.slab_calorimeter.problem import slab_calorimeter
 from rl_detector.envs.slab_calorimeter.reach import (
     BETA_RESOLUTIONS,
     WORST_RESOLUTION,
@@ -55,6 +46,7 @@ from rl_detector.envs.slab_calorimeter.reach import (
     layer_weights,
     resolution,
 )
+from rl_detector.envs.slab_calorimeter.sensors import EVENTS_PER_BOOK, SlabSimulator, sensor_variance, straggled
 from rl_detector.errors import ConfigError, DesignError
 from rl_detector.problem import DesignProblem
 from rl_detector.reach.unseen import width_logarithm
@@ -269,7 +261,7 @@ def test_books_of_one_seed_differ() -> None:
     assert len(np.unique(chosen)) == len(chosen)
 
 
-def test_a_design_chosen_on_few_stored_events_is_judged_on_others() -> None:
+def test_a_design_chosen_on_few_stored_events_is_validated_on_others() -> None:
     """The best of 300 designs that hardly differ: too good on the events that it was chosen by, as beta on others."""
     problem, rng = slab_calorimeter(), np.random.default_rng(0)
     steps = rng.choice([-0.01, 0.01], (300, 56))

@@ -10,16 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rl_detector.envs.slab_calorimeter.fast import FITTED_SHOWERS, _photons, _pions
 from rl_detector.envs.slab_calorimeter.layout import row
-from rl_detector.envs.slab_calorimeter.library import FITTED_SHOWERS, SAMPLES, _photons, _pions
-from rl_detector.envs.slab_calorimeter.problem import (
-    SlabSimulator,
-    cut_out,
-    sensor_variance,
-    slab_calorimeter,
-    straggled,
-)
+from rl_detector.envs.slab_calorimeter.library import SAMPLES
+from rl_detector.envs.slab_calorimeter.problem import slab_calorimeter
 from rl_detector.envs.slab_calorimeter.reach import SlabReach
+from rl_detector.envs.slab_calorimeter.sensors import SlabSimulator, cut_out, sensor_variance, straggled
 from rl_detector.envs.slab_calorimeter.stored import PLANE_PITCH, StoredLibrary, stored, whole_book
 from rl_detector.errors import ConfigError
 from rl_detector.study.validation import paired_difference
@@ -164,7 +160,7 @@ def test_results_say_what_made_them() -> None:
 
 
 def test_all_stored_events_at_once() -> None:
-    """Every event once; what is judged of a part of them is judged alike of all, within four errors."""
+    """Every event once; what is measured with a part of them agrees with all, within four errors."""
     book, deposits = whole_book(FILE), stored(FILE).deposits
     assert book.crossings.shape[1] == sum(len(each) for each in deposits.values())
     for number, key in enumerate(SAMPLES):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from fault_plan import Plan
 
-from rl_detector.envs.oracles.problem import OracleSimulator
+from rl_detector.envs.oracles.fast import OracleSimulator
 from rl_detector.terms import Readout
 
 

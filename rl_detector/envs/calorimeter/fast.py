@@ -1,4 +1,4 @@
-"""Signals of the calorimeter: energy deposits and photoelectron statistics."""
+"""Signals of the calorimeter: energy deposits of the fast simulator, or of Geant4, and photoelectron statistics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judge the fast simulator on designs that its fit has not seen: writes results.json and figures/."""
+"""Validate the fast simulator on designs that its fit has not seen: writes results.json and figures/."""
 
 from __future__ import annotations
 
