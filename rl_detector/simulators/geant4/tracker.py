@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rl_detector.errors import ConfigError, SimulationError
-from rl_detector.simulators.geant4.hall_geometry import NUMBERS, TrackChunk, TrackSettings
+from rl_detector.simulators.geant4.hall_geometry import VALUES_PER_PLANE, TrackChunk, TrackSettings
 from rl_detector.simulators.geant4.physics_lists import DATA_FREE, HADRON_LIMITS, TRACKS_LABEL, choose
 from rl_detector.simulators.geant4.workers import Workers, check_sizes, chunk_seeds, failure
 from rl_detector.simulators.hall import Charged, Crossings, Hall
@@ -96,13 +96,13 @@ class Geant4Tracker(Workers):
             if problem is not None:
                 where = f"hall {index} ({len(hall.blocks)} blocks, {sum(map(len, chunks))} particles)"
                 return SimulationError(f"geant4: {where}, chunk {number + 1} of {len(chunks)}: {problem}")
-        found = np.concatenate([np.zeros((0, len(hall.planes), NUMBERS)), *results])
+        found = np.concatenate([np.zeros((0, len(hall.planes), VALUES_PER_PLANE)), *results])
         return Crossings(found[..., 0] == 1, found[..., 1:3], found[..., 3:])
 
 
 def violation(found: Any, chunk: TrackChunk) -> str | None:
     """First broken rule of what the planes saw, with its numbers; None if all hold."""
-    shape = (len(chunk), len(chunk.hall.planes), NUMBERS)
+    shape = (len(chunk), len(chunk.hall.planes), VALUES_PER_PLANE)
     if not isinstance(found, np.ndarray) or found.shape != shape:
         return f"expected crossings of shape {shape}, got {getattr(found, 'shape', type(found).__name__)}"
     if not np.all(np.isfinite(found)):
