@@ -268,7 +268,7 @@ def test_bad_particles(change: dict[str, Any], message: str) -> None:
 
 def test_particles_must_start_inside(geant4: Geant4Tracker) -> None:
     sent = replace(muons(5.0, 1), position=np.array([[250.0, 0, 0]]))
-    with pytest.raises(ConfigError, match="starts 250 cm from the axis, hall of 200 cm"):
+    with pytest.raises(ConfigError, match="starts 250 cm from the axis, outside the hall's half width of 200 cm"):
         geant4.crossings([IRON_BLOCK], [sent], [1])
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rl_detector.simulators.geant4.callbacks import actions, detector
 
 MARGIN = 10.0
-"""Vacuum between the layers and the end of the world, in cm. The gun stands half this far in front of the first layer."""
+"""Vacuum between the layers and the end of the world, in cm. The gun stands half as far in front of the first layer."""
 
 _ALWAYS_STOPPED = 1e6
 """Kinetic energy in GeV below which nuclei stop at once, if the physics list has G4UserSpecialCuts: all nuclei."""
