@@ -255,9 +255,9 @@ def test_bad_matter() -> None:
         ({"names": ("tau+",)}, r"unknown particles \['tau\+'\]"),
         (
             {"position": np.full((1, 3), np.nan)},
-            r"position must be finite of shape \(1, 3\), got shape \(1, 3\) with 3",
+            r"position must be finite and of shape \(1, 3\), got shape \(1, 3\) with 3",
         ),
-        ({"momentum": np.zeros((2, 3))}, r"momentum must be finite of shape \(1, 3\), got shape \(2, 3\)"),
+        ({"momentum": np.zeros((2, 3))}, r"momentum must be finite and of shape \(1, 3\), got shape \(2, 3\)"),
         ({"momentum": np.zeros((1, 3))}, "needs a momentum > 0"),
     ],
 )

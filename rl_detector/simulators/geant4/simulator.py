@@ -115,7 +115,7 @@ class Geant4Simulator(Workers):
 def _check_primaries(primaries: Primaries) -> None:
     unknown = sorted(set(primaries.particles) - set(PARTICLES))
     if unknown:
-        raise ConfigError(f"geant4: unknown particles {unknown}; use {', '.join(PARTICLES)}")
+        raise ConfigError(f"geant4: unknown particles {unknown}: known are {', '.join(PARTICLES)}")
     energies = np.asarray(primaries.energies)
     if energies.shape != (len(primaries),) or not np.all(np.isfinite(energies) & (energies > 0)):
         raise ConfigError(f"geant4: need one finite energy > 0 GeV per particle, got {energies} for {len(primaries)}")
