@@ -84,7 +84,7 @@ def test_same_seed_same_bits_on_any_worker_in_any_batch(geant4: Geant4Tracker) -
 
 
 def test_a_circle_in_vacuum(geant4: Geant4Tracker) -> None:
-    """A field without matter bends to an exact circle, sin(angle) = 0.3 B L / p, for both charges in both planes."""
+    """A field without matter bends both charges to an exact circle, sin(angle) = 0.3 B L / p, in x and y."""
     field = Block(0.0, 200.0, SQUARE * 4, SQUARE * 4, (0.8, 1.5, 0.0))
     hall = Hall((field,), (200.0,), Matter("vacuum"), "vacuum", 500.0)
     sent = muons(5.0, 2, z=0.0)
