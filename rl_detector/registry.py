@@ -1,12 +1,12 @@
-"""Environments by name: ours, the user's own, and those that other installed packages announce.
+"""Environments by name: those of this package, the user's own, and those that other installed packages announce.
 
 Another package announces its environments with the entry-point group `rl_detector.envs`:
 
     [project.entry-points."rl_detector.envs"]
     my_detector = "my_package.detector:my_problem"
 
-which makes `gym.make("rl_detector/MyDetector-v0")` and `rl-detector train env=my_detector` work, and, where its space
-has one Repeated component, `gym.make("rl_detector/MyDetectorBuilder-v0")`, which builds designs piece by piece.
+Then `gym.make("rl_detector/MyDetector-v0")` and `rl-detector train env=my_detector` work. If its space has one Repeated
+component, `gym.make("rl_detector/MyDetectorBuilder-v0")` builds designs piece by piece.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ import gymnasium as gym
 from rl_detector.errors import ConfigError
 
 NAMESPACE = "rl_detector"
-
+"""Namespace of all Gymnasium ids."""
 
 GROUP = "rl_detector.envs"
+"""Entry-point group in which other packages announce their environments."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Registration:
     Attributes:
         name: short name in lower_snake_case, used on the command line.
         factory: "package.module:function" that returns a DesignProblem.
-        version: raised whenever the physics changes.
+        version: version of the physics; it is raised whenever the physics changes.
 
     Examples:
         >>> Registration("muon_map", "rl_detector.envs.muon_map:muon_map").id
@@ -52,12 +53,12 @@ class Registration:
 
     @property
     def id(self) -> str:
-        """The Gymnasium id, for example rl_detector/Calorimeter-v0."""
+        """Gymnasium id, for example rl_detector/Calorimeter-v0."""
         return self._id("")
 
     @property
     def builder_id(self) -> str:
-        """The Gymnasium id of building piece by piece, for example rl_detector/SpectrometerBuilder-v0."""
+        """Gymnasium id for building piece by piece, for example rl_detector/SpectrometerBuilder-v0."""
         return self._id("Builder")
 
     def _id(self, suffix: str) -> str:
@@ -66,26 +67,25 @@ class Registration:
 
 
 _NAME = "[a-z][a-z0-9]*(_[a-z][a-z0-9]*)*"
-"""Every word starts with a letter, so that no two names share a Gymnasium id."""
-
+"""Pattern of names. Every word starts with a letter, so that no two names share a Gymnasium id."""
 
 _PATH = r"[\w.]+:\w+"
-
+"""Pattern of factories: "package.module:function"."""
 
 _REGISTERED: dict[str, Registration] = {}
 
 
 def register(name: str, factory: str | Callable[..., Any], version: int = 0) -> str:
-    """Register a problem factory under a name; gives its Gymnasium id.
+    """Register a problem factory under a name; return its Gymnasium id.
 
     Args:
-        name: lower_snake_case, for example "my_detector".
-        factory: a function at module level, or "package.module:function", that returns a DesignProblem; its keyword
-            arguments become those of gym.make.
-        version: raised whenever the physics changes.
+        name: short name in lower_snake_case, for example "my_detector".
+        factory: a function at module level, or "package.module:function", that returns a DesignProblem. `gym.make`
+            passes keyword arguments on to it.
+        version: version of the physics; raise it whenever the physics changes.
 
     Raises:
-        ConfigError: the name is taken by another factory, is not lower_snake_case, or the factory has no import path.
+        ConfigError: another factory has the name, the name is not lower_snake_case, or the factory has no import path.
 
     Examples:
         >>> import rl_detector as rd
@@ -111,7 +111,10 @@ def register(name: str, factory: str | Callable[..., Any], version: int = 0) -> 
 
 
 def _register_with_gymnasium(registration: Registration) -> None:
-    """One id for whole designs, one for building them piece by piece, which needs a space with a Repeated."""
+    """Register one id for whole designs, and one for building them piece by piece.
+
+    Building needs a space with a Repeated component.
+    """
     new = []
     for wanted in (registration.id, registration.builder_id):
         taken_by = gym.registry.get(wanted)
@@ -131,7 +134,7 @@ def _register_with_gymnasium(registration: Registration) -> None:
 
 
 def registered() -> dict[str, Registration]:
-    """All registrations by name, those of other packages included.
+    """Return all registrations by name, with those of other packages.
 
     Examples:
         >>> [name for name in registered() if name.startswith("muon")]
@@ -142,16 +145,16 @@ def registered() -> dict[str, Registration]:
 
 
 def announced() -> list[Registration]:
-    """The registrations that come from other installed packages."""
+    """Return the registrations that come from other installed packages."""
     points = {(point.name, point.value) for point in entry_points(group=GROUP)}
     return [entry for entry in registered().values() if (entry.name, entry.factory) in points]
 
 
 def find(name: str) -> Registration:
-    """A registration by its short name.
+    """Find a registration by its short name.
 
     Raises:
-        ConfigError: unknown; the message names the nearest names, and all others.
+        ConfigError: the name is unknown; the message gives the nearest names and all known ones.
 
     Examples:
         >>> find("calorimeter").id
@@ -166,7 +169,7 @@ def find(name: str) -> Registration:
 
 
 def card(name: str) -> str:
-    """The card of an environment in Markdown: the docstring of the module or package that holds its factory.
+    """Return the card of an environment in Markdown: the docstring of the module or package that holds its factory.
 
     Raises:
         ConfigError: the environment is unknown, cannot be imported, or has no card.
@@ -185,9 +188,10 @@ def card(name: str) -> str:
 
 
 def load_entry_points() -> None:
-    """Register what installed packages announce in the group `rl_detector.envs`; nothing of theirs is imported yet.
+    """Register the environments that installed packages announce in the group `rl_detector.envs`.
 
-    An announcement with a bad or taken name is left out with a warning: it must not break the other environments.
+    It imports none of their modules. An announcement with a bad or taken name is left out with a warning, so that it
+    does not break the other environments.
     """
     for point in entry_points(group=GROUP):
         try:
@@ -204,23 +208,11 @@ def _import_path(factory: Callable[..., Any]) -> str:
 
 
 register("calorimeter", "rl_detector.envs.calorimeter:calorimeter")
-
-
 register("muon_map", "rl_detector.envs.muon_map:muon_map")
-
-
 register("muon_shield", "rl_detector.envs.muon_shield:muon_shield")
-
-
 register("muon_tomography", "rl_detector.envs.muon_tomography:muon_tomography")
-
-
 register("oracle", "rl_detector.envs.oracles:oracle")
-
-
 register("slab_calorimeter", "rl_detector.envs.slab_calorimeter:slab_calorimeter")
-
-
 register("spectrometer", "rl_detector.envs.spectrometer:spectrometer")
 
 
@@ -228,16 +220,15 @@ load_entry_points()
 
 
 def announced_environments() -> dict[str, dict[str, Any]]:
-    """Environments of other installed packages: name -> config with the defaults of the factory's arguments.
+    """Return the environments of other packages: name -> config with the defaults of the factory's arguments.
 
-    One that cannot be loaded is left out with a warning, so that it does not stop the others.
+    An environment that cannot be loaded is left out with a warning, so that it does not stop the others.
     """
-
     found: dict[str, dict[str, Any]] = {}
     for registration in announced():
         try:
             parameters = inspect.signature(load_factory(registration.factory)).parameters.values()
-        except Exception as error:  # whatever another package raises while it is imported
+        except Exception as error:  # another package may raise anything while it is imported
             warnings.warn(f"environment {registration.name} is left out: {error}", stacklevel=2)
             continue
         plain = (int, float, str, bool, type(None))
@@ -247,10 +238,10 @@ def announced_environments() -> dict[str, dict[str, Any]]:
 
 
 def load_factory(factory: str) -> Any:
-    """The problem factory named "package.module:function".
+    """Import the problem factory named "package.module:function".
 
     Raises:
-        ConfigError: it cannot be imported.
+        ConfigError: the factory cannot be imported.
     """
     module, _, name = factory.partition(":")
     try:

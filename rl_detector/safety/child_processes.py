@@ -1,4 +1,4 @@
-"""Processes that this one starts: from a safe path, in a group that is ended as a whole, and gone with their parent."""
+"""Child processes: started from a safe path, in a group that is ended as a whole, and ended with their parent."""
 
 from __future__ import annotations
 
@@ -19,35 +19,39 @@ from rl_detector.safety import supervisor as command_supervisor
 from rl_detector.safety.safe_path import FLAG, worker_path
 
 _END_POLL_SECONDS = 0.005
-"""Seconds between looks whether a supervisor has ended."""
+"""Seconds between checks whether a supervisor has ended."""
 
-
-util: Any = _util  # the types of the standard library leave out what is changed here
-
+util: Any = _util  # Any: type stubs lack the private function that `safely_spawned` replaces
 
 _start_lock = threading.Lock()
 
 
 def supervised(command: Sequence[str], report: int = -1, largest: int = 0) -> list[str]:
-    """The command that starts another one under a supervisor, see command_supervisor."""
+    """Return the command that starts another one under a supervisor (`rl_detector.safety.supervisor`).
+
+    Args:
+        command: program and its arguments.
+        report: file descriptor of the supervisor's report; -1 for none.
+        largest: largest file in bytes that the command may write; 0 for no limit.
+    """
     words = (os.getpid(), report, largest)
     return [sys.executable, "-I", "-S", command_supervisor.__file__, *map(str, words), *command]
 
 
 def end_supervised(process: subprocess.Popen[bytes], patience: float = command_supervisor.PATIENCE + 1) -> None:
-    """End a supervisor, the leader of its process group, and all that it has started."""
-    if process.returncode is None:  # else its number may be another process's
+    """End a supervisor, the leader of its process group, and all processes that it has started."""
+    if process.returncode is None:  # else its process id may belong to another process
         with suppress(ProcessLookupError):
             os.kill(process.pid, signal.SIGTERM)
         _await_end(process.pid, time.monotonic() + patience)
-    with suppress(ProcessLookupError, PermissionError):  # not waited for, so its number is still that of its group
+    with suppress(ProcessLookupError, PermissionError):  # not waited for, so its process id still names its group
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):
         process.wait(patience)
 
 
 def _await_end(number: int, deadline: float) -> None:
-    """Wait until a child has ended, and leave it to be waited for."""
+    """Wait until a child has ended, or until the deadline; keep its exit status for a later wait."""
     with suppress(ChildProcessError):
         while time.monotonic() < deadline:
             if os.waitid(os.P_PID, number, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
@@ -56,7 +60,7 @@ def _await_end(number: int, deadline: float) -> None:
 
 
 def follow_parent() -> None:
-    """End this process when its parent has gone, however that ended."""
+    """End this process when its parent has ended for any reason."""
     threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
 
 
@@ -67,7 +71,7 @@ def _follow(parent: int) -> None:
 
 
 class SafeProcess(SpawnProcess):
-    """A spawned process that imports nothing from a current folder that nobody named."""
+    """A spawned process that imports nothing from the current folder unless the user named it."""
 
     @staticmethod
     def _Popen(process: Any) -> Any:
@@ -76,19 +80,23 @@ class SafeProcess(SpawnProcess):
 
 
 class SafeContext(SpawnContext):
-    """The spawn context with safe processes; make it where its first queue or lock is made."""
+    """The spawn context with safe processes; make it before its first queue or lock."""
 
     Process = SafeProcess
 
     def __init__(self) -> None:
         super().__init__()
         with safely_spawned():
-            resource_tracker.ensure_running()  # else the first lock starts this process, from the current folder
+            resource_tracker.ensure_running()  # else the first lock would start it from the current folder
 
 
 @contextmanager
 def safely_spawned(main: bool = True) -> Iterator[None]:
-    """Start what multiprocessing spawns meanwhile from a safe path; without `main` it does not import the script."""
+    """Let multiprocessing start its processes from a safe path meanwhile.
+
+    Args:
+        main: whether processes that this thread starts import the user's script.
+    """
     with _start_lock:
         options, facts, thread = util._args_from_interpreter_flags, spawn.get_preparation_data, threading.get_ident()
 

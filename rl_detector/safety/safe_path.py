@@ -1,8 +1,8 @@
 """Python processes without the current folder on their path: a downloaded folder may hold a json.py or numpy.py.
 
-The package imports this module before anything else, and this module needs only what every Python has loaded: so
-`python -m rl_detector`, for which Python puts the current folder first, imports nothing from there either. What a user
-names stays: installed packages, PYTHONPATH and the folder of a script.
+The package imports this module before anything else, and this module needs only modules that every Python has loaded.
+So `python -m rl_detector` imports nothing from the current folder either, although Python puts it first on the path.
+Places that a user names stay on the path: installed packages, PYTHONPATH and the folder of a script.
 """
 
 import os
@@ -11,14 +11,14 @@ import sys
 FLAG = "-P"
 """Option of Python that keeps the current folder off the path; unlike PYTHONSAFEPATH, programs do not inherit it."""
 
-
 _NAME = "rl_detector"
 
 
 def worker_path() -> list[str]:
-    """The module path for a worker: as here, but a current folder that nobody named comes last.
+    """Return the module path for a worker: that of this process, with an unnamed current folder moved to the end.
 
-    There modules of a notebook or of `python -m` are still found, but they replace none of Python or of a library.
+    Modules beside a notebook or for `python -m` are still found there. They cannot replace modules of Python or of a
+    library.
     """
     named, unnamed = list[str](), list[str]()
     for index, entry in enumerate(sys.path):
@@ -27,27 +27,30 @@ def worker_path() -> list[str]:
 
 
 def named_folders() -> list[str]:
-    """Folders of the user's own modules, which a worker on another computer cannot know: of the script, or here."""
+    """Return the folder of the user's own modules: that of the script, else the current one.
+
+    A worker on another computer cannot find it by itself.
+    """
     return [] if sys.flags.safe_path or not sys.path else [sys.path[0] or _START]
 
 
 def _is_unnamed(entry: str) -> bool:
-    """Whether the first entry of the path is the current folder, put there by -m, -c or a prompt, not by a script."""
+    """Return whether -m, -c or a prompt, not a script, has put the current folder first on the path."""
     main = sys.modules.get("__main__")
     is_script = getattr(main, "__file__", None) is not None and getattr(main, "__spec__", None) is None
     return not sys.flags.safe_path and not is_script and entry == _START and entry != _own_folder()
 
 
 def _own_folder() -> str:
-    """The folder that holds the package, which may be a checkout that is not installed."""
+    """Return the folder that holds the package, which may be a checkout that is not installed."""
     return os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120  (pathlib is not loaded)
 
 
 def _is_started_by_name(words: list[str]) -> bool:
-    """Whether these are the words of `python -m rl_detector`."""
+    """Return whether these are the words of `python -m rl_detector`."""
     return any(
         option[:1] == "-" and option[-1:] == "m" and name.split(".")[0] == _NAME
-        for option, name in zip(words, words[1:], strict=False)  # noqa: RUF007  (itertools is not needed before)
+        for option, name in zip(words, words[1:], strict=False)  # noqa: RUF007  (itertools may not be loaded yet)
     )
 
 
@@ -59,10 +62,10 @@ def _start_folder() -> str:
 
 
 _START = _start_folder()
-
+"""Current folder at the start of the process."""
 
 _IS_FOUND_BY_NAME = sys.argv[:1] == ["-m"] and _is_started_by_name(sys.orig_argv)
-"""While Python looks for the module of -m, the first word is "-m"."""
+"""Whether Python is looking for the module of `-m rl_detector`: meanwhile the first word of sys.argv is "-m"."""
 
 
 if _IS_FOUND_BY_NAME and not sys.flags.safe_path and sys.path[:1] in ([""], [_START]) and _own_folder() != _START:

@@ -3,9 +3,9 @@
 It starts the command in its own process group. When the command ends, when the parent has gone, or at SIGTERM it ends
 all processes that the command has started. On Linux these include processes that left the group or lost their parent.
 
-Arguments: process id of the parent, file descriptor of the report, largest file in bytes, command. The report is the
-exit code (negative: the signal), or why the command could not be started. With -1 for the descriptor there is no
-report, this process ends as the command did and keeps no other file open; 0 bytes are no limit.
+Arguments: process id of the parent, file descriptor of the report, largest file in bytes (0: no limit), command.
+The report is the exit code (negative: the signal), or the reason why the command could not be started. With -1 for the
+descriptor there is no report. Then this process ends as the command did, and keeps no other file open.
 """
 
 from __future__ import annotations
@@ -17,22 +17,20 @@ import sys
 import time
 
 POLL_SECONDS = 0.5
-"""Seconds between checks of what sends no notice: a parent, a silent worker, a scheduler, a locked run."""
-
+"""Seconds between checks of things that send no notice: a parent, a silent worker, a scheduler, a locked run."""
 
 PATIENCE = 5.0
-"""Longest time in seconds for ending all processes; some cannot be ended, for example processes of another user."""
-
+"""Longest time in seconds for ending all processes. Some cannot be ended, for example processes of another user."""
 
 _SET_CHILD_SUBREAPER = 36
 """PR_SET_CHILD_SUBREAPER of prctl(2): orphans among the descendants become children of this process."""
 
-
 _NO_REPORT = -1
+"""File descriptor that stands for no report."""
 
 
 def main(arguments: list[str]) -> None:
-    """Run the command until it ends, or until the parent has gone."""
+    """Run the command until it ends or the parent has gone."""
     parent, report, largest = (int(word) for word in arguments[:3])
     adopt_orphans()
     signal.signal(signal.SIGTERM, _give_up)
@@ -51,7 +49,7 @@ def main(arguments: list[str]) -> None:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of all descendants that lose theirs (Linux)."""
+    """Become the parent of all descendants that lose their parent (Linux)."""
     if sys.platform == "linux":
         import ctypes
 
@@ -59,13 +57,13 @@ def adopt_orphans() -> None:
 
 
 def end_descendants() -> None:
-    """Kill all descendants, whatever session they are in (Linux; elsewhere the parent kills the process group)."""
+    """Kill all descendants in every session (Linux). Elsewhere the parent kills the process group."""
     deadline = time.monotonic() + PATIENCE
     while sys.platform == "linux" and _any_child() and time.monotonic() < deadline:
         for process in _descendants():
             try:
                 os.kill(process, signal.SIGKILL)
-            except OSError:  # gone already, or of another user
+            except OSError:  # it has ended already, or belongs to another user
                 continue
         time.sleep(0.002)
 
@@ -78,23 +76,23 @@ def _run(command: list[str], report: int) -> str:
     if report == _NO_REPORT:
         _close_files()
     while True:
-        process, status = os.waitpid(-1, 0)  # orphans end here, too
+        process, status = os.waitpid(-1, 0)  # collects adopted orphans, too
         if process == child:
             return str(os.waitstatus_to_exitcode(status))
 
 
 def _close_files() -> None:
-    """Close inherited files, so that a reader at their other end sees the end of the command."""
+    """Close inherited files, so that a reader at the other end of a pipe sees when the command ends."""
     for name in os.listdir("/dev/fd"):  # noqa: PTH208  (starts faster without pathlib)
         try:
             if int(name) > 2:
                 os.close(int(name))
-        except OSError:  # the one of the list itself
+        except OSError:  # the file of the list itself is closed already
             continue
 
 
 def _any_child() -> bool:
-    """Whether a child is left, after those that have ended were waited for."""
+    """Collect the children that have ended; return whether one is left."""
     try:
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -116,7 +114,7 @@ def _descendants() -> list[int]:
 
 
 def _parent_of(process: str) -> int:
-    """Process id of the parent; -1 where the process has ended meanwhile."""
+    """Return the process id of the parent, or -1 if the process has ended meanwhile."""
     try:
         with open(f"/proc/{process}/stat", "rb") as file:  # noqa: PTH123
             return int(file.read().rpartition(b")")[2].split()[1])

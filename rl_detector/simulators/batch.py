@@ -1,4 +1,4 @@
-"""A simulator of one design from a simulator of many."""
+"""Simulate one design with a simulator of many."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FromBatch(ABC):
     def simulate_batch(
         self, designs: Sequence[Design], events: int, seeds: Sequence[int]
     ) -> Sequence[Readout | SimulationError]:
-        """Simulate events in every design; a failure stands in its place and does not touch the others."""
+        """Simulate events in every design; return an error in place of each readout that failed."""
 
     def simulate(self, design: Design, events: int, seed: int) -> Readout:
         """Simulate events in one design; a failure raises SimulationError."""

@@ -24,16 +24,16 @@ MASSES = {"mu+": MUON_MASS, "pi+": PION_MASS, "mu-": MUON_MASS, "pi-": PION_MASS
 """Particles that can be tracked and their masses in GeV."""
 
 MEDIA = {"vacuum": "G4_Galactic", "helium": "G4_He", "air": "G4_AIR"}
-"""What can fill the hall -> name in Geant4's NIST table (gases at 20 C and 1 atm)."""
+"""Medium that may fill the hall -> name in Geant4's NIST table (gases at 20 C and 1 atm)."""
 
 
 @dataclass(frozen=True)
 class Matter:
-    """What a block is made of.
+    """Material and density of a block.
 
     Attributes:
         name: a medium, or a material of `rl_detector.physics.materials`.
-        density: g/cm3; None: that of the material. Another density gives another radiation length.
+        density: in g/cm3; None takes the material's own. The radiation length follows the density.
     """
 
     name: str
@@ -59,11 +59,11 @@ class Hall:
     """Blocks that stand in a square hall, and the planes that see the particles.
 
     Attributes:
-        blocks: they may touch, but not overlap.
+        blocks: blocks that may touch but not overlap.
         planes: z in cm, ascending; none inside a block. A plane covers the whole hall and stops nothing.
-        matter: of each block, or of all.
-        medium: what fills the rest, see MEDIA.
-        half_width: of the hall in x and y, in cm; what leaves it is lost.
+        matter: matter of each block, or one for all blocks.
+        medium: name of the medium around the blocks, see MEDIA.
+        half_width: half width of the hall in x and y, in cm; particles that leave the hall are lost.
     """
 
     blocks: tuple[Block, ...]
@@ -78,7 +78,10 @@ class Hall:
         if not 0 < self.half_width < np.inf:
             raise DesignError(f"the half width of the hall must be positive and finite, got {self.half_width} cm")
         if isinstance(self.matter, tuple) and len(self.matter) != len(self.blocks):
-            raise DesignError(f"the hall has {len(self.blocks)} blocks but matter for {len(self.matter)}")
+            raise DesignError(
+                f"the hall has {len(self.blocks)} blocks but matter for {len(self.matter)}; give one Matter for each "
+                "block, or one for all"
+            )
         for index, block in enumerate(self.blocks):
             problem = _problem(block, self.half_width)
             if problem is not None:
@@ -94,12 +97,12 @@ class Hall:
                 raise DesignError(f"the plane at {plane} cm lies inside block {inside[0]}: split the block there")
 
     def matter_of(self, block: int) -> Matter:
-        """What a block is made of."""
+        """Return the matter of a block by its index."""
         return self.matter[block] if isinstance(self.matter, tuple) else self.matter
 
 
 def _problem(block: Block, half_width: float) -> str | None:
-    """What is wrong with a block; None if nothing."""
+    """Say what is wrong with a block; return None if nothing is."""
     corners = np.stack([block.corners_in, block.corners_out])
     if corners.shape != (2, 4, 2):
         return f"expected 4 corners (x, y) at each end, got shape {corners.shape}"
@@ -115,7 +118,7 @@ def _problem(block: Block, half_width: float) -> str | None:
 
 
 def area(corners: FloatArray) -> float:
-    """Area of a polygon [corners, 2], positive if they go counter-clockwise."""
+    """Return the area of a polygon [corners, 2], positive if its corners go counter-clockwise."""
     (x, y), (next_x, next_y) = corners.T, np.roll(corners, -1, axis=0).T
     return float(np.sum(x * next_y - next_x * y)) / 2
 
@@ -141,8 +144,8 @@ class Charged:
         for label, value in (("position", self.position), ("momentum", self.momentum)):
             if np.shape(value) != (len(self.names), 3) or not np.all(np.isfinite(value)):
                 raise DesignError(
-                    f"{label} must be finite of shape {(len(self.names), 3)}, got shape {np.shape(value)}"
-                    f" with {int(np.sum(~np.isfinite(value)))} numbers that are not"
+                    f"{label} must be finite and of shape {(len(self.names), 3)}, got shape {np.shape(value)} "
+                    f"with {int(np.sum(~np.isfinite(value)))} values that are not finite"
                 )
         if len(self) and not np.all(np.any(self.momentum != 0, axis=1)):
             raise DesignError("every particle needs a momentum > 0 GeV")
@@ -152,12 +155,12 @@ class Charged:
 
     @staticmethod
     def muons(position: FloatArray, momentum: FloatArray, charge: FloatArray) -> Charged:
-        """Muons of charge +1 or -1, [muons]."""
+        """Make muons of charge +1 or -1, [muons]."""
         return Charged(tuple("mu+" if q > 0 else "mu-" for q in charge), position, momentum)
 
     @property
     def masses(self) -> FloatArray:
-        """GeV, [particles]."""
+        """Masses in GeV, [particles]."""
         return np.array([MASSES[name] for name in self.names])
 
     @property
@@ -170,12 +173,12 @@ class Charged:
 
 @dataclass(frozen=True)
 class Crossings:
-    """First crossing of every plane in the direction of the beam, by the particles themselves.
+    """First crossing of every plane by every primary, in the direction of the beam.
 
     Attributes:
-        seen: whether a particle got there, [particles, planes].
+        seen: whether the particle reached the plane, [particles, planes].
         position: x, y in cm, [particles, planes, 2]; 0 where not seen.
-        momentum: in GeV, [particles, planes, 3]; 0 where not seen.
+        momentum: x, y, z in GeV, [particles, planes, 3]; 0 where not seen.
     """
 
     seen: BoolArray
@@ -186,20 +189,20 @@ class Crossings:
 class Tracker(Protocol):
     """Follows particles through halls.
 
-    The result for one hall depends on (hall, particles, seed) alone, never on its neighbours in the batch, the number
-    of workers or the order of completion.
+    The result for one hall depends on (hall, particles, seed) alone. Other halls of the batch, the number of workers
+    and the order of completion do not change it.
     """
 
     name: str
 
     def describe(self) -> Mapping[str, str]:
-        """Facts that every result must state."""
+        """Return the facts that every result must state."""
         ...
 
     def crossings(
         self, halls: Sequence[Hall], particles: Sequence[Charged], seeds: Sequence[int]
     ) -> list[Crossings | SimulationError]:
-        """What the planes see, one result per hall, or the error that stopped this hall."""
+        """Simulate halls; return the crossings that the planes see per hall, or the error that stopped it."""
         ...
 
     def close(self) -> None:

@@ -31,13 +31,13 @@ class Technology:
 
 @dataclass(frozen=True)
 class Panels:
-    """Some panels above or below what is looked into.
+    """Panels above or below the volume under study.
 
     Attributes:
         centres: x, y in m, [2, panels].
         heights: z in m, [panels].
-        spans: sides in m, [panels] of squares or [2, panels].
-        resolutions, efficiencies: [panels].
+        spans: side lengths in m, [panels] for squares, or [2, panels] for rectangles.
+        resolutions, efficiencies: values of their technologies, [panels].
     """
 
     centres: FloatArray
@@ -48,7 +48,7 @@ class Panels:
 
     @staticmethod
     def of(parts: Sequence[Mapping[str, Any]], technologies: Sequence[Technology], spans: FloatArray) -> Panels:
-        """Panels from their parameters x, y and z in m, their technologies, and their sides in m."""
+        """Make panels from their parameters x, y and z in m, their technologies, and their side lengths in m."""
         return Panels(
             np.array([[part[name] for part in parts] for name in ("x", "y")]),
             np.array([part["z"] for part in parts]),
@@ -59,10 +59,11 @@ class Panels:
 
 
 def nearness(true: FloatArray, panels: Panels, smoothness: float) -> FloatArray:
-    """How much of its performance a panel has at a point, per axis, [2, panels, muons].
+    """Return the share of its performance that a panel has at a point, per axis, [2, panels, muons].
 
-    1 inside and 0 outside for smoothness 0; else sigmoid((1 - |d|) / s) / sigmoid(1 / s), d from the centre in half
-    spans: the training model of TomOpt, which sees muons beside a panel and is no model of a real one.
+    For smoothness s = 0 the share is 1 inside and 0 outside. Else it is sigmoid((1 - |d|) / s) / sigmoid(1 / s), with
+    the distance d from the centre in half spans. That is the training model of TomOpt. It sees muons beside a panel,
+    so it does not describe a real one.
     """
     away = np.abs(true - panels.centres[:, :, None]) / (panels.spans / 2)[..., None]
     if smoothness == 0:
@@ -74,17 +75,18 @@ def nearness(true: FloatArray, panels: Panels, smoothness: float) -> FloatArray:
 def measured_tracks(
     panels: Panels, rays: Rays, start: float, errors: FloatArray, luck: FloatArray, smoothness: float
 ) -> tuple[Tracks, NDArray[np.bool_]]:
-    """Straight tracks fitted to the hits of rays.
+    """Fit straight tracks to the hits of rays in panels.
 
     Args:
-        panels: where the hits are.
-        rays: [2, muons] at the height `start` in m.
-        errors: standard normal, [2, panels, muons].
-        luck: uniform in [0, 1), [panels, muons].
-        smoothness: of the edges, see `nearness`.
+        panels: the panels that see the rays.
+        rays: positions and slopes [2, muons] at the height `start`.
+        start: height in m.
+        errors: standard normal numbers for the hit positions, [2, panels, muons].
+        luck: uniform numbers in [0, 1) that decide which hits are seen, [panels, muons].
+        smoothness: smoothness of the panels' edges, see `nearness`.
 
     Returns:
-        The tracks, and whether there were two hits at least at different heights, [muons].
+        The tracks, and whether each has at least two hits at different heights, [muons].
     """
     depths = start - panels.heights
     true = rays.position[:, None] + rays.slope[:, None] * depths[:, None]

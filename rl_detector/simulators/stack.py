@@ -20,11 +20,11 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Stack:
-    """Flat layers along the beam axis, first one first.
+    """Flat layers along the beam axis, in the order in which the beam meets them.
 
     Attributes:
         materials: one name per layer, see `rl_detector.physics.materials`.
-        thicknesses: one per layer, in cm; 0 means that the layer is absent.
+        thicknesses: one thickness per layer, in cm; 0 means that the layer is absent.
     """
 
     materials: tuple[str, ...]
@@ -32,7 +32,10 @@ class Stack:
 
     def __post_init__(self) -> None:
         if len(self.materials) != len(self.thicknesses):
-            raise DesignError(f"a stack has {len(self.materials)} materials but {len(self.thicknesses)} thicknesses")
+            raise DesignError(
+                f"a stack has {len(self.materials)} materials but {len(self.thicknesses)} thicknesses; give one of "
+                "each per layer"
+            )
         for index, (name, thickness) in enumerate(zip(self.materials, self.thicknesses, strict=True)):
             material(name)
             if not (math.isfinite(thickness) and thickness >= 0):
@@ -78,14 +81,14 @@ class Beam:
             if name not in PARTICLES:
                 raise ConfigError(f"unknown particle {name!r} in the beam: known are {', '.join(PARTICLES)}")
             if not 0 <= share <= 1:
-                raise ConfigError(f"share of {name} in the beam must lie in [0, 1], got {share}")
+                raise ConfigError(f"the share of {name} in the beam must lie in [0, 1], got {share}")
         if not math.isclose(sum(self.fractions.values()), 1.0, abs_tol=1e-9):
             raise ConfigError(f"the shares of the beam must sum to 1, got {dict(self.fractions)}")
         if not 0 < self.energy_low <= self.energy_high < math.inf:
             raise ConfigError(f"beam energies need 0 < low <= high, got {self.energy_low} to {self.energy_high} GeV")
 
     def sample(self, events: int, rng: np.random.Generator) -> Primaries:
-        """Draw primaries; the same generator state gives the same primaries for every simulator and design."""
+        """Draw primaries; they depend on the state of the generator alone, not on simulator or design."""
         names = tuple(self.fractions)
         kinds = rng.choice(len(names), size=events, p=list(self.fractions.values()))
         energies = rng.uniform(self.energy_low, self.energy_high, size=events)
@@ -95,22 +98,22 @@ class Beam:
 class StackSimulator(Protocol):
     """Simulates primaries in stacks of layers.
 
-    `deposits` gives per stack the energy deposited in GeV, [events, layers], or the SimulationError that stopped this
-    stack (the others are not lost). The result for one stack depends on (stack, primaries, seed) alone, never on its
-    neighbours in the batch, the number of workers or the order of completion. Stacks of a batch may differ in their
-    number of layers and of events.
+    `deposits` returns per stack the energy deposited in GeV, [events, layers], or the SimulationError that stopped it.
+    An error in one stack leaves the others' results intact. The result for one stack depends on (stack, primaries,
+    seed) alone. Other stacks of the batch, the number of workers and the order of completion do not change it. Stacks
+    of a batch may differ in their number of layers and of events.
     """
 
     name: str
 
     def describe(self) -> Mapping[str, str]:
-        """Facts that every result must state: simulator, version, physics list."""
+        """Return the facts that every result must state: simulator, version, physics list."""
         ...
 
     def deposits(
         self, stacks: Sequence[Stack], primaries: Sequence[Primaries], seeds: Sequence[int]
     ) -> list[FloatArray | SimulationError]:
-        """Energy deposits in GeV, one array [events, layers] per stack."""
+        """Simulate stacks; return one array [events, layers] in GeV per stack, or the error that stopped it."""
         ...
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Which simulator follows the tracks of an environment, by name."""
+"""Choice of the simulator that follows the tracks of an environment, by name."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ FAST = "fast"
 
 
 def tracker_of(environment: str, simulator: str | Mapping[str, Any], **defaults: float) -> Tracker | None:
-    """Geant4 with its settings, or None for the environment's own fast simulator.
+    """Make the Geant4 tracker from its settings, or return None for the environment's own fast simulator.
 
     Args:
-        environment: name, for messages.
-        simulator: "fast", "geant4", or a name with settings such as {"name": "geant4", "workers": 2}; a setting of None
-            is that of the environment.
+        environment: name of the environment, for messages.
+        simulator: "fast", "geant4", or a name with settings such as {"name": "geant4", "workers": 2}. A setting of
+            None takes the default of the environment.
         defaults: settings of Geant4 that suit the environment.
 
     Raises:
@@ -37,4 +37,4 @@ def tracker_of(environment: str, simulator: str | Mapping[str, Any], **defaults:
 
 
 def _no_settings() -> None:
-    """The fast simulators have none."""
+    """Take no settings: the fast simulators have none."""

@@ -1,6 +1,6 @@
 """A few events of an expensive simulator, corrected by many of a cheap one (control variate).
 
-`rl_detector.reach.corrected` says how this reduces the error of the reach without bias.
+`rl_detector.reach.corrected` explains how this reduces the error of the reach without bias.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rl_detector.space import Design, FloatArray
 from rl_detector.terms import Group, PairedReadout, Readout, ReplicatingSimulator, Simulator
 
 _FURTHER_SPAWN_KEY = 4
-"""Spawn key of the event seeds of the further primaries."""
+"""Spawn key of the event seeds that draw the further primaries."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class TwoFidelities(FromBatch):
     `cost_per_event` and `describe` state the total cost in expensive events.
 
     Attributes:
-        cheap, dear: the cheap and the expensive simulator. For equal seeds both draw equal primaries, for different
-            seeds independent ones. An error of the cheap one costs precision and adds no bias.
+        cheap, dear: the cheap and the expensive simulator. Both draw equal primaries for equal seeds, and independent
+            ones for different seeds. An error of the cheap one costs precision and adds no bias.
         further: primaries that only the cheap simulator gets, per expensive event.
-        copies: simulations of every primary by the cheap simulator. Their mean is what the two programs have in common
-            if they share nothing but the primaries. More than 1 needs a ReplicatingSimulator.
+        copies: simulations of every primary by the cheap simulator. Their mean keeps only the part that the primary
+            determines, which both simulators share. More than 1 needs a ReplicatingSimulator.
         cost_ratio: measured cost of an expensive event in cheap events.
     """
 
@@ -58,7 +58,7 @@ class TwoFidelities(FromBatch):
             )
 
     def claims(self) -> list[Claim]:
-        """Programs that the two simulators start, for `--trust`."""
+        """Return the programs that the two simulators start, for `--trust`."""
         return [*claims_of(self.cheap), *claims_of(self.dear)]
 
     @property
@@ -74,7 +74,7 @@ class TwoFidelities(FromBatch):
     def simulate_batch(
         self, designs: Sequence[Design], events: int, seeds: Sequence[int]
     ) -> list[Readout | SimulationError]:
-        """Paired readouts of many designs."""
+        """Simulate events in every design; return paired readouts, or the errors that stopped them."""
         found = simulate(self.dear, Group(designs, events, seeds))
         return [
             self._paired(readout, design, events, seed) if isinstance(readout, Readout) else readout
@@ -82,7 +82,7 @@ class TwoFidelities(FromBatch):
         ]
 
     def describe(self) -> Mapping[str, str]:
-        """Facts of both simulators, and the cost of an event."""
+        """Return the facts of both simulators, and the cost of an event."""
         cheap, dear = (dict(simulator.describe()) for simulator in (self.cheap, self.dear))
         differing = {f"cheap {name}": fact for name, fact in cheap.items() if dear.get(name) != fact}
         known = math.isfinite(self.cost_ratio)
@@ -101,7 +101,7 @@ class TwoFidelities(FromBatch):
             others = self._replicas(design, math.ceil(self.further * events), _further_seed(seed))
         except ConfigError:
             raise
-        except Exception as error:  # as for any simulator: a failed trial, not the end of a study
+        except Exception as error:  # an error of a simulator fails its trial, and the study goes on
             return SimulationError(f"the cheap simulator: {as_failure(error)}")
         _check_primaries(dear, same)
         copies = tuple(_joined(first, then) for first, then in zip(same, others, strict=True))
@@ -124,12 +124,12 @@ class Plan:
 
         rho_c^2 = rho_1^2 / (kappa + (1 - kappa) / c).
 
-    With f further primaries per expensive event the variance falls by the factor 1 - rho_c^2 f / (1 + f). The cost
-    grows by the factor 1 + (1 + f) c / w. One copy is the two-model case of Peherstorfer, Willcox and Gunzburger, SIAM
-    Journal on Scientific Computing 38 (2016) A3163; its optimum is (1 + f)^2 = w rho^2 / (1 - rho^2).
+    With f further primaries per expensive event, the variance is multiplied by 1 - rho_c^2 f / (1 + f), and the cost
+    by 1 + (1 + f) c / w. One copy is the two-model case of Peherstorfer, Willcox and Gunzburger, SIAM Journal on
+    Scientific Computing 38 (2016) A3163; its optimum is (1 + f)^2 = w rho^2 / (1 - rho^2).
 
     Attributes:
-        correlation: rho_1, of the expensive loss and one cheap loss of a primary.
+        correlation: rho_1, correlation of the expensive loss and one cheap loss of a primary.
         repeatability: kappa, correlation of two cheap losses of a primary, 0 < kappa <= 1.
         cost_ratio: w, cost of an expensive event in cheap events.
     """
@@ -145,19 +145,20 @@ class Plan:
         return Plan(correlation * math.sqrt(shared), repeatability, cost_ratio)
 
     def variance(self, further: float, copies: int) -> float:
-        """Variance of the corrected reach over that of the expensive events alone."""
+        """Return the variance of the corrected reach over that of the expensive events alone."""
         shared = self.repeatability + (1 - self.repeatability) / copies
         return 1 - min(self.correlation**2 / shared, 1.0) * further / (1 + further)
 
     def cost(self, further: float, copies: int) -> float:
-        """Cost with the cheap events over that of the expensive events alone."""
+        """Return the cost with the cheap events over that of the expensive events alone."""
         return 1 + (1 + further) * copies / self.cost_ratio
 
     def best(self, most_copies: int = 100) -> tuple[float, int, float]:
-        """Further primaries, copies and relative variance of the plan with the smallest variance at equal cost.
+        """Find the further primaries and copies with the smallest variance at equal cost.
 
-        The variance is relative to expensive events alone. 0 further primaries and the factor 1 say that the cheap
-        simulator does not pay.
+        Returns:
+            Further primaries, copies, and the variance relative to expensive events alone at equal cost. If the cheap
+            simulator does not pay, these are 0, 1 and 1.
         """
         grid = [(float(f), c) for c in range(1, most_copies + 1) for f in _FURTHER_GRID]
         scores = [self.variance(*choice) * self.cost(*choice) for choice in grid]

@@ -1,10 +1,10 @@
-"""Everything that can go wrong, on purpose: `make faults` writes results.json and results.md beside this file.
+"""Faults injected on purpose: `make faults` writes results.json and results.md beside this file.
 
     python tests/faults/campaign.py [--seed N] [--out FOLDER] [--only PART ...]
 
-Each part runs studies or `rl-detector` processes with faults and compares their ledgers with those of the same studies
-without: equal in every reproducible column for all trials that can succeed, and with both reasons for those that
-cannot. Minutes; what it starts is ended with it.
+Each part runs studies or `rl-detector` processes with and without faults, and compares their ledgers. Trials that can
+succeed must be equal in every reproducible column. Trials that cannot must state both reasons. A part takes minutes and
+ends every process that it has started.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ CRASHES = [kind for kind in (*ENDS, *SPOILS) if kind not in LOST_TIME]
 
 @dataclass
 class Campaign:
-    """What all parts share.
+    """A campaign of faults, in parts.
 
     Attributes:
-        folder: for everything that is written.
-        seed: decides which trial suffers what, and when processes are killed.
-        table: what came of it.
-        hangs: reactions later than the time limit, and processes that did not end.
+        folder: folder of all files that are written.
+        seed: decides which fault each trial suffers, and when processes are killed.
+        table: counts of the faults and their outcomes.
+        hangs: number of reactions after the time limit, and of processes that did not end.
     """
 
     folder: Path
@@ -71,56 +71,56 @@ class Campaign:
     hangs: int = 0
 
     def plan(self, name: str, share: float, lasting: float, kinds: Any) -> tuple[Path, Any]:
-        """A folder and a plan of faults."""
+        """Make a folder and a plan of faults."""
         place = self.folder / name
         return place, studies.with_faults(place, self.seed, share, lasting, kinds)
 
     def crashes(self) -> None:
-        """Simulations that crash or give nonsense, in worker processes; a third of them always."""
+        """Let simulations crash or return nonsense in worker processes; about a third of them in every attempt."""
         place, plan = self.plan("crashes", 0.4, 0.3, CRASHES)
-        sick = studies.faulty_oracle(place, plan, "worker process", 4 * 10.0 + 3)
-        self.hangs += sick.run(self.table, studies.watched("local", 4, 10.0, 2500), "random_search", 8)
+        study = studies.faulty_oracle(place, plan, "worker process", 4 * 10.0 + 3)
+        self.hangs += study.run(self.table, studies.watched("local", 4, 10.0, 2500), "random_search", 8)
 
     def hanging(self) -> None:
-        """Simulations that never end."""
+        """Let simulations run forever."""
         place, plan = self.plan("hanging", 0.25, 0.3, LOST_TIME)
-        sick = studies.faulty_oracle(place, plan, "worker process", 2 * 1.5 + 3)
-        self.hangs += sick.run(self.table, studies.watched("local", 2, 1.5, None), "random_search", 6)
+        study = studies.faulty_oracle(place, plan, "worker process", 2 * 1.5 + 3)
+        self.hangs += study.run(self.table, studies.watched("local", 2, 1.5, None), "random_search", 6)
 
     def learning(self) -> None:
-        """An agent that learns from every result must not notice any fault."""
+        """Let simulations fail for an agent that learns from every result; it must not notice any fault."""
         place, plan = self.plan("learning", 0.35, 0.0, CRASHES)
-        sick = studies.faulty_oracle(place, plan, "worker process, agent that learns", 4 * 10.0 + 3)
-        self.hangs += sick.run(self.table, studies.watched("local", 4, 10.0, 2500), "reinforce", 8)
+        study = studies.faulty_oracle(place, plan, "worker process, agent that learns", 4 * 10.0 + 3)
+        self.hangs += study.run(self.table, studies.watched("local", 4, 10.0, 2500), "reinforce", 8)
 
     def batches(self) -> None:
-        """A simulator of many designs at once gives nonsense for some."""
+        """Let a simulator of many designs at once return nonsense for some of them."""
         place, plan = self.plan("batches", 0.3, 0.3, ["exception", "segmentation fault", *SPOILS])
-        sick = studies.faulty_oracle(place, plan, "simulator of batches", 8 * 10.0 + 3, batches=True)
-        self.hangs += sick.run(self.table, studies.watched("local", 8, 10.0, None), "random_search", 4)
+        study = studies.faulty_oracle(place, plan, "simulator of batches", 8 * 10.0 + 3, batches=True)
+        self.hangs += study.run(self.table, studies.watched("local", 8, 10.0, None), "random_search", 4)
 
     def through_dask(self) -> None:
-        """The same through dask."""
+        """Let simulations crash, hang or return nonsense in workers of dask."""
         place, plan = self.plan("dask", 0.3, 0.3, [*ENDS, *SPOILS])
-        sick = studies.faulty_oracle(place, plan, "dask", 4 * 1.5 + 3)
-        self.hangs += sick.run(self.table, studies.watched("dask", 4, 1.5, 2500), "random_search", 6)
+        study = studies.faulty_oracle(place, plan, "dask", 4 * 1.5 + 3)
+        self.hangs += study.run(self.table, studies.watched("dask", 4, 1.5, 2500), "random_search", 6)
 
     def programs(self) -> None:
-        """Somebody's program as the simulator."""
+        """Let a user's program fail as the simulator."""
         place, plan = self.plan("programs", 0.4, 0.3, KINDS)
-        sick = studies.faulty_program(place, plan, "simulator=command", 2.0, 4 * 2.0 + 3)
-        self.hangs += sick.run(self.table, studies.watched("local", 4, 60.0, None), "random_search", 8)
+        study = studies.faulty_program(place, plan, "simulator=command", 2.0, 4 * 2.0 + 3)
+        self.hangs += study.run(self.table, studies.watched("local", 4, 60.0, None), "random_search", 8)
 
     def files(self) -> None:
-        """Damaged run folders."""
+        """Damage run folders."""
         damage_all(self.table, self.folder / "files", self.seed, 6)
 
     def cluster(self) -> None:
-        """Workers and schedulers of dask that die."""
+        """Kill workers and schedulers of dask."""
         harm_cluster(self.table, self.folder / "cluster", self.seed, 3)
 
     def processes(self) -> None:
-        """`rl-detector` killed, ended, paused, moved and resumed; the servers of Weights & Biases; full disks."""
+        """Kill, end, pause, move and resume `rl-detector`; break servers of Weights & Biases; fill disks."""
         expected = self._undisturbed("undisturbed")
         waiting = self._undisturbed("asynchronous", WAITLESS)
         with ThreadPoolExecutor(2) as pool:
@@ -135,7 +135,10 @@ class Campaign:
         return reproducible(chain.ledger)
 
     def _chains(self, expected: list[Any], waiting: list[Any]) -> list[Callable[[], int]]:
-        """Signal -> runs that get it several times; below 0 are seconds after the start."""
+        """Return one job per kind of disturbance: a run that is disturbed several times, then finished.
+
+        The first disturbance comes some seconds after the start, later ones after random numbers of trials.
+        """
         cases: list[tuple[str, Any, int, Any, dict[str, Any]]] = [
             ("study killed (SIGKILL)", end_with(KILL), 9, None, {}),
             ("study killed, other evaluator and workers", end_with(KILL), 9, other_evaluator, {}),
@@ -196,7 +199,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    os.environ["PYTHONWARNINGS"] = "ignore"  # of workers, too
+    os.environ["PYTHONWARNINGS"] = "ignore"  # in workers, too
     for name in ("distributed", "distributed.client", "distributed.batched", "distributed.worker"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="faults-") as place:

@@ -1,7 +1,7 @@
-"""`rl-detector` with clocks that jump: CLOCK_JUMPS=FILE SEED, then the words of the command line.
+"""`rl-detector` with clocks that jump: python clock_jumps.py FILE SEED, then the words of the command line.
 
-The wall clock jumps in both directions, by up to a year; the monotonic clock, which systems never set back, only
-forwards. Every jump is noted in the file.
+The wall clock jumps in both directions, by up to a year. The monotonic clock, which systems never set back, jumps only
+forwards, by up to a day. Every jump is noted in FILE.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-EVERY = {"time": 3, "monotonic": 30}
-"""A clock jumps about every so many looks at it."""
+READINGS_PER_JUMP = {"time": 3, "monotonic": 30}
+"""Mean number of readings of a clock between two jumps."""
 
 
 class Jumping:
     """A clock that jumps.
 
     Args:
-        clock: the true one.
-        rng: decides when and how far.
-        longest: seconds of a jump forwards, and backwards.
+        clock: the true clock.
+        rng: decides when the clock jumps, and how far.
+        longest: most seconds of a jump forwards, and backwards.
         notes: file with one line per jump.
     """
 
@@ -31,8 +31,8 @@ class Jumping:
         self.offset = 0.0
 
     def __call__(self) -> float:
-        """The time, jumped or not."""
-        if self.rng.random() * EVERY[self.clock.__name__] < 1:
+        """Jump at random; return the true time plus all jumps."""
+        if self.rng.random() * READINGS_PER_JUMP[self.clock.__name__] < 1:
             forwards, backwards = self.longest
             self.offset += self.rng.uniform(-backwards, forwards)
             with self.notes.open("a") as file:
@@ -45,12 +45,12 @@ class JumpingDate(datetime):
 
     @classmethod
     def now(cls, tz=None) -> datetime:
-        """The date."""
+        """Return the date by the jumping clock."""
         return datetime.fromtimestamp(time.time(), tz)
 
 
 def main(notes: str, seed: str, *words: str) -> None:
-    """Run the command line."""
+    """Run the command line with jumping clocks."""
     from rl_detector import cli  # first, so that threading and queue keep the true clock
     from rl_detector.records import run_folder as runs
     from rl_detector.running import launch

@@ -1,4 +1,4 @@
-"""What came of the faults: counted by kind, as JSON and as a table for people."""
+"""Outcomes of the faults, counted by kind, as JSON and as a table for people."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from typing import Any
 HEAD = "| fault | where | injected | what happened | lost | again | noticed after (s) | said |\n"
 LINE = "|---|---|---:|---|---:|---:|---:|---|\n"
 
-
-SHORTER = {r"-\d{8}-\d{6}-\w{4}": "-*", r"0x\w+": "0x*", r"127\.0\.0\.1:\d+": "127.0.0.1:*"}
-"""What differs from run to run -> what stands for it in messages."""
+PLACEHOLDERS = {r"-\d{8}-\d{6}-\w{4}": "-*", r"0x\w+": "0x*", r"127\.0\.0\.1:\d+": "127.0.0.1:*"}
+"""Pattern of text that differs between runs -> text in its place in messages."""
 
 
 @dataclass
@@ -25,10 +24,10 @@ class Kind:
     """One kind of fault in one place.
 
     Attributes:
-        name, where: what happened to whom.
-        injected: how often.
-        happened: outcome -> how often.
-        lost: evaluations that could succeed and are absent, or different from those of the run without faults.
+        name, where: the fault, and the part of the system that it hits.
+        injected: number of faults.
+        happened: outcome -> number of faults.
+        lost: evaluations that could succeed and are absent, or differ from those of the run without faults.
         again: evaluations that had been stored and had to be simulated again.
         noticed: seconds from the fault to the reaction, where one can be seen.
         said: one of the messages.
@@ -44,7 +43,7 @@ class Kind:
     said: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data, the times summarised."""
+        """Return plain data, with a summary of the times."""
         times = {"median": statistics.median(self.noticed), "most": max(self.noticed)} if self.noticed else None
         rounded = times and {name: round(value, 3) for name, value in times.items()}
         return {
@@ -60,11 +59,11 @@ class Table:
         self.kinds: dict[tuple[str, str], Kind] = {}
 
     def kind(self, name: str, where: str) -> Kind:
-        """The entry of a kind, made when it is new."""
+        """Return the entry of a kind; make it if it is new."""
         return self.kinds.setdefault((name, where), Kind(name, where))
 
     def note(self, name: str, where: str, happened: str, **found: Any) -> None:
-        """Count one fault: `lost`, `again`, `noticed` and `said` as in Kind, all optional."""
+        """Count one fault; `lost`, `again`, `noticed` and `said` are optional, see Kind."""
         kind = self.kind(name, where)
         kind.injected += 1
         kind.happened[happened] += 1
@@ -76,29 +75,29 @@ class Table:
 
     @property
     def injected(self) -> int:
-        """Faults of all kinds."""
+        """Number of faults of all kinds."""
         return sum(kind.injected for kind in self.kinds.values())
 
     @property
     def lost(self) -> int:
-        """Lost evaluations of all kinds."""
+        """Number of lost evaluations of all kinds."""
         return sum(kind.lost for kind in self.kinds.values())
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Plain data of all kinds."""
+        """Return plain data of all kinds."""
         return [kind.to_json() for kind in self.kinds.values()]
 
 
 def readable(text: str, length: int = 160) -> str:
-    """A message without names of files and processes, on one line."""
+    """Shorten a message to one line without folders, process addresses and other text that differs between runs."""
     line = " ".join(re.sub(r"(/[\w.@-]+)+/([\w.-]+)", r".../\2", text).split())
-    for pattern, short in SHORTER.items():
+    for pattern, short in PLACEHOLDERS.items():
         line = re.sub(pattern, short, line)
     return line if len(line) <= length else f"{line[:length]} ..."
 
 
 def write(folder: Path, part: str, facts: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Put one part into results.json and results.md, those of the other parts stay; gives the totals."""
+    """Put one part into results.json and results.md and keep the other parts; return the totals."""
     path = folder / "results.json"
     before = json.loads(path.read_text()) if path.exists() else {"parts": {}, "kinds": []}
     parts = {**before["parts"], part: {**facts, "cores": os.cpu_count()}}

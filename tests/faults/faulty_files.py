@@ -1,4 +1,4 @@
-"""What a kill left, damaged before the study goes on: checkpoint, ledger, side files, folder."""
+"""Damage to the files of a killed study before it goes on: checkpoint, ledger, side files, folder."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LEDGER, WAL, SHM, CHECKPOINT = "ledger.sqlite", "ledger.sqlite-wal", "ledger.sql
 
 
 def make(folder: Path) -> Study:
-    """A study on what lies in a folder."""
+    """Make a study that goes on with the files in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     problem = oracle("mixed")
     agent = make_agent("reinforce", problem.space, 3, problem.start)
@@ -35,7 +35,7 @@ def make(folder: Path) -> Study:
 
 
 def finished(folder: Path) -> Rows:
-    """The ledger at the end."""
+    """Run a study to its end; return the rows of its ledger."""
     made = make(folder)
     try:
         made.run()
@@ -45,7 +45,7 @@ def finished(folder: Path) -> Rows:
 
 
 def killed(folder: Path, batches: int) -> Rows:
-    """Make what a kill leaves after so many batches, an older checkpoint among it; the rows that are stored."""
+    """Make the files that a kill leaves after some batches, with an older checkpoint; return the stored rows."""
     live = folder.with_name("live")
     shutil.rmtree(live, ignore_errors=True)
     made = make(live)
@@ -62,20 +62,20 @@ def killed(folder: Path, batches: int) -> Rows:
 
 
 def cut(path: Path, rng: random.Random) -> None:
-    """Cut a file off anywhere."""
+    """Cut a file off at a random place."""
     with path.open("r+b") as file:
         file.truncate(rng.randrange(path.stat().st_size))
 
 
 def flip(path: Path, rng: random.Random) -> None:
-    """Turn over one bit."""
+    """Flip one bit of a file."""
     data = bytearray(path.read_bytes())
     data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
     path.write_bytes(bytes(data))
 
 
 def overwrite(path: Path, rng: random.Random) -> None:
-    """Random bytes in the place of a page."""
+    """Overwrite one page of a file with random bytes."""
     pages = path.stat().st_size // 4096
     with path.open("r+b") as file:
         file.seek(4096 * rng.randrange(pages))
@@ -83,7 +83,7 @@ def overwrite(path: Path, rng: random.Random) -> None:
 
 
 def forget(folder: Path, rng: random.Random) -> None:
-    """Trials vanish from the ledger."""
+    """Delete some trials from the ledger."""
     with closing(sqlite3.connect(folder / LEDGER)) as connection, connection:
         first = rng.randrange(100)
         connection.execute("DELETE FROM trials WHERE trial BETWEEN ? AND ?", (first, first + rng.randrange(1, 60)))
@@ -105,11 +105,11 @@ DAMAGES: dict[str, Callable[[Path, random.Random], object]] = {
     "ledger: lost": lambda folder, rng: [path.unlink() for path in folder.glob(f"{LEDGER}*")],
     "folder moved": lambda folder, rng: None,
 }
-"""Kind -> what happens to the folder of a killed study."""
+"""Kind of damage -> function that does it to the folder of a killed study."""
 
 
 def damage(table: Table, folder: Path, name: str, rng: random.Random, expected: Rows) -> None:
-    """Damage what a kill left, go on, and compare."""
+    """Damage the files of a killed study, go on, and compare the ledgers."""
     place = folder / "killed"
     stored = killed(place, rng.randrange(3, BATCHES))
     DAMAGES[name](place, rng)
@@ -136,21 +136,21 @@ def damage(table: Table, folder: Path, name: str, rng: random.Random, expected: 
 
 
 def surviving(folder: Path, stored: Rows) -> int:
-    """How many trials are still there before the study goes on."""
+    """Count the trials that are left unchanged before the study goes on."""
     with suppress(RunFolderError), closing(Ledger(folder / LEDGER, read_only=True)) as ledger:
         return sum(stored.get(row[0]) == row for row in ledger.reproducible_rows())
     return 0
 
 
 def finished_quietly(folder: Path) -> Rows:
-    """The ledger at the end, without the warnings that were seen before."""
+    """Run a study to its end without its warnings, which `damage` has recorded; return the rows of its ledger."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return finished(folder)
 
 
 def damage_all(table: Table, folder: Path, seed: int, times: int, names: tuple[str, ...] = tuple(DAMAGES)) -> None:
-    """Every kind so many times."""
+    """Do every kind of damage several times."""
     seconds, pages = loop.CHECKPOINT_SECONDS, ledger_schema.WAL_PAGES
     loop.CHECKPOINT_SECONDS, ledger_schema.WAL_PAGES = 0.0, 20  # as if the study were long
     try:

@@ -1,4 +1,4 @@
-"""`rl-detector train` and `resume` as processes: killed, ended, paused, moved, on another evaluator, on a full disk."""
+"""Processes of `rl-detector train` and `resume`: killed, ended, paused, moved, with other evaluators, on full disks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EVALUATORS = (
 )
 
 Full = dict[int, tuple[Any, ...]]
-"""Number of the trial -> all columns, the computing time among them: equal only if it was not simulated again."""
+"""Trial number -> all its columns, with the computing time: rows are equal only if no trial was simulated again."""
 
 
 @dataclass
@@ -45,12 +45,14 @@ class Chain:
     """A run that is disturbed, resumed, disturbed again, and at last finished.
 
     Attributes:
-        folder: where it runs.
-        trials: how many there are at the end.
-        rng: decides when.
+        folder: folder of its runs.
+        trials: number of trials at the end.
+        rng: decides when it is disturbed.
         words: settings of the training.
-        command: what starts the command line.
-        environment: variables of the processes.
+        command: words that start the command line.
+        environment: environment variables of its processes.
+        evaluator: settings of the evaluator.
+        hung: number of its processes that did not end in time.
     """
 
     folder: Path
@@ -64,16 +66,16 @@ class Chain:
 
     @property
     def run(self) -> Path | None:
-        """The run folder, None before there is one."""
+        """Run folder; None before there is one."""
         return next((path.parent for path in sorted(self.folder.glob("*/config.yaml"))), None)
 
     @property
     def ledger(self) -> Path:
-        """Its ledger, whether there or not."""
+        """Path of the ledger, which may not exist yet."""
         return self.folder / "none" if self.run is None else self.run / "ledger.sqlite"
 
     def start(self) -> subprocess.Popen[str]:
-        """Train, or resume what is there."""
+        """Train, or resume the run that exists."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self.run is None:
             settings = [f"evaluator.{name}={value}" for name, value in self.evaluator.items() if value is not None]
@@ -87,7 +89,7 @@ class Chain:
         return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def finish(self) -> tuple[int, str]:
-        """Go on to the end; exit code and stderr."""
+        """Go on to the end; return exit code and stderr."""
         with self.start() as process:
             try:
                 _, said = process.communicate(timeout=LIMIT)
@@ -105,14 +107,14 @@ TRAINING = (
 
 
 def count(path: Path) -> int:
-    """Trials of a ledger that another process writes; 0 where there is none yet."""
+    """Count the trials of a ledger that another process writes; 0 if there is none yet."""
     with suppress(sqlite3.Error), closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
         return int(connection.execute("SELECT COUNT(*) FROM trials").fetchone()[0])
     return 0
 
 
 def full_rows(path: Path, scratch: Path) -> Full:
-    """All columns of what a dead process left, read from a copy."""
+    """Read all columns of the ledger that a dead process left, from a copy."""
     if not path.exists():
         return {}
     shutil.rmtree(scratch, ignore_errors=True)
@@ -120,18 +122,18 @@ def full_rows(path: Path, scratch: Path) -> Full:
     try:
         with closing(Ledger(scratch / path.name, read_only=True)) as ledger:
             return {row[0]: row for row in ledger._rows("SELECT * FROM trials")}
-    except OSError:  # it was not yet a ledger
+    except OSError:  # it is not a ledger yet
         return {}
 
 
 def reproducible(path: Path) -> list[tuple[Any, ...]]:
-    """Rows of a finished run."""
+    """Return the reproducible rows of a finished run."""
     with closing(Ledger(path, read_only=True)) as ledger:
         return ledger.reproducible_rows()
 
 
 def descendants(parent: int) -> set[int]:
-    """Processes that a process has started, and theirs."""
+    """Return the processes that a process has started, directly or through others."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, IndexError, ValueError):
@@ -143,7 +145,7 @@ def descendants(parent: int) -> set[int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be read does not."""
+    """Return whether a process runs (a zombie does not)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
     except OSError:
@@ -151,7 +153,7 @@ def alive(pid: int) -> bool:
 
 
 def wait_until(condition: Callable[[], bool], limit: float) -> bool:
-    """Whether it came true in time."""
+    """Wait for a condition; return whether it came true within the limit in seconds."""
     end = time.monotonic() + limit
     while not condition():
         if time.monotonic() > end:
@@ -161,12 +163,12 @@ def wait_until(condition: Callable[[], bool], limit: float) -> bool:
 
 
 def end_with(number: int) -> Callable[[subprocess.Popen[str]], None]:
-    """A signal to the study alone."""
+    """Return a function that sends a signal to the study alone."""
     return lambda process: process.send_signal(number)
 
 
 def end_all_with(number: int) -> Callable[[subprocess.Popen[str]], None]:
-    """A signal to the study and all its processes, as batch systems send it."""
+    """Return a function that sends a signal to the study and all its processes, as batch systems do."""
 
     def send(process: subprocess.Popen[str]) -> None:
         for pid in (*descendants(process.pid), process.pid):
@@ -180,7 +182,10 @@ def disturb(
     table: Table, chain: Chain, name: str, send: Callable[[subprocess.Popen[str]], None], at: float,
     between: Callable[[Chain, random.Random], None] = lambda chain, rng: None,
 ) -> None:  # fmt: skip
-    """End the run when it has so many trials (below 0: so many seconds after the start), and look what it left."""
+    """Start or resume a run, disturb it, and compare its ledger with the one before.
+
+    The disturbance comes when the run has `at` trials; a negative `at` gives seconds after the start.
+    """
     where = f"rl-detector {'train' if chain.run is None else 'resume'}"
     earlier = full_rows(chain.ledger, chain.folder.with_name(f"{chain.folder.name}-copy"))
     process = chain.start()
@@ -216,7 +221,7 @@ def run_chain(
     table: Table, chain: Chain, name: str, send: Callable[[subprocess.Popen[str]], None], times: Sequence[float],
     expected: list[tuple[Any, ...]], between: Callable[[Chain, random.Random], None] = lambda chain, rng: None,
 ) -> None:  # fmt: skip
-    """Disturb a run at these times, finish it, compare it with the undisturbed one."""
+    """Disturb a run at several times, finish it, and compare it with the undisturbed one."""
     for at in times:
         disturb(table, chain, name, send, at, between)
     before = full_rows(chain.ledger, chain.folder.with_name(f"{chain.folder.name}-copy"))
@@ -232,7 +237,7 @@ def run_chain(
 
 
 def other_evaluator(chain: Chain, rng: random.Random) -> None:
-    """Another evaluator, or another number of workers, for the next resume."""
+    """Choose another evaluator, or another number of workers, for the next resume."""
     if chain.run is not None:
         config = OmegaConf.load(chain.run / "config.yaml")
         config.evaluator = rng.choice(EVALUATORS)
@@ -240,21 +245,21 @@ def other_evaluator(chain: Chain, rng: random.Random) -> None:
 
 
 def other_place(chain: Chain, rng: random.Random) -> None:
-    """The folder of all runs gets another name."""
+    """Rename the folder of all runs."""
     target = chain.folder.with_name(f"moved {rng.randrange(10**6)}")
     chain.folder.rename(target)
     chain.folder = target
 
 
 def other_times(chain: Chain, rng: random.Random) -> None:
-    """All files get random dates, from the past and the future."""
+    """Give all files random dates in the past and the future."""
     for path in chain.folder.rglob("*"):
         moment = time.time() + rng.uniform(-3e8, 3e8)
         os.utime(path, (moment, moment))
 
 
 def pause(table: Table, chain: Chain, name: str, stops: int, expected: list[tuple[Any, ...]], everyone: bool) -> None:
-    """Stop a run with SIGSTOP for longer than its time limit, let it go on, several times."""
+    """Pause a run several times with SIGSTOP, each time for longer than its time limit."""
     process, pauses = chain.start(), 0
     errors: list[str] = []
     reader = threading.Thread(target=lambda: errors.append(process.communicate()[1]))
@@ -284,7 +289,7 @@ def pause(table: Table, chain: Chain, name: str, stops: int, expected: list[tupl
 
 
 def jump(table: Table, chain: Chain, expected: list[tuple[Any, ...]]) -> None:
-    """A run whose clocks jump."""
+    """Finish a run whose clocks jump, and compare it with the undisturbed one."""
     code, said = chain.finish()
     same = code == 0 and reproducible(chain.ledger) == expected
     clocks = {"time": "wall clock jumps by up to a year", "monotonic": "monotonic clock jumps by up to a day"}
@@ -294,7 +299,7 @@ def jump(table: Table, chain: Chain, expected: list[tuple[Any, ...]]) -> None:
 
 
 def can_mount() -> bool:
-    """Whether this computer lets us have a small file system of our own."""
+    """Return whether this computer allows mounting a small private file system."""
     command = ["unshare", "-m", "mount", "-t", "tmpfs", "-o", "size=100k", "tmpfs", "/mnt"]
     with suppress(OSError):
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -312,7 +317,7 @@ cp -r {place} {out}
 
 
 def fill_disk(table: Table, folder: Path, trials: int, size: int, expected: list[tuple[Any, ...]]) -> None:
-    """A disk of so many kilobytes; then there is room, and the run goes on."""
+    """Run on a disk of `size` kilobytes, then enlarge it, resume the run and compare it with the undisturbed one."""
     place, out = folder / "disk", folder / "out"
     place.mkdir(parents=True)
     words = " ".join([*TRAINING, f"budget.events={8 * trials}", "evaluator=serial", "evaluator.group=4"])

@@ -1,4 +1,4 @@
-"""What a study leans on and may lose: workers and scheduler of a dask cluster, and the server of Weights & Biases."""
+"""Services that a study may lose: workers and scheduler of a dask cluster, and the server of Weights & Biases."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Cluster:
     """A dask scheduler and two workers as processes of this computer, on loopback.
 
     Args:
-        folder: of the scheduler file.
+        folder: folder of the scheduler file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -60,32 +60,32 @@ class Cluster:
         return self._run("worker", self.address, "--nthreads", "1", "--no-nanny", "--death-timeout", "30")
 
     def kill_worker(self) -> None:
-        """One worker is killed, a new one comes."""
+        """Kill one worker, and start a new one."""
         worker = self.workers.pop(0)
         worker.kill()
         worker.wait()
         self.workers.append(self._worker())
 
     def kill_simulation(self) -> None:
-        """The process that simulates for a worker is killed."""
+        """Kill the process that simulates for a worker."""
         for pid in descendants(self.workers[0].pid):
             os.kill(pid, signal.SIGKILL)
 
     def terminate_worker(self) -> None:
-        """A worker is ended as a batch system does it, a new one comes."""
+        """End a worker with SIGTERM, as batch systems do, and start a new one."""
         self.workers[0].terminate()
         self.workers.append(self._worker())
         self.workers.pop(0).wait(60)
 
     def restart_scheduler(self) -> None:
-        """The scheduler is killed and comes back at the same address with new workers."""
+        """Kill the scheduler, and start it again at its address with new workers."""
         self.hub.kill()
         self.hub.wait()
         self.hub = self._scheduler(int(self.address.rsplit(":", 1)[1]))
         self.workers += [self._worker(), self._worker()]
 
     def kill_scheduler(self) -> None:
-        """The scheduler is killed."""
+        """Kill the scheduler."""
         self.hub.kill()
         self.hub.wait()
 
@@ -106,12 +106,12 @@ HARMS: dict[str, Callable[[Cluster], None]] = {
 
 
 class Saboteur:
-    """An evaluator that hurts the cluster after some groups, again and again.
+    """An evaluator that harms its cluster repeatedly, each time after some groups.
 
     Args:
-        evaluator: of dask.
-        after: groups between two harms.
-        harms: what to do, in turn.
+        evaluator: evaluator on the dask cluster.
+        after: numbers of groups before each harm.
+        harm: function that harms the cluster.
     """
 
     def __init__(self, evaluator: DaskEvaluator, after: Sequence[int], harm: Callable[[], None]) -> None:
@@ -119,7 +119,7 @@ class Saboteur:
         self.workers, self.close, self.submit = evaluator.workers, evaluator.close, evaluator.submit
 
     def evaluate(self, *arguments: Any) -> Iterator[Any]:
-        """Groups in order."""
+        """Yield groups in order, and harm the cluster in between."""
         for group in self.evaluator.evaluate(*arguments):
             if self.left:
                 self.left[0] -= 1
@@ -131,7 +131,7 @@ class Saboteur:
 
 
 def harm_cluster(table: Table, folder: Path, seed: int, times: int) -> None:
-    """All harms so many times each, those to the scheduler once in each of so many studies."""
+    """Do every harm several times: those to workers within one study, those to the scheduler once per study."""
     base = oracle("mixed")
     problem = replace(base, simulator=FaultyOracle(base.simulator, with_faults(folder, 0, 0.0, 0.0, ()), 0.02))
     expected = rows_of(base, folder / "honest", SerialEvaluator(), "reinforce", BATCHES)
@@ -162,7 +162,7 @@ def _study_through(table: Table, folder: Path, problem: DesignProblem, case: tup
 
 
 class _Answer(BaseHTTPRequestHandler):
-    """Says the same to everybody."""
+    """Gives every request one answer."""
 
     code = 500
     body = b'{"errors": [{"message": "no"}]}'
@@ -177,12 +177,12 @@ class _Answer(BaseHTTPRequestHandler):
     do_POST = do_GET
 
     def log_message(self, *arguments: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 @contextmanager
 def answering(code: int, body: bytes = _Answer.body) -> Iterator[str]:
-    """The address of a server that gives everybody this answer."""
+    """Run a server that gives every request this answer; yield its address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Answer", (_Answer,), {"code": code, "body": body}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}"
@@ -192,14 +192,14 @@ def answering(code: int, body: bytes = _Answer.body) -> Iterator[str]:
 
 @contextmanager
 def silent() -> Iterator[str]:
-    """The address of a server that accepts and says nothing."""
+    """Run a server that accepts connections and sends nothing; yield its address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
 @contextmanager
 def hanging_up() -> Iterator[str]:
-    """The address of a server that hangs up at once."""
+    """Run a server that closes every connection at once; yield its address."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve() -> None:
@@ -213,7 +213,7 @@ def hanging_up() -> Iterator[str]:
 
 @contextmanager
 def nobody(address: str) -> Iterator[str]:
-    """An address where there is no server."""
+    """Yield an address at which there is no server."""
     yield address
 
 
@@ -230,7 +230,7 @@ SERVERS: dict[str, Callable[[], Any]] = {
 
 
 def lose_tracking(table: Table, folder: Path, trials: int, expected: list[Any], names: Sequence[str]) -> int:
-    """A run with each of the servers; gives the number of hangs."""
+    """Run a training with each of the servers; return the number of hangs."""
     hung = 0
     for number, name in enumerate(names):
         with SERVERS[name]() as address:
@@ -259,7 +259,7 @@ def _tracked(folder: Path, trials: int, variables: dict[str, str]) -> Chain:
 
 
 def kill_tracking(table: Table, folder: Path, trials: int, expected: list[Any], share: float) -> int:
-    """The process of Weights & Biases is killed in the middle of a run."""
+    """Kill the process of Weights & Biases in the middle of a run; return 1 if the run hangs, else 0."""
     chain = _tracked(folder, trials, {"WANDB_MODE": "offline"})
     process = chain.start()
     lines: list[str] = []

@@ -1,4 +1,4 @@
-"""Studies in this process whose simulations fail: in worker processes, through dask, and in somebody's program."""
+"""Studies in this process whose simulations fail: in worker processes, through dask, and in a user's program."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from rl_detector.terms import Group
 HERE = Path(__file__).parent
 
 Rows = dict[int, tuple[Any, ...]]
-"""Number of the trial -> its reproducible columns."""
+"""Trial number -> its reproducible columns."""
 
 EVENTS = 8
 SEED = REPRODUCIBLE.index("seed")
@@ -45,8 +45,8 @@ STATE = NAMES.index("state")
 REASON = NAMES.index("reason")
 
 
-class Came(NamedTuple):
-    """A group that came back: when, of which trials, and seed -> reason for what failed."""
+class ReturnedGroup(NamedTuple):
+    """A group that came back: time on the monotonic clock, seeds of its trials, seed -> reason of each failure."""
 
     time: float
     seeds: tuple[int, ...]
@@ -54,12 +54,12 @@ class Came(NamedTuple):
 
 
 class Watched:
-    """An evaluator that remembers when which group came back."""
+    """An evaluator that remembers when each group came back."""
 
-    came: list[Came]
+    returned: list[ReturnedGroup]
 
     def start(self, parcel: Parcel, group: Group) -> Future[Evaluations]:
-        """As the evaluator does it."""
+        """Start a group with the evaluator, and note when it comes back."""
         future: Future[Evaluations] = super().start(parcel, group)  # type: ignore[misc]
         future.add_done_callback(lambda done: self._note(done, tuple(group.seeds)))
         return future
@@ -69,29 +69,29 @@ class Watched:
         if done.cancelled():
             return
         if (error := done.exception()) is not None:
-            self.came.append(Came(now, seeds, dict.fromkeys(seeds, str(error))))
+            self.returned.append(ReturnedGroup(now, seeds, dict.fromkeys(seeds, str(error))))
             return
         pairs = zip(seeds, done.result(), strict=True)
-        self.came.append(Came(now, seeds, {seed: found.failure for seed, found in pairs if found.failure}))
+        self.returned.append(ReturnedGroup(now, seeds, {seed: found.failure for seed, found in pairs if found.failure}))
 
 
 class WatchedLocal(Watched, LocalEvaluator):
-    """Worker processes."""
+    """An evaluator of worker processes that remembers its groups."""
 
 
 class WatchedDask(Watched, DaskEvaluator):
-    """Workers of dask."""
+    """An evaluator of dask workers that remembers its groups."""
 
 
 def watched(name: str, group: int, timeout: float, memory_mb: int | None) -> Any:
-    """An evaluator with two workers."""
+    """Make an evaluator with two workers that remembers its groups."""
     evaluator = {"local": WatchedLocal, "dask": WatchedDask}[name](2, group, timeout, memory_mb)
-    evaluator.came = []
+    evaluator.returned = []
     return evaluator
 
 
 def rows_of(problem: DesignProblem, folder: Path, evaluator: Evaluator, agent: str, batches: int) -> Rows:
-    """Run a study; its ledger."""
+    """Run a study; return the rows of its ledger."""
     folder.mkdir(parents=True, exist_ok=True)
     with closing(Ledger(folder / "ledger.sqlite", {})) as ledger:
         budget = Budget(batches * 32 * EVENTS, EVENTS, 32)
@@ -101,15 +101,16 @@ def rows_of(problem: DesignProblem, folder: Path, evaluator: Evaluator, agent: s
 
 
 @dataclass(frozen=True)
-class Sick:
+class FaultyStudy:
     """A study with faults.
 
     Attributes:
-        folder: of everything.
-        problem, honest: with and without faults.
-        plan: of the faults; `seed_bits` of what the simulator sees of a trial's seed, 64: all.
-        where: the name in the table.
+        folder: folder of all its files.
+        problem, honest: problem with and without faults.
+        plan: plan of the faults.
+        where: name in the table.
         limit: seconds within which every fault must be noticed.
+        seed_bits: bits of a trial's seed that the simulator sees; 64 for all.
     """
 
     folder: Path
@@ -121,11 +122,15 @@ class Sick:
     seed_bits: int = 64
 
     def seen(self, seed: int) -> int:
-        """What the simulator sees of a seed."""
+        """Return a seed as the simulator sees it."""
         return seed if self.seed_bits == 64 else _seed(seed, self.seed_bits)
 
     def run(self, table: Table, evaluator: Any, agent: str, batches: int) -> int:
-        """Run it, compare it with the study without faults, count; gives how many faults were noticed too late."""
+        """Run the study, compare it with the one without faults, and count the faults.
+
+        Returns:
+            Number of faults that were noticed too late.
+        """
         expected = rows_of(self.honest, self.folder / "honest", SerialEvaluator(), agent, batches)
         with closing(evaluator):
             found = rows_of(self.problem, self.folder / "faulty", evaluator, agent, batches)
@@ -133,18 +138,18 @@ class Sick:
         faults = sorted(self.plan.injected(), key=lambda fault: fault.time)
         for fault in faults:
             number, seed = seeds[fault.trial]
-            self._count(table, fault, seed, evaluator.came, (expected[number], found.get(number)))
+            self._count(table, fault, seed, evaluator.returned, (expected[number], found.get(number)))
         touched = {seeds[fault.trial][0] for fault in faults}
         others = [n for n in expected if n not in touched and found.get(n) != expected[n]]
         if others:
             table.note("innocent trials", self.where, "lost", lost=len(others))
-        delays = [least_delay(fault, seeds[fault.trial][1], evaluator.came)[0] or 0.0 for fault in faults]
+        delays = [least_delay(fault, seeds[fault.trial][1], evaluator.returned)[0] or 0.0 for fault in faults]
         return sum(delay > self.limit for delay in delays)
 
     def _count(
-        self, table: Table, fault: Fault, seed: int, came: list[Came], rows: tuple[tuple[Any, ...], Any]
+        self, table: Table, fault: Fault, seed: int, returned: list[ReturnedGroup], rows: tuple[tuple[Any, ...], Any]
     ) -> None:
-        noticed, said = least_delay(fault, seed, came)
+        noticed, said = least_delay(fault, seed, returned)
         expected, found = rows
         if self.plan.fails_always(fault.trial):
             failed = found is not None and found[STATE] == "FAILED" and str(found[REASON]).startswith("failed twice: ")
@@ -152,14 +157,14 @@ class Sick:
         else:
             happened = "succeeded at the next try" if noticed is not None else "went on"
             happened, lost = (happened, 0) if found == expected else ("lost", 1)
-        if fault.attempt > 0:  # the trial was counted with its first fault
+        if fault.attempt > 0:  # the trial's first fault has counted it
             lost = 0
         table.note(fault.kind, self.where, happened, lost=lost, noticed=noticed, said=said)
 
 
-def least_delay(fault: Fault, seed: int, came: list[Came]) -> tuple[float | None, str]:
-    """Seconds from a fault until the evaluator knew of it, and what it said; None if it was none for it."""
-    after = [each for each in came if seed in each.seeds and each.time >= fault.time]
+def least_delay(fault: Fault, seed: int, returned: list[ReturnedGroup]) -> tuple[float | None, str]:
+    """Return the seconds from a fault until the evaluator noticed it, and its message; None if it saw no failure."""
+    after = [each for each in returned if seed in each.seeds and each.time >= fault.time]
     first = min(after, key=lambda each: each.time, default=None)
     if first is None or seed not in first.failed:
         return None, ""
@@ -168,26 +173,26 @@ def least_delay(fault: Fault, seed: int, came: list[Came]) -> tuple[float | None
 
 
 def with_faults(folder: Path, seed: int, share: float, lasting: float, kinds: Sequence[str]) -> Plan:
-    """A plan with an empty folder."""
+    """Make a plan of faults with an empty folder."""
     (folder / "faults").mkdir(parents=True)
     return Plan(str(folder / "faults"), seed, share, lasting, tuple(kinds))
 
 
-def faulty_oracle(folder: Path, plan: Plan, where: str, limit: float, batches: bool = False) -> Sick:
-    """An oracle with faults."""
+def faulty_oracle(folder: Path, plan: Plan, where: str, limit: float, batches: bool = False) -> FaultyStudy:
+    """Make a study of an oracle with faults."""
     honest = oracle("mixed")
     make = FaultyBatches if batches else FaultyOracle
-    return Sick(folder, replace(honest, simulator=make(honest.simulator, plan)), honest, plan, where, limit)
+    return FaultyStudy(folder, replace(honest, simulator=make(honest.simulator, plan)), honest, plan, where, limit)
 
 
-def faulty_program(folder: Path, plan: Plan, where: str, timeout: float, limit: float) -> Sick:
-    """A program with faults as simulator=command."""
+def faulty_program(folder: Path, plan: Plan, where: str, timeout: float, limit: float) -> FaultyStudy:
+    """Make a study of a program with faults as simulator=command."""
     base = oracle("quadratic", dimensions=3)
     honest, faulty = (
         replace(base, simulator=CommandSimulator(_description(folder, each, timeout), Needs(base.space)))
         for each in (plan._replace(share=0.0), plan)
     )
-    return Sick(folder, faulty, honest, plan, where, limit, seed_bits=31)
+    return FaultyStudy(folder, faulty, honest, plan, where, limit, seed_bits=31)
 
 
 def _description(folder: Path, plan: Plan, timeout: float) -> Path:

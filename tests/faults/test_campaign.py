@@ -1,4 +1,4 @@
-"""A small campaign of faults; the whole one is `make faults`, its result results.md."""
+"""A small campaign of faults; `make faults` runs the whole one and writes results.md."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ QUICK = [kind for kind in CRASHES if kind != "out of memory"]
 
 def test_no_crash_and_no_nonsense_changes_the_ledger(campaign: Campaign) -> None:
     place, plan = campaign.plan("crashes", 0.6, 0.1, QUICK)
-    sick = studies.faulty_oracle(place, plan, "worker process", 43.0)
-    assert sick.run(campaign.table, studies.watched("local", 4, 10.0, None), "random_search", 1) == 0
+    study = studies.faulty_oracle(place, plan, "worker process", 43.0)
+    assert study.run(campaign.table, studies.watched("local", 4, 10.0, None), "random_search", 1) == 0
     assert campaign.table.lost == 0
     assert campaign.table.injected >= 15 and len(campaign.table.kinds) >= 10
 
 
 def test_a_hang_is_ended_and_an_agent_that_learns_does_not_notice(campaign: Campaign) -> None:
     place, plan = campaign.plan("hanging", 0.2, 0.0, ["hang (sleep)", "hang (GIL held)", "stopped (SIGSTOP)"])
-    sick = studies.faulty_oracle(place, plan, "worker process", 5.0)
-    assert sick.run(campaign.table, studies.watched("local", 1, 1.0, None), "reinforce", 1) == 0
+    study = studies.faulty_oracle(place, plan, "worker process", 5.0)
+    assert study.run(campaign.table, studies.watched("local", 1, 1.0, None), "reinforce", 1) == 0
     assert campaign.table.lost == 0 and campaign.table.injected >= 2
     assert all(0.9 < kind.noticed[0] < 5 for kind in campaign.table.kinds.values())
 
@@ -49,8 +49,8 @@ def test_a_hang_is_ended_and_an_agent_that_learns_does_not_notice(campaign: Camp
 def test_programs_that_fail_in_every_way(campaign: Campaign) -> None:
     kinds = [kind for kind in KINDS if "hang" not in kind]
     place, plan = campaign.plan("programs", 0.6, 0.2, kinds)
-    sick = studies.faulty_program(place, plan, "simulator=command", 5.0, 30.0)
-    assert sick.run(campaign.table, studies.watched("local", 4, 60.0, None), "random_search", 1) == 0
+    study = studies.faulty_program(place, plan, "simulator=command", 5.0, 30.0)
+    assert study.run(campaign.table, studies.watched("local", 4, 60.0, None), "random_search", 1) == 0
     assert campaign.table.lost == 0
     assert campaign.table.injected >= 15 and len(campaign.table.kinds) >= 10
 
@@ -73,9 +73,9 @@ def test_a_killed_training_goes_on(tmp_path: Path) -> None:
 
 
 def test_lost_trials_are_seen(campaign: Campaign, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The comparison can fail: a simulator whose second try gives other numbers."""
+    """The comparison can fail: a simulator whose second try gives other results is counted as lost."""
     place, plan = campaign.plan("wrong", 0.5, 0.0, ["exception"])
-    sick = studies.faulty_oracle(place, plan, "worker process", 43.0)
+    study = studies.faulty_oracle(place, plan, "worker process", 43.0)
     rows_of = studies.rows_of
 
     def spoiled(problem, folder, *arguments):
@@ -84,7 +84,7 @@ def test_lost_trials_are_seen(campaign: Campaign, monkeypatch: pytest.MonkeyPatc
         return {n: (*row[:-1], "[1]") if row[studies.SEED] in touched else row for n, row in rows.items()}
 
     monkeypatch.setattr(studies, "rows_of", spoiled)
-    sick.run(campaign.table, studies.watched("local", 16, 10.0, None), "random_search", 1)
+    study.run(campaign.table, studies.watched("local", 16, 10.0, None), "random_search", 1)
     assert campaign.table.lost == campaign.table.injected > 5
 
 

@@ -1,4 +1,4 @@
-"""One simulation of a simulator that implements many."""
+"""A simulator that implements batches also simulates single designs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rl_detector.terms import BatchSimulator, Readout
 
 
 class Halves(FromBatch):
-    """Fails for designs with x > 1/2; signals say which seed they were made with."""
+    """Fails for designs with x > 1/2; its signals are the seed."""
 
     def simulate_batch(self, designs, events, seeds):
         return [

@@ -1,4 +1,4 @@
-"""Somebody's executable behind the protocol: good runs in every format, every way to fail, and what may not happen."""
+"""A user's executable as a simulator: good runs in every format, all failures, and attacks that must not succeed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ SPACE = DesignSpace((Continuous("x", 0.5, 4.0, "mm"), Categorical("material", ("
 
 @pytest.fixture(autouse=True)
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where scratch folders are made."""
+    """Make the folder in which scratch folders are made."""
     folder = tmp_path / "scratch"
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
@@ -56,7 +56,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """Writes the program and its description; `changes` replace keys of it, None removes one."""
+    """Return a function that writes the program and its description; `changes` replace keys, None removes one."""
 
     def written(code: str = HONEST, **changes: Any) -> Path:
         (tmp_path / "tool.py").write_text(code)
@@ -77,7 +77,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 
 def failure(file: Path, events: int = 5, design: Any = None) -> str:
-    """Why a trial failed."""
+    """Simulate a trial that must fail; return its reason."""
     with pytest.raises(SimulationError) as caught:
         CommandSimulator(file).simulate(DESIGN if design is None else design, events, 1)
     return str(caught.value)
@@ -120,7 +120,7 @@ def test_a_failure_does_not_touch_the_others_of_its_batch(write: Callable[..., P
 
 
 def test_workers_run_at_the_same_time(write: Callable[..., Path]) -> None:
-    """Two trials that wait for each other."""
+    """Two trials that wait for each other both succeed."""
     meet = """
 import os, time
 open(os.path.join(os.path.dirname(os.getcwd()), "here-" + os.path.basename(os.getcwd())), "w").close()
@@ -189,7 +189,7 @@ WRITERS = {
 
 
 def copies(write: Callable[..., Path], kind: str, **output: Any) -> Path:
-    """A program that copies a prepared file to its output."""
+    """Write a program that copies a prepared file to its output."""
     copy = "import shutil, sys\nshutil.copy(sys.argv[3], sys.argv[2])"
     arguments = ["{design}", "{output}", "{here}/prepared", "{events}", "{seed}"]
     entries = {"file": f"out.{kind}", "truth": {"energy": "GeV"}, "signals": {"s": "mm", "t": "number"}, **output}
@@ -242,7 +242,7 @@ def test_the_title_of_a_root_branch_states_its_unit() -> None:
     assert command_files.name_and_unit("hits[10]/D") == ("hits[10]/D", None)
 
 
-# Every way to fail
+# Failures
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_the_title_of_a_root_branch_states_its_unit() -> None:
     ],
 )  # fmt: skip
 def test_every_failure_has_its_reason(write: Callable[..., Path], code: str, reason: str) -> None:
-    """The folder of the trial is kept, and the reason says where."""
+    """The folder of a failed trial is kept, and the reason says where."""
     with pytest.raises(SimulationError, match=reason) as caught:
         CommandSimulator(write(code, limits={"timeout": 2, "megabytes": 2})).simulate(DESIGN, 5, 1)
     kept = Path(str(caught.value).rpartition("files kept in ")[2])
@@ -303,14 +303,14 @@ def test_old_large_and_abandoned_folders_are_removed(scratch: Path) -> None:
         (folder / command_scratch.MARK).touch()
         os.utime(folder / command_scratch.MARK, (time.time() - age,) * 2)
     with (large / "hits").open("wb") as file:
-        file.truncate(command_scratch.LARGEST + 1)  # a hole, which takes no room
+        file.truncate(command_scratch.LARGEST + 1)  # a sparse file, which takes no room
     ended = subprocess.Popen(["true"])
     ended.wait()
     dead = dead.rename(dead.with_name(dead.name.replace(f"-{os.getpid()}-", f"-{ended.pid}-")))
     for folder in (dead, alive):
         os.utime(folder, (time.time() - 2 * command_scratch.ABANDONED,) * 2)
     command_scratch.prune(scratch, 20)
-    assert set(scratch.iterdir()) == {large, alive}  # the newest failure stays whatever its size
+    assert set(scratch.iterdir()) == {large, alive}  # the newest failure stays at any size
     newest = command_scratch.make(scratch)
     assert command_scratch.keep(newest, 20)
     assert set(scratch.iterdir()) == {newest, alive}
@@ -353,7 +353,7 @@ def test_a_missing_library_is_said_before_anything_runs(
 
 
 def alive(pid: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
+    """Return whether a process runs (a zombie does not)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -374,7 +374,7 @@ child = subprocess.Popen([sys.executable, "-I", "-S", "-c", deaf])
 with open(os.environ["PIDS"] + ".part", "w") as file: print(os.getpid(), child.pid, file=file)
 os.rename(os.environ["PIDS"] + ".part", os.environ["PIDS"])
 """
-"""A program with a child of its own that does not listen to SIGTERM."""
+"""Program with a child that ignores SIGTERM."""
 
 
 def pids(path: Path, seconds: float = 20.0) -> list[int]:
@@ -386,7 +386,7 @@ def pids(path: Path, seconds: float = 20.0) -> list[int]:
 
 @pytest.mark.parametrize("ending", ["time.sleep(300)", "sys.exit(5)", ""])
 def test_nothing_is_left_running(write: Callable[..., Path], tmp_path: Path, ending: str) -> None:
-    """After a timeout, a failure and a good run that left a child behind."""
+    """No process is left after a timeout, a failure, or a good run that left a child behind."""
     family = FAMILY + (ending or HONEST)
     file = write(family, environment={"PIDS": str(tmp_path / "pids")}, limits={"timeout": 2})
     outcome = CommandSimulator(file).simulate_batch([DESIGN], 3, [1])[0]
@@ -425,7 +425,7 @@ def test_ctrl_c_ends_the_whole_batch(write: Callable[..., Path], tmp_path: Path)
     assert not list((tmp_path / "scratch").iterdir()), "an interrupted batch leaves no folders"
 
 
-# What may not happen
+# Attacks
 
 
 @pytest.mark.parametrize(
@@ -473,7 +473,7 @@ def test_no_shell_reads_the_command(write: Callable[..., Path], scratch: Path) -
 
 
 def test_it_is_told_its_own_seed(write: Callable[..., Path], scratch: Path) -> None:
-    """Within the bits that it takes, equal for equal seeds, others for others."""
+    """The seed fits into the program's bits, is equal for equal seeds, and differs for different ones."""
     note = "import sys\nsys.exit(sys.argv[4])"
     seen = {}
     for bits in (16, 31, 63):
@@ -641,7 +641,7 @@ def test_a_version_command_that_fails(write: Callable[..., Path], code: str, rea
         CommandSimulator(write(version=[sys.executable, "-c", code])).describe()
 
 
-# What the problem needs
+# Needs of the problem
 
 
 @pytest.mark.parametrize(
@@ -758,7 +758,7 @@ def test_train_on_an_executable(write: Callable[..., Path], tmp_path: Path) -> N
 
 
 def test_in_the_processes_of_an_evaluator(write: Callable[..., Path]) -> None:
-    """The same evaluations as in this process; each worker process has its own copy of the simulator."""
+    """Worker processes, each with its own copy of the simulator, give the evaluations of this process."""
     file = of_calorimeter(write)
     problem = build_problem({"name": "calorimeter", "layers": 1}, {"name": "command", "file": str(file)})
     designs = [problem.space.sample(np.random.default_rng(seed)) for seed in range(4)]

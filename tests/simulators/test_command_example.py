@@ -1,4 +1,4 @@
-"""The example of a simulator of one's own: its physics is the closed form, and one command makes a report of it."""
+"""The example of a user's own simulator: its physics is the closed form, and one command leads to its report."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The example, copied and compiled."""
+    """Copy and compile the example."""
     copy = tmp_path_factory.mktemp("example") / "own_simulator"
     shutil.copytree(EXAMPLE, copy, ignore=shutil.ignore_patterns("build", "runs", "__pycache__", "*.egg-info"))
     done = subprocess.run(["make", "build/telescope"], cwd=copy, capture_output=True, text=True, check=False)
@@ -77,7 +77,7 @@ def test_the_error_of_the_origin_is_the_closed_form(example: Any, exact: Any, lo
 
 
 def test_the_covariance_of_the_hits_is_the_closed_form(example: Any, exact: Any) -> None:
-    """All ten entries, planes out of order; the straight line of each track is taken away first."""
+    """Compare all ten entries, with planes out of order; the straight line of each track is subtracted first."""
     events, problem = 40_000, example.telescope()
     design = example.planes((400, 30, 200, 90), (100, 200, 400, 500), ("strip", "pixel", "pixel", "strip"))
     readout = problem.simulator.simulate(design, events, 5)
@@ -87,7 +87,7 @@ def test_the_covariance_of_the_hits_is_the_closed_form(example: Any, exact: Any)
     expected = exact.covariance(design, 1.0, 5.0) - prior
     variances = np.diag(expected)
     error = np.sqrt((np.outer(variances, variances) + expected**2) / events)
-    # momenta differ from track to track, so fourth moments exceed those of a Gaussian: at most 2.4 times here
+    # momenta vary between tracks, so fourth moments exceed those of a Gaussian, here by at most a factor of 2.4
     assert np.all(np.abs(np.cov(scattered.T) - expected) < 4 * np.sqrt(2.4) * error)
     assert readout.truth["slope"].std() == pytest.approx(1e3 * exact.SLOPE, rel=0.02)
     assert np.all(np.abs(np.mean(scattered, axis=0)) < 5 * np.sqrt(variances / events))
@@ -114,7 +114,7 @@ def test_the_readme_shows_the_files() -> None:
 
 
 def test_one_command_from_the_program_to_the_report(folder: Path, tmp_path: Path) -> None:
-    """The package is announced as pip would do it, so that nothing is installed into this environment."""
+    """Announce the package as pip would, without installing anything into this environment."""
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     points = [
         f"[{group}]\n{name} = {value}"

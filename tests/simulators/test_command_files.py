@@ -1,4 +1,4 @@
-"""Files as other people's programs write them: read with the right numbers, or refused by name. Nothing in between."""
+"""Files as other people's programs write them: each is read with the right numbers, or refused by name."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from rl_detector.terms import Readout
 
 EVENTS = 3
 ENERGY, S0 = [1500.0, 0.25, -2.0], [7.0, 8.0, 9.0]
-"""What every file below holds, where it can be read."""
+"""Values of the columns energy and s0 in every file below that can be read."""
 
 
 def read(
     folder: Path, file: str, content: bytes | Callable[[Path], None], events: int = EVENTS, **output: Any
 ) -> Readout:
-    """What comes of a file; its columns are energy and s0 unless said otherwise."""
+    """Read a file as output of a program; its columns are energy and s0 unless `output` says otherwise."""
     if callable(content):
         content(folder / file)
     else:
@@ -40,7 +40,15 @@ def read(
 
 
 class Case(NamedTuple):
-    """A file of a writer, and either why it is refused (a pattern) or None: it holds ENERGY and S0."""
+    """A file as some writer makes it.
+
+    Attributes:
+        writer: library or language that writes such files.
+        file: name of the file.
+        content: text, bytes, or a function that writes the file.
+        reason: pattern of the reason why the file is refused; None if it is read as ENERGY and S0.
+        output: changes to the description of the output.
+    """
 
     writer: str
     file: str
@@ -76,7 +84,7 @@ def parquet(metadata: dict[str, str] | None = None, **columns: Any) -> Callable[
 
 
 def root(kind: str, **columns: Any) -> Callable[[Path], None]:
-    """A TTree or an RNTuple `events`, by uproot."""
+    """Return a function that writes a TTree or an RNTuple `events` with uproot."""
 
     def write(path: Path) -> None:
         import awkward as ak
@@ -354,7 +362,7 @@ def test_keys_of_other_formats(tmp_path: Path) -> None:
 
 
 class FakeBranch(NamedTuple):
-    """What the reader asks a branch of uproot, which itself writes neither leaf lists nor split objects."""
+    """The part of an uproot branch that the reader uses; uproot writes neither leaf lists nor split objects."""
 
     name: str
     title: str
@@ -459,8 +467,10 @@ NOTES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=
 def test_what_the_csv_module_writes_comes_back(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[float, str, float]], dialect: Any
 ) -> None:
-    """Numbers bit by bit, beside any text, in any dialect; a line break without quotes, other than the end of a line,
-    may be refused."""
+    """Numbers come back bit by bit, beside any text, in any dialect.
+
+    A file with a line break outside quotes, other than the end of a line, may be refused.
+    """
     text = io.StringIO(newline="")
     csv.writer(text, **dialect).writerows([("energy", "note", "s0"), *rows])
     folder = tmp_path_factory.mktemp("csv")

@@ -1,7 +1,7 @@
 """The fast simulator against stored Geant4 events of designs that its fit has not seen; no Geant4 needed.
 
 The events come from `python experiments/fast_vs_geant4/generate.py held_out`: 600 events of the mixed beam and 100
-electrons per design. The fast simulator runs the same primaries four times over.
+electrons per design. The fast simulator simulates these primaries four times.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BINS = ((1.0, 5.0), (5.0, 12.0), (12.0, 20.1))
 
 @cache
 def samples() -> list[tuple[Any, list[NDArray[np.float64]]]]:
-    """Every Geant4 sample with the fast simulator's deposits."""
+    """Load every Geant4 sample and simulate its primaries with the fast simulator."""
     spec = importlib.util.spec_from_file_location("fast_vs_geant4_reference", FOLDER / "reference.py")
     assert spec is not None and spec.loader is not None
     module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
@@ -41,7 +41,7 @@ def samples() -> list[tuple[Any, list[NDArray[np.float64]]]]:
 
 
 def cells(particle: str) -> list[tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]]:
-    """(Geant4 shares [events, layers], fast shares, which layers are read out) per design and energy bin."""
+    """Return (Geant4 shares [events, layers], fast shares, which layers are read out) per design and energy bin."""
     result = []
     for sample, fast in samples():
         names, energies = np.array(sample.primaries.particles), sample.primaries.energies
@@ -68,7 +68,7 @@ def test_mean_share_of_every_layer(particle: str) -> None:
 def test_width_of_the_scintillator_sum(particle: str) -> None:
     """Target: sigma / mean within 15 % relative, averaged over designs and energies with weights 1 / error^2.
 
-    Only where it exceeds 1 %: below, light yield decides, and the mean is known better than the width matters.
+    Cells with a width below 1 % are left out: there the light yield decides the resolution.
     """
     ratios, weights = [], []
     for geant, fast, read_out in cells(particle):
@@ -84,7 +84,7 @@ def test_width_of_the_scintillator_sum(particle: str) -> None:
 
 
 def test_ranking_of_designs_by_the_figure_of_merit() -> None:
-    """Target: rank correlation of at least 0.9 over the 20 random designs; the values agree to 10 % on average."""
+    """Target: a rank correlation of at least 0.9 over the 20 random designs, and values within 10 % on average."""
     geant, fast = [], []
     for sample, found in samples():
         if not sample.name.startswith("random"):

@@ -1,6 +1,6 @@
-"""The fast simulator in finely sampling stacks, where it is wrong: the card of the calorimeter quotes these numbers.
+"""Known errors of the fast simulator in finely sampling stacks.
 
-Whoever repairs it changes the numbers here and in the card.
+The card of the calorimeter quotes these numbers. If you repair the simulator, change them here and in the card.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DEPTH = 30
 
 
 def visible_share(engine: FastStackSimulator | Geant4Simulator, stack: Stack, photons: int) -> float:
-    """Mean share of the energy that the scintillators see."""
+    """Return the mean share of the energy that the scintillators see."""
     primaries = BEAM.sample(photons, np.random.default_rng(1))
     deposits = np.asarray(engine.deposits([stack], [primaries], [1])[0])
     return float(np.mean(deposits[:, 1::2].sum(axis=1) / primaries.energies))

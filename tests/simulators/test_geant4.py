@@ -1,4 +1,4 @@
-"""Geant4 behind the protocol: same seed = same bits, energy balance, a reference table, and every way to fail."""
+"""Geant4 as a simulator of stacks: equal bits for equal seeds, energy balance, a reference table, all failures."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ TUNGSTATE = Stack(("PbWO4", "Al", "Pb"), (15.0, 0.0, 2.0))
 MIXED = Beam({"gamma": 0.4, "e-": 0.2, "pi+": 0.4}, 0.5, 2.0)
 
 REFERENCE = {1.0: (7.60, 0.24), 2.0: (5.02, 0.22), 5.0: (3.12, 0.18)}
-"""sigma/E in % with its error of electrons (GeV) in 75 x (2 mm Pb + 4 mm polystyrene), production cut 1 mm; Geant4 11.4
-with the same electromagnetic processes, 500, 260 and 150 events."""
+"""Energy of electrons in GeV -> sigma/E in %, and its error.
+
+Stack of 75 x (2 mm Pb + 4 mm polystyrene), production cut 1 mm, 500, 260 and 150 events. Simulated by Geant4 11.4 with
+the electromagnetic processes of the data-free list.
+"""
 
 HOOKS = """
 import os, signal, time
@@ -64,7 +67,7 @@ def two_workers() -> Iterator[Geant4Simulator]:
 
 @pytest.fixture
 def bad_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Makes the module `geant4_hooks` importable in workers; its functions misbehave for chunk 0 of this seed."""
+    """Make the module `geant4_hooks` importable in workers; its functions misbehave for chunk 0 of this seed."""
     seed = 99
     text = HOOKS.replace("SEEDS", str(workers.chunk_seeds(seed, 0)))
     (tmp_path / "geant4_hooks.py").write_text(text)
@@ -92,9 +95,9 @@ def test_same_seed_same_bits_on_any_worker_in_any_batch(two_workers: Geant4Simul
 
 
 def test_an_old_worker_gives_the_bits_of_a_fresh_one() -> None:
-    """Every stack again after all others, in one process: nothing may leak from one run into the next.
+    """Simulate every stack again after all others in one process: nothing may leak from one run into the next.
 
-    Energetic pions: G4ionIonisation, once in the list, remembered the ions of earlier events.
+    The pions are energetic because they make ions, which G4ionIonisation would remember from event to event.
     """
     stacks = [IRON, TUNGSTATE, Stack(("C", "Si") * 8, (3.0, 0.1) * 8), Stack(("water", "Al"), (50.0, 20.0))]
     sent = [primaries(15, seed, Beam({"pi+": 1.0}, 5.0, 15.0)) for seed in range(4)]
@@ -123,7 +126,7 @@ def test_photons_deposit_their_energy_in_a_thick_block(two_workers: Geant4Simula
 
 
 def test_thin_layer_of_pions_sees_a_minimum_ionising_particle(two_workers: Geant4Simulator) -> None:
-    """Mean loss in 1 cm of polystyrene; PDG: 1.936 MeV cm2/g at the minimum, 2 GeV pions sit within 20 % above."""
+    """Median loss in 1 cm of polystyrene; PDG: 1.936 MeV cm2/g at the minimum, up to 20 % more for 2 GeV pions."""
     sent = Primaries(("pi+",) * 200, np.full(200, 2.0))
     (deposits,) = two_workers.deposits([Stack(("polystyrene",), (1.0,))], [sent], [4])
     assert 0.85 * 2.05e-3 < np.median(deposits) < 1.15 * 2.05e-3
@@ -148,7 +151,7 @@ def test_no_stack_and_no_event_are_legal(two_workers: Geant4Simulator) -> None:
 @pytest.mark.parametrize(("energy", "events"), [(1.0, 300), pytest.param(2.0, 300, marks=pytest.mark.slow),
                                                 pytest.param(5.0, 250, marks=pytest.mark.slow)])  # fmt: skip
 def test_resolution_of_a_sampling_calorimeter(energy: float, events: int) -> None:
-    """sigma/E within 4 combined standard errors of the reference table."""
+    """sigma/E agrees with the reference table within 4 combined standard errors."""
     stack = Stack(("Pb", "polystyrene") * 75, (0.2, 0.4) * 75)
     with Geant4Simulator(workers=2, cut=1.0) as geant4:
         (deposits,) = geant4.deposits([stack], [Primaries(("e-",) * events, np.full(events, energy))], [11])
@@ -187,7 +190,7 @@ def test_nan_is_an_error_with_its_count(bad_seed: int, monkeypatch: pytest.Monke
 
 
 def test_a_killed_worker_is_replaced() -> None:
-    """SIGKILL in the middle of a batch: one stack fails, the rest and the next call do not."""
+    """After SIGKILL in the middle of a batch, one stack fails; the others and the next call succeed."""
     long = Primaries(("gamma",) * 50, np.full(50, 10.0))
     with Geant4Simulator(workers=2) as geant4:
         geant4.deposits([IRON], [primaries(2)], [0])
@@ -403,7 +406,7 @@ def test_closed_simulators_can_be_used_again() -> None:
 
 
 def test_strings_make_energetic_pions_interact() -> None:
-    """pi+ of 60 GeV in 1.6 m of iron, where the cascade alone is refused: 0.75 to 0.95 of the energy is deposited."""
+    """pi+ of 60 GeV, which the cascade alone refuses, deposit 0.75 to 0.95 of their energy in 1.6 m of iron."""
     deep, pions = Stack(("Fe",), (160.0,)), Primaries(("pi+",) * 8, np.full(8, 60.0))
     with Geant4Simulator("data-free-ftfp", workers=1) as geant4:
         found = geant4.deposits([deep], [pions], [3])[0]

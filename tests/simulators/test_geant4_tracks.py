@@ -1,4 +1,4 @@
-"""Tracks in Geant4: same seed = same bits, bending and scattering against closed forms, and every way to fail."""
+"""Tracks in Geant4: equal bits for equal seeds, bending and scattering against closed forms, all failures."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def hang(settings, chunk):
 
 
 def muons(momentum: float, events: int, z: float = -1.0, spread: float = 0.0) -> Charged:
-    """Along the axis, both charges in turn."""
+    """Make muons along the axis, with alternating charges."""
     position = np.random.default_rng(0).uniform(-spread, spread, (events, 3))
     position[:, 2] = z
     charge = np.resize([1.0, -1.0], events)
@@ -84,7 +84,7 @@ def test_same_seed_same_bits_on_any_worker_in_any_batch(geant4: Geant4Tracker) -
 
 
 def test_a_circle_in_vacuum(geant4: Geant4Tracker) -> None:
-    """Field without matter: exact circle, sin(angle) = 0.3 B L / p, to 1e-5 cm; both charges and both planes."""
+    """A field without matter bends both charges to an exact circle, sin(angle) = 0.3 B L / p, in x and y."""
     field = Block(0.0, 200.0, SQUARE * 4, SQUARE * 4, (0.8, 1.5, 0.0))
     hall = Hall((field,), (200.0,), Matter("vacuum"), "vacuum", 500.0)
     sent = muons(5.0, 2, z=0.0)
@@ -98,7 +98,7 @@ def test_a_circle_in_vacuum(geant4: Geant4Tracker) -> None:
 
 
 def test_a_tapered_block_bends_where_it_is(geant4: Geant4Tracker) -> None:
-    """A wedge from 0 to 50 cm: a track at x leaves it at z = 2 x, and is bent over the rest."""
+    """A wedge bends a track at x only behind the z where the track enters it."""
     wedge_out = SQUARE * np.array([0.5, 1.0]) + np.array([25.0, 0.0])  # x from 0 to 50 at the end
     wedge_in = SQUARE * np.array([0.5, 1.0]) * np.array([0.02, 1.0]) + np.array([49.5, 0.0])  # 49 to 50
     hall = Hall((Block(0.0, 100.0, wedge_in, wedge_out, (0.0, 1.0, 0.0)),), (100.0,), Matter("vacuum"), "vacuum", 99.0)
@@ -112,7 +112,7 @@ def test_a_tapered_block_bends_where_it_is(geant4: Geant4Tracker) -> None:
 
 @pytest.mark.parametrize("momentum", [5.0, 20.0])
 def test_iron_bends_scatters_and_slows(geant4: Geant4Tracker, momentum: float) -> None:
-    """1 m at 1.7 T: kick 0.3 B L / p along the way, angle of thick iron to 2 %, loss 1.4 to 1.7 GeV."""
+    """1 m of iron at 1.7 T: kick 0.3 B L / p along the way, scattering angle of thick iron to 2 %, mean energy loss."""
     sent = muons(momentum, 1000)
     found = ok(geant4.crossings([IRON_BLOCK], [sent], [2])[0])
     end = np.sqrt((found.momentum[:, 0] ** 2).sum(axis=1))
@@ -141,13 +141,13 @@ def test_touching_magnets_have_planes_between_them(geant4: Geant4Tracker) -> Non
 
 
 def test_slow_particles_are_dropped(geant4: Geant4Tracker) -> None:
-    """2 GeV lose more than 1 GeV in 1 m of iron; what is left is below the threshold."""
+    """Muons of 2 GeV lose more than 1 GeV in 1 m of iron; their rest is below the threshold."""
     found = ok(geant4.crossings([IRON_BLOCK], [muons(2.0, 50)], [1])[0])
     assert not found.seen.any() and not found.position.any() and not found.momentum.any()
 
 
 def test_pions_are_absorbed(geant4: Geant4Tracker) -> None:
-    """Six interaction lengths: exp(-6) are left, and what they produce is not shown."""
+    """exp(-6) of the pions cross six interaction lengths; planes do not show their secondaries."""
     sent = replace(muons(20.0, 100), names=("pi+",) * 100)
     found = ok(geant4.crossings([IRON_BLOCK], [sent], [1])[0])
     assert found.seen.sum() < 5
@@ -206,7 +206,7 @@ def chunk_of(states: np.ndarray) -> Any:
         ([1, 0, 0, 0, 0, 5.0], None),
         ([1, 0, 0, 0, 3.1, 4.0], "particle 0 of 5 GeV gained 0.06"),
         ([1, 0, 201.0, 0, 0, 4.0], "outside the hall"),
-        ([1, 0, np.nan, 0, 0, 4.0], "1 of 6 numbers"),
+        ([1, 0, np.nan, 0, 0, 4.0], "1 of 6 values of the crossings"),
         ([1, 0], "expected crossings of shape"),
     ],
 )
@@ -255,9 +255,9 @@ def test_bad_matter() -> None:
         ({"names": ("tau+",)}, r"unknown particles \['tau\+'\]"),
         (
             {"position": np.full((1, 3), np.nan)},
-            r"position must be finite of shape \(1, 3\), got shape \(1, 3\) with 3",
+            r"position must be finite and of shape \(1, 3\), got shape \(1, 3\) with 3",
         ),
-        ({"momentum": np.zeros((2, 3))}, r"momentum must be finite of shape \(1, 3\), got shape \(2, 3\)"),
+        ({"momentum": np.zeros((2, 3))}, r"momentum must be finite and of shape \(1, 3\), got shape \(2, 3\)"),
         ({"momentum": np.zeros((1, 3))}, "needs a momentum > 0"),
     ],
 )
@@ -268,7 +268,7 @@ def test_bad_particles(change: dict[str, Any], message: str) -> None:
 
 def test_particles_must_start_inside(geant4: Geant4Tracker) -> None:
     sent = replace(muons(5.0, 1), position=np.array([[250.0, 0, 0]]))
-    with pytest.raises(ConfigError, match="starts 250 cm from the axis, hall of 200 cm"):
+    with pytest.raises(ConfigError, match="starts 250 cm from the axis, outside the hall's half width of 200 cm"):
         geant4.crossings([IRON_BLOCK], [sent], [1])
 
 

@@ -1,4 +1,4 @@
-"""An expensive simulator with a cheap one as its control: what it simulates, what it states, what it refuses."""
+"""An expensive simulator with a cheap one as its control: its readouts, stated facts and refusals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GEANT4 = {"name": "two_fidelities", "cheap": {"name": "fast"}, "dear": {"name": 
 
 @dataclass(frozen=True)
 class Beam:
-    """Signals are the primary plus noise; a negative bias fails, `shift` draws other primaries."""
+    """Signals are the primary plus noise and bias. A negative bias fails; `shift` draws other primaries."""
 
     bias: float = 0.0
     shift: int = 0
@@ -47,7 +47,7 @@ class Beam:
         return {"simulator": "beam", "bias": str(self.bias), "target": "thin"}
 
 
-def test_cheap_events_have_the_dear_primaries_first():
+def test_cheap_events_begin_with_the_primaries_of_the_expensive_ones():
     problem = build_problem(ENV, FAST_TWICE)
     readout = problem.simulator.simulate(problem.start, 30, 5)
     assert isinstance(readout, PairedReadout)
@@ -171,7 +171,7 @@ def test_corrected_reach_agrees_with_geant4_alone():
         assert abs(first.measurement.reach - first.measurement.diagnostics["dear_reach"]) < 3 * first.measurement.error
 
 
-def test_a_search_in_the_dear_simulator_starts_where_the_cheap_one_ended(tmp_path):
+def test_a_search_in_the_expensive_simulator_starts_where_the_cheap_one_ended(tmp_path):
     problem = build_problem(ENV, FAST_TWICE)
     best = problem.baselines["all_pbwo4"]
 

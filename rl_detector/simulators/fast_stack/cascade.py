@@ -1,6 +1,6 @@
 """Showers in batches of stacks: the state of every event travels through the layers, one layer at a time.
 
-Arrays are flat over the events of several stacks; `owners` [events] says which stack an event belongs to.
+Arrays join the events of several stacks; `owners` [events] gives the stack of each event.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from rl_detector.simulators.fast_stack.parameters import FastParameters
 from rl_detector.simulators.stack import Stack
 
 _TINY = 1e-9
+"""Energy in GeV added to denominators against a division by 0."""
 
-
-_PADDING = "Fe"
+_PADDING_MATERIAL = "Fe"
+"""Material of the layers without thickness that pad shorter stacks."""
 
 
 @dataclass(frozen=True)
 class Slabs:
-    """Properties of layers; every field has the same shape: [layers, stacks] of a batch, or [events] when picked."""
+    """Properties of layers. Every field is [layers, stacks] for a batch, or [events] after `pick`."""
 
     radiation: FloatArray
     interaction: FloatArray
@@ -39,11 +40,11 @@ class Slabs:
     pool_visible: FloatArray
 
     def pick(self, layer: int | IntArray, owners: IntArray) -> Slabs:
-        """Slabs of one layer per event, [events]."""
+        """Select one layer per event, [events]."""
         return Slabs(*(getattr(self, name)[layer, owners] for name in self.__dataclass_fields__))
 
     def edges(self, name: str, owners: IntArray) -> FloatArray:
-        """Cumulative thickness in the unit of the field, [layers + 1, events]."""
+        """Sum a field over the layers in front of every edge, in the unit of the field, [layers + 1, events]."""
         values: FloatArray = getattr(self, name)
         total = np.zeros((values.shape[0] + 1, values.shape[1]))
         np.cumsum(values, axis=0, out=total[1:])
@@ -51,7 +52,7 @@ class Slabs:
 
 
 def slabs(stacks: Sequence[Stack], layers: int, parameters: FastParameters) -> Slabs:
-    """Tabulate stacks; those with fewer than `layers` layers are padded with layers of no thickness behind."""
+    """Tabulate stacks; pad those with fewer than `layers` layers behind, with layers of no thickness."""
     columns = [[_slab(stack, layer, parameters) for stack in stacks] for layer in range(layers)]
     table = np.array(columns, dtype=np.float64)
     return Slabs(*(np.ascontiguousarray(table[:, :, field]) for field in range(table.shape[2])))
@@ -59,7 +60,7 @@ def slabs(stacks: Sequence[Stack], layers: int, parameters: FastParameters) -> S
 
 def _slab(stack: Stack, layer: int, parameters: FastParameters) -> tuple[float, ...]:
     present = layer < len(stack.materials)
-    substance = material(stack.materials[layer] if present else _PADDING)
+    substance = material(stack.materials[layer] if present else _PADDING_MATERIAL)
     thickness = stack.thicknesses[layer] if present else 0.0
     response = parameters.response(substance)
     loss = thickness * substance.mip_loss * response.ionisation
@@ -84,13 +85,13 @@ class Injection:
     """Energy that enters the cascade inside a layer; fields are [events].
 
     Attributes:
-        layer: index, the number of layers for an event in which it never happens.
-        before: fraction of that layer passed before.
+        layer: index of the layer; for an event without this injection, the number of layers.
+        before: fraction of the layer in front of the injection.
         energy: electromagnetic energy in GeV.
         particles: particles per GeV at that point (age^3).
-        normal: random numbers of the deposit in the rest of that layer.
+        normal: random numbers of the deposit in the rest of the layer.
         hadron_normal: as `normal`, for the hadrons that travel on.
-        local: hadronic energy deposited in that layer, in GeV.
+        local: hadronic energy deposited in the layer, in GeV.
         hadronic: energy of the hadrons that travel on, in GeV.
     """
 
@@ -106,7 +107,7 @@ class Injection:
 
 @dataclass(frozen=True)
 class Arrival:
-    """Injections at the end of their own layer; fields are [injections], `events` says which event each belongs to."""
+    """Injections at the end of their own layer; fields are [injections], `events` gives the event of each."""
 
     layer: IntArray
     events: IntArray
@@ -116,7 +117,7 @@ class Arrival:
 
 
 class Cascade:
-    """Energy still to be deposited in every event, and what was deposited, [layers, events]."""
+    """Energy still to be deposited in every event, [events], and its deposits, [layers, events]."""
 
     def __init__(self, table: Slabs, owners: IntArray, tempo: FloatArray, parameters: FastParameters) -> None:
         self.table, self.owners, self.tempo, self.parameters = table, owners, tempo, parameters
@@ -129,7 +130,13 @@ class Cascade:
     def run(
         self, injections: Sequence[Injection], normals: FloatArray, hadron_normals: FloatArray | None
     ) -> FloatArray:
-        """Go through the layers; normals are [layers, events], those of hadrons None where there are none."""
+        """Go through the layers; return the deposits in GeV, [layers, events].
+
+        Args:
+            injections: energy that enters the cascade.
+            normals: standard normal numbers of the electromagnetic deposits, [layers, events].
+            hadron_normals: those of the hadronic deposits, [layers, events]; None if there are no hadrons.
+        """
         inside = [self._partial(injection) for injection in injections]
         for layer in range(self.deposits.shape[0]):
             slab = self.table.pick(layer, self.owners)
@@ -141,7 +148,7 @@ class Cascade:
         return self.deposits
 
     def _develop(self, layer: int, slab: Slabs, normal: FloatArray) -> None:
-        """Electromagnetic part of one whole layer."""
+        """Deposit the electromagnetic energy of one whole layer."""
         share, self.age = self._shower(slab, slab.radiation, self.energy, self.age, normal, self.tempo)
         deposit = self.energy * share
         self.deposits[layer] += deposit
@@ -156,7 +163,7 @@ class Cascade:
         normal: FloatArray,
         tempo: FloatArray,
     ) -> tuple[FloatArray, FloatArray]:
-        """Fluctuated share of `energy` deposited in a slab, and the age behind it."""
+        """Return the fluctuated share of `energy` deposited in a slab, and the age behind the slab."""
         scaled = start * slab.age_scale
         growth = np.where(scaled < 1.0, slab.growth * tempo, slab.relaxation)
         after, share = age(scaled, depth, growth, slab.absorption)
@@ -164,19 +171,19 @@ class Cascade:
         return fluctuate(share, variance, normal), after / slab.age_scale
 
     def _drain(self, layer: int, slab: Slabs, normal: FloatArray) -> None:
-        """Low-energy hadrons of one whole layer."""
+        """Deposit the energy of low-energy hadrons in one whole layer."""
         lost = self._absorbed(self.pool, slab.pool_depth * self.softness, normal)
         self.deposits[layer] += lost * slab.pool_visible
         self.pool -= lost
 
     def _absorbed(self, energy: FloatArray, depth: FloatArray, normal: FloatArray) -> FloatArray:
-        """Fluctuated energy that low-energy hadrons lose over a depth."""
+        """Return the fluctuated energy that low-energy hadrons lose over a depth."""
         share = -np.expm1(-depth)
         variance = share * (1.0 - share) * self.parameters.hadronic.quantum / (energy + _TINY)
         return energy * fluctuate(share, variance, normal)
 
     def _partial(self, injection: Injection) -> Arrival:
-        """Develop an injection to the end of its own layer; the result is the state there."""
+        """Develop an injection to the end of its own layer; return its state there."""
         layers = self.deposits.shape[0]
         events = np.flatnonzero(injection.layer < layers)
         layer, energy = injection.layer[events], injection.energy[events]
@@ -193,7 +200,7 @@ class Cascade:
         return Arrival(layer, events, energy * (1.0 - share), end**3, pool - drained)
 
     def _merge(self, layer: int, state: Arrival) -> None:
-        """Add the injections of this layer to the shower that leaves it: energies and particle numbers add up."""
+        """Add the injections of this layer to the shower that leaves it; energies and particle counts add up."""
         here = np.flatnonzero(state.layer == layer)
         events, energy = state.events[here], state.energy[here]
         old = self.energy[events]

@@ -1,6 +1,6 @@
 """Events of the fast simulator: where photons, electrons and pions inject energy into the cascade.
 
-Arrays are flat over the events of several stacks; `owners` [events] says which stack an event belongs to.
+Arrays join the events of several stacks; `owners` [events] gives the stack of each event.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from rl_detector.simulators.fast_stack.cascade import Cascade, Injection, Slabs
 from rl_detector.simulators.fast_stack.parameters import FastParameters, Hadronic
 
 GENERATIONS = 4
-"""Hadronic vertices along the leading particle; what is left at the last one is shared out there."""
-
-
-_TINY = 1e-9
-
+"""Number of hadronic vertices along the leading particle. At the last one, it shares out all of its energy."""
 
 UNIFORMS = 3 * GENERATIONS
-
+"""Uniform random numbers per event."""
 
 NORMALS = 4 * GENERATIONS + 1
+"""Standard normal random numbers per event, besides those of the layers."""
+
+_TINY = 1e-9
+"""Energy in GeV added to denominators and bases of powers against a division by 0."""
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """Random numbers: those of the event, [UNIFORMS or NORMALS, events], and of every layer, [layers, events]."""
+    """Random numbers per event, [UNIFORMS or NORMALS, events], and per layer of every event, [layers, events]."""
 
     uniform: FloatArray
     normal: FloatArray
@@ -46,12 +46,12 @@ class Numbers:
     hadron_layers: FloatArray
 
     def exponential(self, row: int) -> FloatArray:
-        """Standard exponential numbers from one row of the uniform ones."""
+        """Turn one row of uniform numbers into standard exponential ones, [events]."""
         numbers: FloatArray = -np.log1p(-self.uniform[row])
         return numbers
 
     def take(self, events: IntArray) -> Numbers:
-        """The numbers of some events."""
+        """Select the numbers of some events."""
         return Numbers(*(values[:, events] for values in (self.uniform, self.normal, self.layers, self.hadron_layers)))
 
 
@@ -63,7 +63,7 @@ def photon_or_electron(
     numbers: Numbers,
     parameters: FastParameters,
 ) -> FloatArray:
-    """Deposits of electromagnetic primaries, [layers, events]."""
+    """Simulate electromagnetic primaries; return their deposits in GeV, [layers, events]."""
     constants = parameters.electromagnetic
     depth = np.where(is_photon, numbers.exponential(0) * (PHOTON_CONVERSION * constants.conversion), 0.0)
     layer, before = locate(depth, table.edges("radiation", owners))
@@ -80,7 +80,7 @@ def photon_or_electron(
 def pion(
     table: Slabs, owners: IntArray, energies: FloatArray, numbers: Numbers, parameters: FastParameters
 ) -> FloatArray:
-    """Deposits of charged pions, [layers, events]."""
+    """Simulate charged pions; return their deposits in GeV, [layers, events]."""
     edges = table.edges("interaction", owners), _straggled(table, owners, numbers, parameters)
     layers = table.radiation.shape[0]
     kinetic, track, depth = energies.copy(), np.zeros(len(owners)), np.zeros(len(owners))
@@ -105,10 +105,10 @@ def pion(
 
 
 def _straggled(table: Slabs, owners: IntArray, numbers: Numbers, parameters: FastParameters) -> FloatArray:
-    """Cumulative ionisation loss with straggling, [layers + 1, events].
+    """Sum the ionisation loss with straggling in front of every edge, in GeV, [layers + 1, events].
 
     The relative width does not depend on the thickness (Landau). The random numbers are those of the electromagnetic
-    shower in the layer, which is not there while the pion is alone.
+    shower in the layer, which does not exist yet while the pion is alone.
     """
     width = parameters.hadronic.straggling
     factor = np.exp(width * numbers.layers - 0.5 * width * width)
@@ -125,7 +125,11 @@ def _vertex(
     generation: int,
     parameters: FastParameters,
 ) -> tuple[Injection, FloatArray]:
-    """Share the energy of a hadronic interaction: neutral pions, leading hadron (returned), the rest."""
+    """Share the energy of a hadronic interaction among neutral pions, the leading hadron and the rest.
+
+    Returns:
+        The injection of neutral pions and the rest, and the energy of the leading hadron in GeV, [events].
+    """
     constants, normal = parameters.hadronic, numbers.normal[1 + 4 * generation :]
     slab = table.pick(np.minimum(place[0], table.radiation.shape[0] - 1), owners)
     neutral = kinetic * _neutral_share(kinetic, numbers.uniform[3 * generation + 1], constants)
@@ -146,7 +150,7 @@ def _vertex(
 
 
 def _neutral_share(kinetic: FloatArray, uniform: FloatArray, constants: Hadronic) -> FloatArray:
-    """Share of neutral pions at a vertex: many small ones, and charge exchange with nearly all of the energy."""
+    """Return the energy share of neutral pions at a vertex: mostly small, nearly all in a charge exchange."""
     exchange = constants.exchange
     shape_a = constants.fraction_shape_a * (kinetic + _TINY) ** constants.fraction_slope
     shape_b = np.where(uniform < exchange, constants.exchange_shape_b, constants.fraction_shape_b)

@@ -1,7 +1,7 @@
 """Parameters of the fast calorimeter simulator, fitted to Geant4.
 
-The numbers are the output of `python experiments/fast_vs_geant4/fit.py`, which fits designs that Geant4 simulated
-(`generate.py` in the same folder). Those of electromagnetic showers come from a larger sample than the stored one, see
+`python experiments/fast_vs_geant4/fit.py` writes the values below, fitted to designs that Geant4 simulated
+(`generate.py` in its folder). The values of electromagnetic showers come from a larger sample than the stored one, see
 experiments/fast_vs_geant4/README.md.
 """
 
@@ -18,16 +18,17 @@ class Response:
     """How showers develop in one material.
 
     Attributes:
-        growth: s, logistic growth of the scaled age below equilibrium, per X0.
-        relaxation: s above equilibrium (soft particles that enter from a material of lower critical energy), per X0.
+        growth: s, logistic growth rate of the scaled age below equilibrium, per X0.
+        relaxation: s above equilibrium, per X0. Soft particles that enter from a material of lower critical energy
+            bring a shower there.
         absorption: b, share of the remaining energy deposited per X0 at equilibrium.
-        criticality: kappa in GeV, plays the role of the critical energy in v^3 = kappa / b * particles per GeV.
+        criticality: kappa in GeV, in the place of the critical energy in v^3 = kappa / b * particles per GeV.
         quantum: energy in GeV that one independent electron track deposits in a thick layer (sampling fluctuations).
         path: pion mean free path in units of the nuclear interaction length.
         ionisation: energy loss of the pion track in units of the minimum ionisation loss.
         visible: share of the hadronic energy at a vertex that is not lost to binding energy and neutrinos.
         local: share of the visible hadronic energy that stays in the layer of the vertex.
-        pool_rate: share per interaction length that the remaining hadronic energy loses.
+        pool_rate: share of the remaining hadronic energy that is lost per interaction length.
         pool_visible: share of that loss that is deposited.
     """
 
@@ -52,9 +53,9 @@ class Electromagnetic:
         conversion: mean free path of a photon in units of 9/7 X0.
         photon_start: particles per GeV times E at the conversion of a photon; 1 for an electron.
         pion_start: as `photon_start`, for the neutral pions of a hadronic vertex.
-        electron_spread, photon_spread, pion_spread: width of the logarithm of that number.
+        electron_spread, photon_spread, pion_spread: width of the logarithm of that particle number.
         growth_spread: width of the logarithm of the growth rate, event by event.
-        albedo: mean of the energy in GeV that leaves backwards at 1 GeV, grows as sqrt(E), fluctuates exponentially.
+        albedo: mean energy in GeV that leaves backwards at 1 GeV. It grows as sqrt(E) and fluctuates exponentially.
     """
 
     conversion: float
@@ -73,16 +74,17 @@ class Hadronic:
 
     Attributes:
         fraction_shape_a, fraction_shape_b: Kumaraswamy shapes of the share of the energy that neutral pions take at
-            one vertex; over several vertices they add up to an electromagnetic fraction that grows with the energy.
-        fraction_slope: the first of them grows with this power of the energy at the vertex in GeV.
-        exchange: share of the vertices with charge exchange, where the second shape is exchange_shape_b instead.
+            one vertex. Over several vertices they add up to an electromagnetic fraction that grows with the energy.
+        fraction_slope: power of the energy at the vertex in GeV with which fraction_shape_a grows.
+        exchange: share of the vertices with charge exchange, which use exchange_shape_b.
+        exchange_shape_b: takes the place of fraction_shape_b at a charge exchange.
         leading_shape_a, leading_shape_b: Kumaraswamy shapes of the share of the non-electromagnetic energy that the
             leading hadron carries to the next vertex.
-        leading_slope: the first of them grows with this power of the energy in GeV.
+        leading_slope: power of the energy at the vertex in GeV with which leading_shape_a grows.
         visible_spread: width of the visible share, event by event.
-        visible_slope: change of its logit per unit of ln(E / GeV).
-        local_slope: the odds of the local share fall with this power of the energy at the vertex in GeV.
-        pool_slope: the loss rate of the pool falls with this power of the beam energy in GeV.
+        visible_slope: change of the visible share's logit per unit of ln(E / GeV).
+        local_slope: power of the energy at the vertex in GeV with which the odds of the local share fall.
+        pool_slope: power of the beam energy in GeV with which the loss rate of the remaining hadronic energy falls.
         quantum: energy in GeV of one independent low-energy hadron.
         straggling: relative width of the ionisation loss of the pion in a layer.
         rest_energy: part of the pion mass that is deposited, in GeV.
@@ -107,14 +109,19 @@ class Hadronic:
 
 @dataclass(frozen=True)
 class FastParameters:
-    """All parameters of `FastStackSimulator`; `materials` maps the names of the fitted materials to their response."""
+    """All parameters of `FastStackSimulator`.
+
+    Attributes:
+        materials: name of a fitted material -> its response.
+        electromagnetic, hadronic: parameters for all materials.
+    """
 
     materials: Mapping[str, Response]
     electromagnetic: Electromagnetic
     hadronic: Hadronic
 
     def response(self, material: Material) -> Response:
-        """Response of a material; one that was not fitted borrows that of the nearest critical energy."""
+        """Return the response of a material; one that was not fitted takes that of the nearest critical energy."""
         if material.name in self.materials:
             return self.materials[material.name]
         return self.materials[min(_FITTED_ENERGIES, key=lambda name: abs(_ratio(name, material)))]
@@ -213,6 +220,6 @@ _FITTED_ENERGIES = {"Pb": 7.43, "Fe": 21.7, "PbWO4": 9.64, "polystyrene": 93.1}
 
 
 def _ratio(name: str, material: Material) -> float:
-    """Distance of two critical energies as their ratio minus 1, larger over smaller."""
+    """Return the larger of two critical energies over the smaller, minus 1."""
     ratio = material.critical_energy / _FITTED_ENERGIES[name]
     return max(ratio, 1.0 / ratio) - 1.0

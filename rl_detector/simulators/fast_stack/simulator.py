@@ -14,17 +14,16 @@ from rl_detector.simulators.fast_stack.parameters import FITTED, FastParameters
 from rl_detector.simulators.stack import Primaries, Stack
 
 VERSION = "1"
-"""Changes whenever the same (stack, primaries, seed) gives another result."""
+"""Version of the results; it changes whenever an equal (stack, primaries, seed) gives another result."""
 
-
-_CHUNK = 8192
-"""Events simulated at once: the arrays of one layer stay in the processor's cache."""
+_CHUNK_EVENTS = 8192
+"""Events simulated at once: the arrays of one layer then fit into the processor's cache."""
 
 
 class FastStackSimulator:
     """Vectorised showers in layers, fitted to Geant4; see `rl_detector.physics.showers` for the formulas.
 
-    Stacks of a batch that share their seed and their number of events share their random numbers.
+    Stacks of a batch with equal seeds and equal numbers of events share their random numbers.
     """
 
     name = "fast"
@@ -33,14 +32,14 @@ class FastStackSimulator:
         self.parameters = parameters
 
     def describe(self) -> Mapping[str, str]:
-        """Version and origin of the parameters."""
+        """Return the version and the origin of the parameters."""
         origin = "fitted to Geant4, experiments/fast_vs_geant4" if self.parameters is FITTED else "given by the caller"
         return {"simulator": self.name, "version": VERSION, "parameters": origin}
 
     def deposits(
         self, stacks: Sequence[Stack], primaries: Sequence[Primaries], seeds: Sequence[int]
     ) -> list[FloatArray | SimulationError]:
-        """Energy deposits in GeV, one array [events, layers] per stack."""
+        """Simulate stacks; return one array [events, layers] in GeV per stack."""
         compact = [_present(stack) for stack in stacks]
         layers = max([1, *(len(stack.materials) for stack in compact)])
         results: list[FloatArray | SimulationError] = []
@@ -50,12 +49,12 @@ class FastStackSimulator:
         return results
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Do nothing: there are no workers to free."""
 
     def _simulate(
         self, stacks: Sequence[Stack], primaries: Sequence[Primaries], seeds: Sequence[int], layers: int
     ) -> list[FloatArray]:
-        """One chunk: deposits [layers, events] of every stack."""
+        """Simulate one chunk of a batch; return the deposits [layers, events] of every stack."""
         counts = [len(beam) for beam in primaries]
         owners = np.repeat(np.arange(len(stacks)), counts)
         particles = np.concatenate([np.asarray(beam.particles, dtype="U8") for beam in primaries])
@@ -73,13 +72,13 @@ class FastStackSimulator:
 
 
 def _present(stack: Stack) -> Stack:
-    """The stack without absent layers."""
+    """Leave out the absent layers of a stack."""
     kept = [index for index, thickness in enumerate(stack.thicknesses) if thickness > 0]
     return Stack(tuple(stack.materials[i] for i in kept), tuple(stack.thicknesses[i] for i in kept))
 
 
 def _scatter(stack: Stack, deposits: FloatArray) -> FloatArray:
-    """Put the deposits of the present layers, [layers, events], at their places: [events, layers]."""
+    """Put the deposits of the present layers, [layers, events], in their columns: [events, layers]."""
     result = np.zeros((deposits.shape[1], len(stack.materials)))
     kept = [index for index, thickness in enumerate(stack.thicknesses) if thickness > 0]
     result[:, kept] = deposits[: len(kept)].T
@@ -87,18 +86,18 @@ def _scatter(stack: Stack, deposits: FloatArray) -> FloatArray:
 
 
 def _chunks(counts: Sequence[int]) -> list[slice]:
-    """Cut a batch into runs of stacks with about _CHUNK events each."""
+    """Cut a batch into sequences of stacks with about _CHUNK_EVENTS events each."""
     slices, start, events = [], 0, 0
     for index, count in enumerate(counts):
         events += count
-        if events >= _CHUNK or index == len(counts) - 1:
+        if events >= _CHUNK_EVENTS or index == len(counts) - 1:
             slices.append(slice(start, index + 1))
             start, events = index + 1, 0
     return slices
 
 
 def _numbers(seeds: Sequence[int], counts: Sequence[int], layers: int) -> Numbers:
-    """Random numbers of a chunk; rows are drawn in one order, so a longer stack only adds rows at the end."""
+    """Draw the random numbers of a chunk; rows have a fixed order, so a longer stack only adds rows at the end."""
     drawn = {pair: _draw(*pair, layers) for pair in set(zip(seeds, counts, strict=True))}
     parts = [drawn[pair] for pair in zip(seeds, counts, strict=True)]
     uniform, normal = (np.concatenate([part[kind] for part in parts], axis=1) for kind in (0, 1))
@@ -106,6 +105,6 @@ def _numbers(seeds: Sequence[int], counts: Sequence[int], layers: int) -> Number
 
 
 def _draw(seed: int, events: int, layers: int) -> tuple[FloatArray, FloatArray]:
-    """Uniform [UNIFORMS, events] and normal [NORMALS + 2 layers, events] numbers of one stack."""
+    """Draw uniform [UNIFORMS, events] and normal [NORMALS + 2 layers, events] numbers of one stack."""
     rng = np.random.default_rng(seed)
     return rng.random((UNIFORMS, events)), rng.standard_normal((NORMALS + 2 * layers, events))

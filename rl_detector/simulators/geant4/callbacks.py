@@ -1,4 +1,4 @@
-"""What Geant4 calls back while it runs: geometry, gun, end of event. Worker process only."""
+"""The objects that Geant4 calls back while it runs: geometry, gun, end of event. Worker process only."""
 
 from __future__ import annotations
 
@@ -6,26 +6,29 @@ from typing import Any, Protocol
 
 
 class Setup(Protocol):
-    """Geometry, primaries and readout of one worker. Every C++ object that Geant4 does not own is kept referenced."""
+    """Geometry, primaries and readout of one worker.
+
+    It keeps a reference to every C++ object that Geant4 does not own.
+    """
 
     g4: Any
     detector: Any
     actions: Any
 
     def place(self, chunk: Any) -> bool:
-        """Take the geometry of a chunk; whether it differs from the present one."""
+        """Take the geometry of a chunk; return whether it differs from the geometry already built."""
         ...
 
     def shoot(self, chunk: Any) -> Any:
-        """Take the primaries of a chunk; the result that the run will fill."""
+        """Take the primaries of a chunk; return the result that the run will fill."""
         ...
 
     def build(self) -> Any:
-        """World volume."""
+        """Build the world volume."""
         ...
 
     def attach(self) -> None:
-        """Scorers, fields and limits of the volumes."""
+        """Attach scorers, fields and limits to the volumes."""
         ...
 
     def aim(self, gun: Any, event: int) -> None:
@@ -38,7 +41,7 @@ class Setup(Protocol):
 
 
 def detector(setup: Setup) -> Any:
-    """The G4VUserDetectorConstruction of a setup."""
+    """Wrap a setup as a G4VUserDetectorConstruction."""
 
     class Detector(setup.g4.G4VUserDetectorConstruction):  # type: ignore[name-defined, misc]
         def Construct(self) -> Any:
@@ -51,7 +54,7 @@ def detector(setup: Setup) -> Any:
 
 
 def actions(setup: Setup) -> Any:
-    """The G4VUserActionInitialization of a setup."""
+    """Wrap a setup as a G4VUserActionInitialization."""
     g4 = setup.g4
 
     class Gun(g4.G4VUserPrimaryGeneratorAction):  # type: ignore[name-defined, misc]

@@ -1,4 +1,4 @@
-"""What a result of Geant4 must obey: shape, finite, not negative, no more energy than came in."""
+"""Rules that every result of Geant4 must obey: its shape, finite, not negative, no more energy than came in."""
 
 from __future__ import annotations
 
@@ -11,26 +11,33 @@ from rl_detector.physics.constants import PION_MASS
 from rl_detector.simulators.geant4.worker import Chunk
 
 ELECTROMAGNETIC_TOLERANCE = 1e-6
-"""Relative excess of energy allowed for photons and electrons, plus ROUNDING: floating-point sums only."""
+"""Relative excess of energy allowed for photons and electrons, to which ROUNDING adds.
+
+It covers the rounding of floating-point sums only.
+"""
 
 ROUNDING = 1e-6
-"""Absolute excess in GeV."""
+"""Absolute excess of energy allowed for photons and electrons, in GeV."""
 
 NUCLEAR_TOLERANCE = 0.03
-"""Relative excess of energy allowed for pions: the Bertini cascade balances each interaction to a few per cent at worst
-(G4CascadeCheckBalance)."""
+"""Relative excess of energy allowed for pions.
+
+The Bertini cascade balances the energy of each interaction to a few per cent at worst (G4CascadeCheckBalance).
+"""
 
 NUCLEAR_ALLOWANCE = 0.05
-"""Absolute excess in GeV allowed for pions beyond their mass, which they release when they are absorbed or decay.
-Exothermic nuclear reactions give a few times 10 MeV."""
+"""Absolute excess in GeV allowed for pions, beyond their mass.
+
+A pion releases its mass when it is absorbed or decays. Exothermic nuclear reactions add a few times 10 MeV.
+"""
 
 
 def violation(deposits: Any, chunk: Chunk) -> str | None:
-    """First broken rule with its numbers, None if all hold.
+    """Return the first broken rule with its values, or None if all hold.
 
     Args:
-        deposits: GeV, expected [events, layers].
-        chunk: what was asked for.
+        deposits: energies in GeV, expected shape [events, layers].
+        chunk: the events that were simulated.
     """
     shape = (len(chunk.particles), chunk.columns)
     if not isinstance(deposits, np.ndarray) or deposits.shape != shape:
@@ -49,12 +56,12 @@ def _energy_balance(deposits: NDArray[np.float64], chunk: Chunk) -> str | None:
         return None
     return (
         f"energy balance: event {worst} deposits {deposits[worst].sum():.6g} GeV from a {chunk.particles[worst]} of "
-        f"{chunk.energies[worst]:.6g} GeV, {excess[worst]:.3g} GeV more than can be"
+        f"{chunk.energies[worst]:.6g} GeV, {excess[worst]:.3g} GeV more than is possible"
     )
 
 
 def available_energy(chunk: Chunk) -> NDArray[np.float64]:
-    """Most energy that each event may deposit, in GeV, tolerances included, [events]."""
+    """Return the most energy that each event may deposit, in GeV, tolerances included, [events]."""
     energies = np.array(chunk.energies)
     hadronic = np.array([particle == "pi+" for particle in chunk.particles])
     nuclear = energies * (1 + NUCLEAR_TOLERANCE) + PION_MASS + NUCLEAR_ALLOWANCE

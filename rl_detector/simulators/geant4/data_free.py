@@ -1,12 +1,18 @@
 """A physics list that reads no data file, built from classes that Geant4 exports. Worker process only.
 
-Electromagnetic: photo-electric effect (Sandia), Klein-Nishina, Bethe-Heitler, Moller/Bhabha, relativistic
-bremsstrahlung at all energies, Urban multiple scattering, ionisation of hadrons and light nuclei, decays. No Rayleigh
-scattering, no fluorescence; bremsstrahlung below 1 MeV is missing, about 10 % on the critical energy.
-Hadronic: Barashenkov-Glauber-Gribov cross sections for pi, p, n and Glauber-Gribov for strange hadrons, the Bertini
-cascade with its own de-excitation, absorption at rest, elastic scattering. No neutron capture: neutrons are dropped
-after NEUTRON_TIME. Nuclei heavier than helium stop where they are made (their range is micrometres): G4ionIonisation
-remembers earlier ions, so that its steps depend on what the process simulated before.
+Electromagnetic:
+    Photo-electric effect (Sandia), Klein-Nishina, Bethe-Heitler, Moller/Bhabha, relativistic bremsstrahlung at all
+    energies, Urban multiple scattering, ionisation of hadrons and light nuclei, decays.
+    No Rayleigh scattering and no fluorescence.
+    Bremsstrahlung below 1 MeV is missing, which shifts the critical energy by about 10 %.
+
+Hadronic:
+    Barashenkov-Glauber-Gribov cross sections for pi, p, n; Glauber-Gribov cross sections for strange hadrons.
+    The Bertini cascade with its own de-excitation, absorption at rest, elastic scattering.
+    No neutron capture: neutrons are dropped after NEUTRON_TIME.
+
+Nuclei heavier than helium stop where they are made: their range is micrometres. Geant4's G4ionIonisation is left out
+because it remembers earlier ions, so its steps would depend on what the process simulated earlier.
 """
 
 from __future__ import annotations
@@ -19,9 +25,10 @@ NEUTRON_TIME = 10.0
 """Neutrons are dropped this many microseconds after the event began (default of G4NeutronTrackingCut)."""
 
 TRANSITION = (9000.0, 12000.0)
-"""Between these energies in MeV either the Bertini cascade or the string model interacts, by lot; our choice.
+"""Energies in MeV between which the Bertini cascade or the string model is drawn at random for each interaction.
 
-Geant4's own FTFP_BERT has 3 and 6 GeV."""
+The values are chosen here. Geant4's own FTFP_BERT has 3 and 6 GeV.
+"""
 
 _MAXIMUM_ENERGY = 1e8
 """Upper end of a cross section, in MeV: 100 TeV."""
@@ -37,12 +44,14 @@ _FAMILIES = ("Boson", "Lepton", "Meson", "Baryon", "Ion", "ShortLived")
 
 
 def physics_list(g4: Any, tracks: bool = False, strings: bool = False) -> Any:
-    """The data-free G4VModularPhysicsList; `g4` is the module geant4_pybind.
+    """Build the data-free G4VModularPhysicsList.
 
-    With `strings`, hadrons above 9-12 GeV interact by the Fritiof string model with precompound de-excitation (FTFP),
-    whose nuclei have no discrete levels without the data sets; else by the Bertini cascade at all energies.
-    For `tracks`, muons scatter by the WentzelVI model and single Coulomb scattering as in Geant4's own lists: with
-    Urban's model the width behind 1 m of iron depends by 8 % on the lengths of steps.
+    Args:
+        g4: the module geant4_pybind.
+        tracks: let muons scatter by the WentzelVI model and single Coulomb scattering, as in Geant4's own lists. With
+            Urban's model, the width behind 1 m of iron depends by 8 % on the step lengths.
+        strings: let hadrons above 9-12 GeV interact by the Fritiof string model with precompound de-excitation (FTFP).
+            Without the data sets, its nuclei have no discrete levels. Else the Bertini cascade covers all energies.
     """
     symbols = Symbols(g4.__file__)
 
@@ -95,7 +104,7 @@ def _electrons(symbols: Symbols) -> None:
 
 
 def _bremsstrahlung(symbols: Symbols) -> int:
-    """Relativistic model at all energies: the default below 1 GeV (Seltzer-Berger) reads G4LEDATA."""
+    """Use the relativistic model at all energies: the default below 1 GeV (Seltzer-Berger) reads G4LEDATA."""
     process = symbols.named("G4eBremsstrahlung", "eBrem")
     for index in (0, 1):
         model = name_for_particle(symbols, "G4eBremsstrahlungRelModel", "eBremLPM", None)
@@ -158,7 +167,10 @@ def _hadronic(symbols: Symbols) -> None:
 
 
 def _strings(symbols: Symbols) -> None:
-    """FTFP and Bertini as Geant4's builders join them; the cross sections that are added last are those that count."""
+    """Join FTFP and Bertini as Geant4's builders do.
+
+    Geant4 uses the cross sections that are added last, so they are added after the models.
+    """
     limits = symbols.function("_ZN20G4HadronicParameters8InstanceEv", result=pointer(None)[0])()
     for method, energy in zip(("SetMinEnergyTransition", "SetMaxEnergyTransition"), TRANSITION, strict=True):
         symbols.call("G4HadronicParameters", f"{method}FTF_Cascade", "d", pointer(limits), real(energy))
@@ -179,7 +191,7 @@ def _strings(symbols: Symbols) -> None:
 
 
 def _build(symbols: Symbols, name: str, limit: str, energy: float, process: int) -> None:
-    """Let one of Geant4's builders add its model, limited in energy (MeV), to a process."""
+    """Let one of Geant4's builders add its model to a process, limited in energy (MeV)."""
     quasi_elastic = ("b", boolean(False)) if "FTFP" in name else ("v",)
     builder = pointer(symbols.construct(name, *quasi_elastic))
     symbols.call(name, limit, "d", builder, real(energy))
@@ -210,7 +222,7 @@ def _inelastic(symbols: Symbols, name: str, cross_section: int) -> None:
 
 
 def _cross_section(symbols: Symbols, component: int) -> int:
-    """G4CrossSectionInelastic over a component, for 0 <= Z <= 120 at all energies (the defaults of its header)."""
+    """Make a G4CrossSectionInelastic from a Geant4 component, for 0 <= Z <= 120 at all energies (header defaults)."""
     limits = (integer(0), integer(120), real(0.0), real(_MAXIMUM_ENERGY))
     return symbols.construct("G4CrossSectionInelastic", "P24G4VComponentCrossSectioniidd", pointer(component), *limits)
 

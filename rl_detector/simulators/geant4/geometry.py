@@ -1,4 +1,4 @@
-"""Layers, particle gun and scoring of one worker, in terms of geant4_pybind's classes. Worker process only."""
+"""Layers, particle gun and scoring of one worker, made from geant4_pybind's classes. Worker process only."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from rl_detector.simulators.geant4.callbacks import actions, detector
 
 MARGIN = 10.0
-"""Vacuum between the layers and the end of the world, in cm; the gun stands half way in front of the first layer."""
+"""Vacuum between the layers and the end of the world, in cm. The gun stands half as far in front of the first layer."""
 
 _ALWAYS_STOPPED = 1e6
-"""Nuclei below this kinetic energy (GeV) stop at once where the physics list has G4UserSpecialCuts: all of them."""
+"""Kinetic energy in GeV below which nuclei stop at once, if the physics list has G4UserSpecialCuts: all nuclei."""
 
 _DETECTOR = "stack"
 _SCORER = "deposit"
@@ -44,10 +44,10 @@ class Stacked(Protocol):
 
 
 class StackSetup:
-    """What Geant4 calls back: geometry, gun, and the copy of the deposits after each event, see `callbacks.Setup`."""
+    """Stack of layers as Geant4 calls it back: geometry, gun, copy of the deposits per event (`callbacks.Setup`)."""
 
     def __init__(self, g4: Any, width: float) -> None:
-        """`g4` is the module geant4_pybind, `width` the full transverse size of the layers in cm."""
+        """Prepare an empty stack in geant4_pybind's module `g4`; `width` is the full transverse size in cm."""
         self.g4, self.width = g4, width
         self.layers: tuple[Layer, ...] = ()
         self.volumes: list[Any] = []
@@ -62,18 +62,18 @@ class StackSetup:
         self.actions = actions(self)
 
     def place(self, chunk: Stacked) -> bool:
-        """Take the layers of a chunk; whether they differ from the present ones."""
+        """Take the layers of a chunk; return whether they differ from the layers already built."""
         changed, self.layers = chunk.layers != self.layers, chunk.layers
         return changed
 
     def shoot(self, chunk: Stacked) -> NDArray[np.float64]:
-        """Take the primaries of a chunk; the array [events, layers] that takes their deposits in GeV."""
+        """Take the primaries of a chunk; return the array [events, layers] that the run fills, in GeV."""
         self.particles, self.energies = chunk.particles, chunk.energies
         self.deposits = np.zeros((len(chunk.particles), chunk.columns))
         return self.deposits
 
     def build(self) -> Any:
-        """World volume with the layers, first one at the lowest z."""
+        """Build the world volume with its layers, the first one at the lowest z."""
         g4 = self.g4
         half = sum(layer.thickness for layer in self.layers) * g4.cm / 2
         side, margin = self.width * g4.cm / 2, MARGIN * g4.cm
@@ -99,7 +99,7 @@ class StackSetup:
         return solid, logical, physical
 
     def attach(self) -> None:
-        """Score the energy deposits of all layers in C++; the copy number is the column of the result."""
+        """Score the energy deposits of all layers in C++; a layer's copy number is its column in the result."""
         if not self.scorers:
             scored, scorer = self.g4.G4MultiFunctionalDetector(_DETECTOR), self.g4.G4PSEnergyDeposit(_SCORER)
             scored.RegisterPrimitive(scorer)
@@ -118,7 +118,7 @@ class StackSetup:
         gun.SetParticleMomentumDirection(g4.G4ThreeVector(0, 0, 1))
 
     def read(self, event: Any) -> None:
-        """Copy the deposits of a finished event, MeV to GeV."""
+        """Copy the deposits of a finished event, converted from MeV to GeV."""
         if self.collection < 0:
             self.collection = self.g4.G4SDManager.GetSDMpointer().GetCollectionID(f"{_DETECTOR}/{_SCORER}")
         row = self.deposits[event.GetEventID()]

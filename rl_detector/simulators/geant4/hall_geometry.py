@@ -1,6 +1,6 @@
 """Blocks with fields in a hall, charged particles one by one, and planes that see them. Worker process only.
 
-Only the particles themselves are read. What they produce is dropped below the threshold, as they are.
+Planes read primaries only. Primaries and secondaries are dropped below the threshold.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from rl_detector.simulators.geant4.physics_lists import Physics
 from rl_detector.simulators.hall import Hall, Matter
 
 PLANE = 1e-4
-"""Thickness in cm of a plane, which lies behind its z; blocks that begin there begin so much later."""
+"""Thickness of a plane in cm. A plane lies behind its z; a block that begins there begins behind the plane."""
 
-NUMBERS = 6
-"""What a plane reads: 1 for seen, x and y in cm, momentum in GeV; all 0 if not seen."""
+VALUES_PER_PLANE = 6
+"""Values that a plane reads per particle: 1 for seen, x and y in cm, momentum in GeV (3). All are 0 if not seen."""
 
 _OVERLAP_POINTS, _OVERLAP_DEPTH = 100, 1e-4
-"""Points on the surface of every block at which overlaps are looked for, and the depth in cm that is no overlap."""
+"""Points checked for overlaps on the surface of every block, and the depth in cm up to which none is reported."""
 
 
 @dataclass(frozen=True)
 class TrackSettings:
-    """What a worker for halls is built for.
+    """Settings of a worker for halls, fixed when it starts.
 
     Attributes:
-        physics: list and data sets.
+        physics: physics list and data sets.
         cut: production cut in mm.
         step: longest step in a block, in cm.
-        threshold: kinetic energy in GeV below which everything is dropped.
+        threshold: kinetic energy in GeV below which every particle is dropped.
     """
 
     physics: Physics
@@ -45,19 +45,19 @@ class TrackSettings:
     limited = True
 
     def setup(self, g4: Any) -> Setup:
-        """Geometry and readout; `g4` is the module geant4_pybind."""
+        """Make geometry and readout; `g4` is the module geant4_pybind."""
         return HallSetup(g4, self.step, self.threshold)
 
 
 @dataclass(frozen=True)
 class TrackChunk:
-    """Some particles in one hall.
+    """A task: some particles in one hall.
 
     Attributes:
-        hall: what stands where.
-        ends: lowest and highest z in cm of the hall.
+        hall: blocks and planes with their positions.
+        ends: lowest and highest z of the hall, in cm.
         key: equal for equal halls and ends.
-        names: of the particles.
+        names: particle names.
         states: x, y, z in cm and momentum in GeV, [particles, 6].
         seeds: four positive 31-bit numbers.
         limit: seconds that the parent waits.
@@ -76,10 +76,10 @@ class TrackChunk:
 
 
 class HallSetup:
-    """What Geant4 calls back, see `callbacks.Setup`."""
+    """Hall with blocks and planes as Geant4 calls it back (`callbacks.Setup`)."""
 
     def __init__(self, g4: Any, step: float, threshold: float) -> None:
-        """`g4` is the module geant4_pybind; step in cm, threshold in GeV."""
+        """Prepare an empty hall in geant4_pybind's module `g4`; step in cm, threshold in GeV."""
         far, never = 1e9 * g4.m, 1e9 * g4.s
         self.g4 = g4
         self.free = g4.G4UserLimits("hall", far, far, never, threshold * g4.GeV)
@@ -93,29 +93,29 @@ class HallSetup:
         self.planes: list[Any] = []
         self.fields: dict[tuple[float, float, float], tuple[Any, Any]] = {}
         self.sensor: Any = None
-        self.found: NDArray[np.float64] = np.zeros((0, 0, NUMBERS))
+        self.found: NDArray[np.float64] = np.zeros((0, 0, VALUES_PER_PLANE))
         self.row: NDArray[np.float64] = self.found[:0]
         self.detector = detector(self)
         self.actions = actions(self)
 
     def place(self, chunk: TrackChunk) -> bool:
-        """Take the hall of a chunk; whether it differs from the present one."""
+        """Take the hall of a chunk; return whether it differs from the hall already built."""
         changed, self.chunk, self.key = chunk.key != self.key, chunk, chunk.key
         return changed
 
     def shoot(self, chunk: TrackChunk) -> NDArray[np.float64]:
-        """Take the particles of a chunk; the array [particles, planes, NUMBERS] that takes what is seen of them.
+        """Take the particles of a chunk; return the array [particles, planes, VALUES_PER_PLANE] that the run fills.
 
         Raises:
             SimulationError: blocks overlap.
         """
         if self.overlap is not None:
             raise SimulationError(f"overlap: {self.overlap}")
-        self.found = np.zeros((len(chunk), len(chunk.hall.planes), NUMBERS))
+        self.found = np.zeros((len(chunk), len(chunk.hall.planes), VALUES_PER_PLANE))
         return self.found
 
     def build(self) -> Any:
-        """World volume with the blocks and planes."""
+        """Build the world volume with its blocks and planes."""
         self.overlap, self.blocks, self.planes, self.kept = None, [], [], []
         if self.chunk is None:  # before the first chunk
             return self._put(self.g4.G4Box("world", 1.0, 1.0, 1.0), Matter("vacuum"), None, 0.0)[1]
@@ -144,7 +144,7 @@ class HallSetup:
             self.overlap = self.overlap or f"block {index} ({block.z_in:.6g} to {block.z_out:.6g} cm)"
 
     def _put(self, solid: Any, matter: Matter, mother: Any, z: float, number: int = 0) -> tuple[Any, Any]:
-        """Logical and physical volume of a solid at z in cm."""
+        """Place a solid at z in cm; return its logical and physical volume."""
         g4 = self.g4
         volume = g4.G4LogicalVolume(solid, self._material(matter), solid.GetName())
         volume.SetUserLimits(self.free if mother is None else self.stepped)
@@ -161,7 +161,7 @@ class HallSetup:
         return nist.FindOrBuildMaterial(name) or nist.BuildMaterialWithNewDensity(name, matter.geant4, density)
 
     def attach(self) -> None:
-        """The sensor of the planes and the fields of the blocks."""
+        """Attach the sensor to the planes and the fields to the blocks."""
         if self.sensor is None:
             self.sensor = _sensor(self)
             self.g4.G4SDManager.GetSDMpointer().AddNewDetector(self.sensor)
@@ -172,7 +172,7 @@ class HallSetup:
                 volume.SetFieldManager(self._field(field), True)
 
     def _field(self, field: tuple[float, float, float]) -> Any:
-        """The manager of a uniform field in T; kept, as volumes of later halls use it again."""
+        """Return the manager of a uniform field in T; it is kept because later halls reuse it."""
         g4 = self.g4
         if field not in self.fields:
             uniform = g4.G4UniformMagField(g4.G4ThreeVector(*(component * g4.tesla for component in field)))
@@ -195,7 +195,7 @@ class HallSetup:
         gun.SetParticleEnergy(vector.mag2() / ((vector.mag2() + mass**2) ** 0.5 + mass))
 
     def see(self, step: Any) -> None:
-        """A particle enters a plane: keep the first time that it goes with the beam."""
+        """Record a primary that enters a plane: only its first crossing in beam direction."""
         track, point = step.GetTrack(), step.GetPreStepPoint()
         if track.GetTrackID() != 1:
             return
@@ -205,7 +205,7 @@ class HallSetup:
             seen[:] = (1, position.x / cm, position.y / cm, momentum.x / gev, momentum.y / gev, momentum.z / gev)
 
     def read(self, event: Any) -> None:
-        """Nothing is left to do after an event."""
+        """Do nothing: `see` has recorded the crossings during the event."""
 
 
 def _sensor(setup: HallSetup) -> Any:

@@ -1,4 +1,4 @@
-"""Which physics list runs, and whether its data sets are there. Parent process; imports no Geant4."""
+"""Choice of the physics list and search for its data sets. Parent process; imports no Geant4."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ DATA_FREE_STRINGS = "data-free-ftfp"
 AUTO = "auto"
 DATA_FREE_LABEL = "data-free EM (Urban msc, no G4LEDATA) + Bertini/BGG hadronics"
 TRACKS_LABEL = "data-free EM (WentzelVI and single scattering of muons, no G4LEDATA) + Bertini/BGG hadronics"
-"""The data-free list, for stacks of layers and for tracks."""
+"""Labels of the data-free list in results: above for stacks of layers, here for tracks."""
 
 STRINGS_LABEL = "data-free EM (Urban msc, no G4LEDATA) + FTFP above 9-12 GeV, Bertini below, BGG cross sections"
+"""Label of the data-free list with strings in results."""
 
 STRINGS_LIMIT = 200.0
-"""Highest kinetic energy of pions in GeV for which the list with strings was looked at."""
+"""Highest kinetic energy of pions in GeV at which the list with strings was checked."""
 
 HADRON_LIMIT = 30.0
-"""Highest kinetic energy of pions in GeV with the data-free list: above it the Bertini cascade stops interacting
-(response to pi+ in 7 interaction lengths of iron: 0.77 at 10 and 30 GeV, 0.12 at 50 GeV)."""
+"""Highest kinetic energy of pions in GeV with the data-free list.
+
+Above it the Bertini cascade stops interacting: the response to pi+ in 7 interaction lengths of iron is 0.77 at 10 and
+30 GeV, 0.12 at 50 GeV.
+"""
 
 HADRON_LIMITS: Mapping[str, float] = {DATA_FREE: HADRON_LIMIT, DATA_FREE_STRINGS: STRINGS_LIMIT}
 
@@ -85,7 +89,7 @@ class Physics:
 
     Attributes:
         name: "data-free" or the name of a reference physics list.
-        label: what results state.
+        label: description that results state.
         data: variable -> folder of the data sets found; empty for the data-free list.
     """
 
@@ -95,7 +99,7 @@ class Physics:
 
 
 def require_geant4() -> str:
-    """Version of geant4_pybind.
+    """Return the version of geant4_pybind.
 
     Raises:
         MissingDependency: it is not installed.
@@ -121,7 +125,7 @@ def choose(physics_list: str) -> Physics:
     if physics_list not in PHYSICS_LISTS:
         raise ConfigError(
             f"unknown physics_list {physics_list!r}: use {DATA_FREE!r} (needs no data sets), {DATA_FREE_STRINGS!r} "
-            f"(neither, for pions above {HADRON_LIMIT:g} GeV), {AUTO!r}, or one of "
+            f"(needs none either, for pions above {HADRON_LIMIT:g} GeV), {AUTO!r}, or one of "
             f"{', '.join(_HADRONIC)}, each with an optional EM suffix {', '.join(_ELECTROMAGNETIC[1:])}"
         )
     _require_data(physics_list)
@@ -150,7 +154,7 @@ def _missing(name: str) -> list[str]:
 
 
 def _folder(variable: str) -> Path | None:
-    """The non-empty folder of a data set, looked for where Geant4 and geant4_pybind look."""
+    """Find the non-empty folder of a data set where Geant4 and geant4_pybind look for it."""
     places = [Path(path) for path in (os.environ.get(variable),) if path]
     roots = [os.environ.get("GEANT4_DATA_DIR"), str(Path.home() / ".geant4_pybind")]
     places += [Path(root) / DATA_SETS[variable] for root in roots if root]

@@ -1,4 +1,4 @@
-"""A pool of worker processes that can be killed, time out or crash without taking the parent along."""
+"""A pool of worker processes that may be killed, time out or crash while the parent lives on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pebble import ProcessPool
 from rl_detector.safety.child_processes import SafeContext, SafeProcess, safely_spawned
 
 GRACE = 60.0
-"""Seconds beyond the longest time limit after which a pool that finished nothing is given up."""
+"""Seconds beyond the longest time limit after which a pool that has finished no task is given up."""
 
 _STOP_LIMIT = 10.0
 """Seconds that stopping a pool may take."""
@@ -23,7 +23,7 @@ _GIVEN_UP = TimeoutError("the worker pool stopped answering")
 
 
 class _WorkerProcess(SafeProcess):
-    """A spawned process that does not run the user's script again: workers need nothing from it."""
+    """A spawned process that does not import the user's script: workers need nothing from it."""
 
     @staticmethod
     def _Popen(process: Any) -> Any:
@@ -45,11 +45,11 @@ class WorkerPool:
 
     @property
     def usable(self) -> bool:
-        """False after an internal failure; make a new pool then."""
+        """False after an internal failure: make a new pool."""
         return bool(self._pool.active)
 
     def run(self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], limits: Sequence[float]) -> list[Any]:
-        """Results of the tasks in order, each a value or the exception that stopped it (seconds in `limits`)."""
+        """Run one task per arguments, each limited to its seconds; return values or exceptions in their order."""
         futures: list[Future[Any]] = [
             self._pool.schedule(task, args=args, timeout=limit) for args, limit in zip(arguments, limits, strict=True)
         ]
@@ -60,7 +60,7 @@ class WorkerPool:
         return results
 
     def stop(self) -> None:
-        """End all workers at once; returns within seconds whatever they do."""
+        """End all workers at once; return within seconds, even if a worker hangs."""
         self._pool.stop()  # type: ignore[no-untyped-call]
         joiner = threading.Thread(target=self._join, daemon=True)
         joiner.start()
@@ -72,7 +72,7 @@ class WorkerPool:
 
 
 def _await(futures: Sequence[Future[Any]], patience: float) -> set[Future[Any]]:
-    """Wait for all; what is left when nothing has finished for `patience` seconds is abandoned and returned."""
+    """Wait for all tasks; return those still pending after `patience` seconds in which none finished."""
     pending, finished = set(futures), set(futures)
     while pending and finished:
         finished, pending = wait(pending, timeout=patience, return_when=FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Geant4 from the outside: validates, cuts into chunks, spreads them over workers, checks what comes back."""
+"""Stacks of layers in Geant4, parent process: check the input, send chunks to workers, check their results."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ from rl_detector.simulators.geant4.workers import Workers, check_sizes, chunk_se
 from rl_detector.simulators.stack import PARTICLES, Primaries, Stack
 
 MINIMUM_THICKNESS = 1e-6
-"""Layers thinner than this (cm) are not built; their deposit is zero. Geant4's surface tolerance is 1e-10 cm."""
+"""Thickness in cm below which a layer is not built and its deposit is zero.
 
+Geant4's surface tolerance is 1e-10 cm.
+"""
 
 CUT = 0.7
 """Production cut in mm, Geant4's own default."""
@@ -28,19 +30,19 @@ CUT = 0.7
 class Geant4Simulator(Workers):
     """Stacks of flat layers in Geant4, in persistent worker processes.
 
-    The same (stack, primaries, seed) gives the same deposits bit by bit on any worker, in any batch, for the same
-    `chunk`, `cut`, `width` and physics list.
+    Deposits are equal bit by bit for equal (stack, primaries, seed), on any worker and in any batch. Their random
+    numbers also depend on `chunk`, `cut`, `width` and the physics list.
 
     Args:
-        physics_list: "data-free" (needs no data sets), "data-free-ftfp" (neither, for pions above 30 GeV), a reference
-            physics list of Geant4 such as "FTFP_BERT_EMZ", or "auto" (FTFP_BERT when its data sets are found, else
-            data-free).
+        physics_list: "data-free" (needs no data sets), "data-free-ftfp" (needs none either, for pions above 30 GeV), a
+            reference physics list of Geant4 such as "FTFP_BERT_EMZ", or "auto" (FTFP_BERT when its data sets are
+            found, else data-free).
         workers: number of processes; None for one per core.
         cut: production cut in mm; None for CUT.
         width: full transverse size of the layers in cm.
-        timeout: seconds that a chunk may take, whatever its energy.
-        timeout_per_gev: further seconds per GeV of its primaries.
-        chunk: events per task; also fixes the random numbers.
+        timeout: seconds that a chunk may take at any energy.
+        timeout_per_gev: seconds that a chunk may take in addition, per GeV of its primaries.
+        chunk: events per task; it also fixes the random numbers.
     """
 
     def __init__(  # one argument per line of the configuration
@@ -61,7 +63,7 @@ class Geant4Simulator(Workers):
     def deposits(
         self, stacks: Sequence[Stack], primaries: Sequence[Primaries], seeds: Sequence[int]
     ) -> list[NDArray[np.float64] | SimulationError]:
-        """Energy deposits in GeV, one array [events, layers] per stack, or the error that stopped this stack."""
+        """Simulate stacks; return one array [events, layers] in GeV per stack, or the error that stopped it."""
         jobs = [self._chunks(*job) for job in zip(stacks, primaries, seeds, strict=True)]
         flat = [chunk for chunks in jobs for chunk in chunks]
         results = iter(self._run(flat))
@@ -120,7 +122,7 @@ def _check_primaries(primaries: Primaries) -> None:
 
 
 def _check_data_free(name: str, stack: Stack, primaries: Primaries) -> None:
-    """Refuse what the data-free hadronic physics gets wrong without a word."""
+    """Refuse pions that the data-free hadronic physics would simulate wrongly without a warning."""
     pions = np.asarray(primaries.energies)[[particle == "pi+" for particle in primaries.particles]]
     if np.any(pions > HADRON_LIMITS[name]):
         problem = f"pions only up to {HADRON_LIMITS[name]} GeV, got {pions.max():.4g} GeV"

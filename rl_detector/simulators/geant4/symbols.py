@@ -1,8 +1,8 @@
 """C++ classes of Geant4 that the wheel exports but does not bind, constructed through ctypes. Worker process only.
 
-Objects are made like C++ `new` makes them: memory from `operator new` (over-sized and zeroed), then the mangled
-constructor. Geant4 may therefore delete them. PyDLL keeps the interpreter lock: constructors never call Python.
-The mangled names belong to one build of the wheel, see WHEEL.
+Objects are made as C++ `new` makes them: memory from `operator new` (over-sized and zeroed), then the mangled
+constructor. Geant4 may therefore delete them. PyDLL keeps the interpreter lock, which constructors never need to give
+up. The mangled names belong to one build of the wheel (WHEEL).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from rl_detector.errors import MissingDependency
 
 WHEEL = "0.1.3"
-"""The version of geant4_pybind whose symbols these are."""
+"""Version of geant4_pybind that exports these symbols."""
 
 _POINTER = ctypes.c_void_p
 _OBJECT_BYTES = 65536
@@ -33,13 +33,13 @@ class Symbols:
     """Typed access to the exported C++ functions of one loaded geant4_pybind module."""
 
     def __init__(self, library: str) -> None:
-        """Open the shared library at this path (already loaded by the import of geant4_pybind)."""
+        """Open the shared library at this path; importing geant4_pybind has loaded it already."""
         self._library = ctypes.PyDLL(library)
         self._new = self.function("_Znwm", ctypes.c_size_t, result=_POINTER)
         self._kept: list[Any] = []
 
     def function(self, symbol: str, *arguments: Any, result: Any = None) -> Any:
-        """One exported function by its mangled name.
+        """Find an exported function by its mangled name.
 
         Raises:
             MissingDependency: the installed wheel does not export it.
@@ -55,14 +55,20 @@ class Symbols:
         return found
 
     def string(self, text: str) -> int:
-        """Address of a G4String that lives as long as this object."""
+        """Make a G4String that lives as long as this object; return its address."""
         data = ctypes.create_string_buffer(text.encode())
         string = _CxxString(ctypes.addressof(data), len(text.encode()))
         self._kept.append((data, string))
         return ctypes.addressof(string)
 
     def construct(self, name: str, signature: str, *arguments: tuple[Any, Any]) -> int:
-        """New object of class `name`; `arguments` are (ctypes type, value), `signature` their mangled types."""
+        """Construct an object of class `name`; return its address.
+
+        Args:
+            name: C++ class.
+            signature: mangled types of the arguments.
+            arguments: one (ctypes type, value) per argument.
+        """
         constructor = self.function(f"_ZN{_mangled(name)}C1E{signature}", _POINTER, *(kind for kind, _ in arguments))
         address = int(self._new(_OBJECT_BYTES))
         ctypes.memset(address, 0, _OBJECT_BYTES)
@@ -70,50 +76,50 @@ class Symbols:
         return address
 
     def named(self, name: str, label: str) -> int:
-        """New `name(const G4String& label)`."""
+        """Construct `name(const G4String& label)`."""
         return self.construct(name, _NAME, (_POINTER, self.string(label)))
 
     def typed(self, name: str, label: str, kind: int) -> int:
-        """New `name(const G4String& label, G4ProcessType kind)`."""
+        """Construct `name(const G4String& label, G4ProcessType kind)`."""
         arguments = ((_POINTER, self.string(label)), (ctypes.c_int, kind))
         return self.construct(name, f"{_NAME}13G4ProcessType", *arguments)
 
     def for_particle(self, name: str, particle: int) -> int:
-        """New `name(const G4ParticleDefinition* particle)`."""
+        """Construct `name(const G4ParticleDefinition* particle)`."""
         return self.construct(name, _PARTICLE, (_POINTER, particle))
 
     def particle(self, name: str) -> int:
-        """Definition of a particle by its class name, such as G4PionPlus."""
+        """Return the definition of a particle by its class name, such as G4PionPlus."""
         return int(self.function(f"_ZN{_mangled(name)}10DefinitionEv", result=_POINTER)())
 
     def call(self, owner: str, method: str, signature: str, *arguments: tuple[Any, Any]) -> None:
-        """Call `owner::method`, the object (if any) being the first argument."""
+        """Call `owner::method`; the first argument of a non-static method is its object."""
         name = f"_ZN{_mangled(owner)}{_mangled(method)}E{signature}"
         self.function(name, *(kind for kind, _ in arguments))(*(value for _, value in arguments))
 
 
 def pointer(address: int | None) -> tuple[Any, int | None]:
-    """An argument that is a pointer to an object."""
+    """Make an argument that is a pointer to an object."""
     return _POINTER, address
 
 
 def integer(value: int) -> tuple[Any, int]:
-    """An argument of C++ type int."""
+    """Make an argument of C++ type int."""
     return ctypes.c_int, value
 
 
 def boolean(value: bool) -> tuple[Any, bool]:
-    """An argument of C++ type bool."""
+    """Make an argument of C++ type bool."""
     return ctypes.c_bool, value
 
 
 def real(value: float) -> tuple[Any, float]:
-    """An argument of C++ type double."""
+    """Make an argument of C++ type double."""
     return ctypes.c_double, value
 
 
 def name_for_particle(symbols: Symbols, name: str, label: str, particle: int | None, order: str = "pn") -> int:
-    """New `name(particle, label)` (order "pn") or `name(label, particle)` (order "np")."""
+    """Construct `name(particle, label)` (order "pn") or `name(label, particle)` (order "np")."""
     text, target = pointer(symbols.string(label)), pointer(particle)
     if order == "pn":
         return symbols.construct(name, _PARTICLE + _NAME, target, text)

@@ -1,4 +1,4 @@
-"""Charged particles through halls of magnetised blocks in Geant4, from the outside."""
+"""Charged particles through halls in Geant4, parent process: send chunks to workers, check their results."""
 
 from __future__ import annotations
 
@@ -11,37 +11,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rl_detector.errors import ConfigError, SimulationError
-from rl_detector.simulators.geant4.hall_geometry import NUMBERS, TrackChunk, TrackSettings
+from rl_detector.simulators.geant4.hall_geometry import VALUES_PER_PLANE, TrackChunk, TrackSettings
 from rl_detector.simulators.geant4.physics_lists import DATA_FREE, HADRON_LIMITS, TRACKS_LABEL, choose
 from rl_detector.simulators.geant4.workers import Workers, check_sizes, chunk_seeds, failure
 from rl_detector.simulators.hall import Charged, Crossings, Hall
 
 MARGIN = 10.0
-"""Space in cm between what stands in the hall and its ends in z."""
+"""Space in cm along z between the hall's contents and its ends."""
 
 SECONDS_PER_PARTICLE = 2.0
-"""Further time limit of a chunk per particle: one takes 0.1 s through a whole muon shield on a quiet core."""
+"""Seconds that a chunk may take in addition, per particle.
+
+A particle takes 0.1 s through a whole muon shield on a quiet core.
+"""
 
 GAIN = 1e-6
-"""Relative excess of momentum allowed at a plane over that of the start: floating-point sums only."""
+"""Relative excess allowed for momenta over their start value, and for positions over the hall's half width.
+
+It covers the rounding of floating-point sums only.
+"""
 
 
 class Geant4Tracker(Workers):
     """Muons and pions through halls in Geant4, in persistent worker processes.
 
-    All losses of energy count. What a particle produces, and the particle itself, is dropped below the threshold. The
-    same (hall, particles, seed) gives the same crossings bit by bit on any worker, in any batch, for the same settings.
+    All energy losses count. Primaries and secondaries are dropped below the threshold. Crossings are equal bit by bit
+    for equal (hall, particles, seed) and equal settings, on any worker and in any batch.
 
     Args:
         physics_list: "data-free" (needs no data sets), a reference physics list of Geant4 such as "FTFP_BERT_EMZ", or
             "auto" (FTFP_BERT when its data sets are found, else data-free).
         workers: number of processes; None for one per core.
-        cut: production cut in mm; from 0.1 to 10 mm nothing measured changes, and 10 mm is four times as fast as 1 mm.
-        step: longest step in a block, in cm. In one step the field bends the momentum at its start: in iron at 5 GeV,
-            2 cm bend 0.3 % too little.
+        cut: production cut in mm. No measured quantity changes from 0.1 to 10 mm; 10 mm is four times as fast as 1 mm.
+        step: longest step in a block, in cm. The field bends a step by its momentum at the start. In iron at 5 GeV,
+            steps of 2 cm bend 0.3 % too little.
         threshold: kinetic energy in GeV below which particles are dropped.
-        timeout: seconds that a chunk may take, besides those per particle.
-        chunk: particles per task; also fixes the random numbers.
+        timeout: seconds that a chunk may take, plus SECONDS_PER_PARTICLE for each particle.
+        chunk: particles per task; it also fixes the random numbers.
     """
 
     def __init__(  # one argument per line of the configuration
@@ -59,7 +65,7 @@ class Geant4Tracker(Workers):
         self.timeout, self.step, self.threshold = timeout, step, threshold
 
     def describe(self) -> Mapping[str, str]:
-        """Facts that every result must state."""
+        """Return the facts that every result must state."""
         label = TRACKS_LABEL if self.physics.name == DATA_FREE else self.physics.label
         limits = {"longest step": f"{self.step} cm", "threshold": f"{self.threshold} GeV"}
         return {**super().describe(), "physics_list": label, **limits}
@@ -67,7 +73,7 @@ class Geant4Tracker(Workers):
     def crossings(
         self, halls: Sequence[Hall], particles: Sequence[Charged], seeds: Sequence[int]
     ) -> list[Crossings | SimulationError]:
-        """What the planes see, one result per hall, or the error that stopped this hall."""
+        """Simulate halls; return the crossings that the planes see per hall, or the error that stopped it."""
         jobs = [self._chunks(*job) for job in zip(halls, particles, seeds, strict=True)]
         results = iter(self._run([chunk for chunks in jobs for chunk in chunks]))
         return [
@@ -96,17 +102,17 @@ class Geant4Tracker(Workers):
             if problem is not None:
                 where = f"hall {index} ({len(hall.blocks)} blocks, {sum(map(len, chunks))} particles)"
                 return SimulationError(f"geant4: {where}, chunk {number + 1} of {len(chunks)}: {problem}")
-        found = np.concatenate([np.zeros((0, len(hall.planes), NUMBERS)), *results])
+        found = np.concatenate([np.zeros((0, len(hall.planes), VALUES_PER_PLANE)), *results])
         return Crossings(found[..., 0] == 1, found[..., 1:3], found[..., 3:])
 
 
 def violation(found: Any, chunk: TrackChunk) -> str | None:
-    """First broken rule of what the planes saw, with its numbers; None if all hold."""
-    shape = (len(chunk), len(chunk.hall.planes), NUMBERS)
+    """Return the first rule that the crossings break, with its values, or None if all hold."""
+    shape = (len(chunk), len(chunk.hall.planes), VALUES_PER_PLANE)
     if not isinstance(found, np.ndarray) or found.shape != shape:
         return f"expected crossings of shape {shape}, got {getattr(found, 'shape', type(found).__name__)}"
     if not np.all(np.isfinite(found)):
-        return f"{int(np.sum(~np.isfinite(found)))} of {found.size} numbers of the crossings are not finite"
+        return f"{int(np.sum(~np.isfinite(found)))} of {found.size} values of the crossings are not finite"
     if np.abs(found[..., 1:3]).max(initial=0.0) > chunk.hall.half_width * (1 + GAIN):
         return f"a particle at {np.abs(found[..., 1:3]).max():.6g} cm, outside the hall"
     return _gained(found, chunk.states)
@@ -122,17 +128,20 @@ def _gained(found: NDArray[np.float64], states: NDArray[np.float64]) -> str | No
 
 
 def _ends(hall: Hall, particles: Charged) -> tuple[float, float]:
-    """Lowest and highest z in cm that belong to the hall."""
+    """Return the lowest and highest z that belong to the hall, in cm."""
     edges = [edge for block in hall.blocks for edge in (block.z_in, block.z_out)]
     z = [*edges, *hall.planes, *particles.position[:, 2].tolist()]
     outside = np.abs(particles.position[:, :2]).max(initial=0.0)
     if outside >= hall.half_width:
-        raise ConfigError(f"geant4: a particle starts {outside:.6g} cm from the axis, hall of {hall.half_width:.6g} cm")
+        raise ConfigError(
+            f"geant4: a particle starts {outside:.6g} cm from the axis, outside the hall's half width of "
+            f"{hall.half_width:.6g} cm"
+        )
     return min(z) - MARGIN, max(z) + MARGIN
 
 
 def _check_pions(particles: Charged, name: str) -> None:
-    """Refuse what the data-free hadronic physics gets wrong without a word."""
+    """Refuse pions that the data-free hadronic physics would simulate wrongly without a warning."""
     pions = particles.energies[[name.startswith("pi") for name in particles.names]]
     if np.any(pions > HADRON_LIMITS[name]):
         raise ConfigError(

@@ -1,7 +1,7 @@
 """The process that runs Geant4: one run manager, one geometry at a time. Worker process only.
 
-`start` prepares the process, `run_chunk` is the task. geant4_pybind is imported here and nowhere else, and only when
-the first chunk arrives.
+`start` prepares the process, `run_chunk` is the task. Only this module imports geant4_pybind, when the first chunk
+arrives.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from rl_detector.simulators.geant4.geometry import Layer, StackSetup
 from rl_detector.simulators.geant4.physics_lists import DATA_FREE, DATA_FREE_STRINGS, DATA_SETS, Physics
 
 _PATIENCE = 2.0
-"""A worker ends itself after this many times its time limit, in case nobody is left to end it."""
+"""Multiple of the time limit after which a worker ends itself, in case its parent no longer can."""
 
 
 class AnySettings(Protocol):
-    """What a worker is built for."""
+    """Settings of a worker, fixed when it starts."""
 
     @property
     def physics(self) -> Physics:
-        """List and data sets."""
+        """Physics list and data sets."""
         ...
 
     @property
@@ -41,16 +41,16 @@ class AnySettings(Protocol):
 
     @property
     def limited(self) -> bool:
-        """Whether the limits of volumes on steps and energies are obeyed by all particles."""
+        """Whether all particles obey the limits of volumes on steps and energies."""
         ...
 
     def setup(self, g4: Any) -> Setup:
-        """Geometry and readout; `g4` is the module geant4_pybind."""
+        """Make geometry and readout; `g4` is the module geant4_pybind."""
         ...
 
 
 class AnyChunk(Protocol):
-    """Some events of one geometry."""
+    """A task: some events in one geometry."""
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -67,10 +67,10 @@ class AnyChunk(Protocol):
 
 @dataclass(frozen=True)
 class Settings:
-    """What a worker for stacks is built for.
+    """Settings of a worker for stacks, fixed when it starts.
 
     Attributes:
-        physics: list and data sets.
+        physics: physics list and data sets.
         cut: production cut in mm.
         width: full transverse size of every layer in cm.
     """
@@ -81,18 +81,18 @@ class Settings:
     limited = False
 
     def setup(self, g4: Any) -> Setup:
-        """Geometry and readout; `g4` is the module geant4_pybind."""
+        """Make geometry and readout; `g4` is the module geant4_pybind."""
         return StackSetup(g4, self.width)
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some events of one stack.
+    """A task: some events in one stack.
 
     Attributes:
-        layers: those that are built, in beam order.
-        columns: width of the result, absent layers included.
-        particles, energies: one per event, kinetic energy in GeV.
+        layers: the layers that are built, in beam order.
+        columns: number of columns of the result, one per layer, with those that are not built.
+        particles, energies: one per event; kinetic energies in GeV.
         seeds: four positive 31-bit numbers.
         limit: seconds that the parent waits.
     """
@@ -113,7 +113,7 @@ _failure: Exception | None = None
 
 
 def start() -> None:
-    """Prepare a fresh worker process: silent, deaf to Ctrl-C, gone with its parent or at the first SIGTERM."""
+    """Prepare a new worker process: no output, ignores Ctrl-C, ends with its parent or at the first SIGTERM."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     atexit.register(os._exit, 0)  # the interpreter's own shutdown crashes inside Geant4
@@ -122,7 +122,7 @@ def start() -> None:
 
 
 def run_chunk(settings: AnySettings, chunk: AnyChunk) -> Any:
-    """What the setup reads, such as deposits in GeV [events, layers]; runs in the worker."""
+    """Simulate a chunk in the worker; return what the setup reads, such as deposits in GeV [events, layers]."""
     signal.alarm(math.ceil(_PATIENCE * chunk.limit))
     result = _ready(settings).run(chunk)
     signal.alarm(0)
@@ -130,7 +130,10 @@ def run_chunk(settings: AnySettings, chunk: AnyChunk) -> Any:
 
 
 def _ready(settings: AnySettings) -> _Machine:
-    """The machine of this process; a second attempt after a failed start would abort it, so the error is kept."""
+    """Return the machine of this process, made at the first call.
+
+    Raises the error of a failed start again: a second attempt would abort the process.
+    """
     global _machine, _failure
     if _failure is not None:
         raise _failure
@@ -144,7 +147,7 @@ def _ready(settings: AnySettings) -> _Machine:
 
 
 class _Machine:
-    """Run manager, physics and the geometry of the last chunk."""
+    """Geant4's run manager and physics, with the geometry of the last chunk."""
 
     def __init__(self, settings: AnySettings) -> None:
         _prepare_environment(settings.physics)
@@ -190,7 +193,7 @@ class _Machine:
 
 
 def _prepare_environment(physics: Physics) -> None:
-    """Point Geant4 at the data sets found, else at empty ones, so that the import neither asks nor downloads."""
+    """Point Geant4 at the data sets found, else at empty folders: its import then neither asks nor downloads."""
     root = Path(tempfile.gettempdir()) / f"rl_detector-geant4-{os.getuid()}"
     (root / "empty").mkdir(parents=True, exist_ok=True)
     (root / "ensdf").mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""What simulators in Geant4 share on the parent's side: settings, worker processes, outcomes and seeds of chunks."""
+"""Shared base of the Geant4 simulators, parent process: settings, worker processes, failures and seeds of chunks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Workers:
     name = "geant4"
 
     def __init__(self, workers: int | None, chunk: int, settings: worker.AnySettings) -> None:
-        """Number of processes (None: one per core), events per task, and what the workers are built for."""
+        """Take the number of processes (None: one per core), events per task, and settings of the workers."""
         self.workers = (os.cpu_count() or 1) if workers is None else workers
         self.chunk = chunk
         for label, value in (("workers", self.workers), ("chunk", chunk)):
@@ -42,7 +42,7 @@ class Workers:
         return self._settings.physics
 
     def describe(self) -> Mapping[str, str]:
-        """Facts that every result must state."""
+        """Return the facts that every result must state."""
         return {
             "simulator": self.name,
             "version": f"Geant4 {GEANT4_VERSIONS.get(self._version, 'unknown')} (geant4_pybind {self._version})",
@@ -84,7 +84,7 @@ class Workers:
 
 
 def check_sizes(**sizes: float) -> None:
-    """Settings that must be positive and finite.
+    """Check settings that must be positive and finite.
 
     Raises:
         ConfigError: one is not.
@@ -95,10 +95,14 @@ def check_sizes(**sizes: float) -> None:
 
 
 def failure(result: Any, limit: float) -> str | None:
-    """Why a chunk has no result, None if it has one; `limit` are the seconds that it could take.
+    """Say why a chunk has no result; return None if it has one.
+
+    Args:
+        result: value or exception from the worker pool.
+        limit: seconds that the chunk could take.
 
     Raises:
-        DetectorError: the worker could not start at all, which no other geometry would survive either.
+        DetectorError: the worker could not start; every other geometry would fail too.
     """
     if isinstance(result, DetectorError) and not isinstance(result, SimulationError):
         raise result
@@ -114,6 +118,6 @@ def failure(result: Any, limit: float) -> str | None:
 
 
 def chunk_seeds(seed: int, chunk: int) -> tuple[int, ...]:
-    """Four positive 31-bit seeds of Geant4's MixMax engine; 0 is not allowed."""
+    """Derive four positive 31-bit seeds of Geant4's MixMax engine, which does not allow 0."""
     state = np.random.SeedSequence(seed, spawn_key=(chunk,)).generate_state(4)
     return tuple(int(word >> 1) + 1 for word in state)

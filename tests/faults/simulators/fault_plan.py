@@ -1,4 +1,4 @@
-"""Which trial suffers which fault in which attempt: a seeded function, and a folder that remembers what was injected.
+"""Plan of faults: a seeded function of trial and attempt, and a folder that records the injected faults.
 
 Only the standard library, so that a faulty program starts quickly.
 """
@@ -17,10 +17,10 @@ class Fault(NamedTuple):
     """A fault that is about to happen.
 
     Attributes:
-        kind: what happens.
+        kind: kind of the fault.
         trial: seed of the trial, as the simulator sees it.
-        attempt: counts the faults of this trial from 0.
-        time: on the monotonic clock, which all processes of a computer share.
+        attempt: number of earlier faults of this trial.
+        time: seconds on the monotonic clock, which all processes of a computer share.
     """
 
     kind: str
@@ -33,11 +33,11 @@ class Plan(NamedTuple):
     """A seeded function of (trial, attempt).
 
     Attributes:
-        folder: where the faults are noted, one file each.
-        seed: of the plan.
-        share: of the trials that have a fault.
-        lasting: share of those that have it in every attempt; the others only in their first.
-        kinds: what may happen.
+        folder: folder that records the faults, one file each.
+        seed: seed of the plan.
+        share: share of the trials that have a fault.
+        lasting: share of these trials that have it in every attempt; the others have it only in the first.
+        kinds: kinds of faults.
     """
 
     folder: str
@@ -47,25 +47,25 @@ class Plan(NamedTuple):
     kinds: tuple[str, ...]
 
     def numbers(self, trial: int) -> list[float]:
-        """Three numbers from 0 to below 1 that belong to a trial."""
+        """Derive three numbers in [0, 1) from a trial."""
         digest = hashlib.blake2b(f"{self.seed}/{trial}".encode(), digest_size=24).digest()
         return [int.from_bytes(digest[first : first + 8], "little") / 2**64 for first in (0, 8, 16)]
 
     def fails_always(self, trial: int) -> bool:
-        """Whether no attempt can succeed."""
+        """Return whether no attempt of a trial can succeed."""
         any_fault, how_long, which = self.numbers(trial)
         slow = self.kinds[int(which * len(self.kinds))].endswith("slow") if self.kinds else True
         return any_fault < self.share and how_long < self.lasting and not slow
 
     def kind(self, trial: int, attempt: int) -> str | None:
-        """What happens; None: nothing."""
+        """Return the kind of fault in an attempt of a trial; None for no fault."""
         any_fault, _, which = self.numbers(trial)
         if any_fault >= self.share or (attempt > 0 and not self.fails_always(trial)):
             return None
         return self.kinds[int(which * len(self.kinds))]
 
     def next(self, trial: int) -> str | None:
-        """What happens now; it is noted before it happens."""
+        """Return the kind of fault in the next attempt, and record it before it happens."""
         attempt = len(list(Path(self.folder).glob(f"{trial}.*")))
         kind = self.kind(trial, attempt)
         if kind is not None:
@@ -75,5 +75,5 @@ class Plan(NamedTuple):
         return kind
 
     def injected(self) -> list[Fault]:
-        """All faults so far."""
+        """Return all faults that were recorded so far."""
         return [Fault(*json.loads(path.read_text())) for path in Path(self.folder).glob("[0-9]*")]

@@ -1,4 +1,4 @@
-"""An oracle whose simulation does what simulations do at night."""
+"""An oracle whose simulation crashes, hangs or returns nonsense."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ ENDS: dict[str, Callable[[], object]] = {
     "stopped (SIGSTOP)": lambda: os.kill(os.getpid(), signal.SIGSTOP),
     "slow": lambda: time.sleep(0.5),
 }
-"""Kind -> what happens before the simulation."""
+"""Kind -> function that runs before the simulation."""
 
 SPOILS: dict[str, Callable[[Readout], Any]] = {
     "NaN": lambda readout: replace(
@@ -115,7 +115,7 @@ SPOILS: dict[str, Callable[[Readout], Any]] = {
     "garbage object": lambda readout: {"signals": "none"},
     "nothing (None)": lambda readout: None,
 }
-"""Kind -> what becomes of the readout."""
+"""Kind -> function that spoils the readout."""
 
 LOST_TIME = [kind for kind in ENDS if kind.startswith(("hang", "stopped"))]
 """Kinds that only the time limit ends."""
@@ -126,9 +126,9 @@ class FaultyOracle:
     """An oracle with the faults of a plan.
 
     Attributes:
-        oracle: what it simulates otherwise.
-        plan: who suffers what.
-        seconds: how long each simulation takes.
+        oracle: simulator without faults.
+        plan: plan of the faults.
+        seconds: duration of each simulation.
     """
 
     oracle: OracleSimulator
@@ -136,7 +136,7 @@ class FaultyOracle:
     seconds: float = 0.0
 
     def simulate(self, design: Mapping[str, Any], events: int, seed: int) -> Readout:
-        """The readout of the oracle, or what becomes of it."""
+        """Simulate with the oracle, unless a fault ends the simulation or spoils its readout."""
         if self.seconds:
             time.sleep(self.seconds)
         kind = self.plan.next(seed)
@@ -148,14 +148,14 @@ class FaultyOracle:
         return spoiled
 
     def describe(self) -> Mapping[str, str]:
-        """Those of the oracle."""
+        """Return the facts of the oracle."""
         return self.oracle.describe()
 
 
 @dataclass(frozen=True)
 class FaultyBatches(FaultyOracle):
-    """The same, for groups of designs at once."""
+    """An oracle with faults that simulates groups of designs at once."""
 
     def simulate_batch(self, designs: Sequence[Mapping[str, Any]], events: int, seeds: Sequence[int]) -> list[Readout]:
-        """Readouts of all designs."""
+        """Simulate events in every design."""
         return [self.simulate(design, events, seed) for design, seed in zip(designs, seeds, strict=True)]

@@ -21,7 +21,7 @@ SPREAD = 0.1
 
 
 def table(design: dict[str, float], events: int, seed: int) -> str:
-    """Gains around a function of the design, as CSV."""
+    """Draw gains around a function of the design; return them as CSV."""
     noise = random.Random(seed)
     gain = -sum((value - 0.3) ** 2 for value in design.values())
     lines = [f"{gain + noise.gauss(0, SPREAD)!r},{SPREAD}" for _ in range(events)]
@@ -29,26 +29,26 @@ def table(design: dict[str, float], events: int, seed: int) -> str:
 
 
 def deaf() -> None:
-    """A hang that only SIGKILL ends."""
+    """Hang until SIGKILL."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(1000)
 
 
 def fill(output: Path) -> None:
-    """Write until somebody stops it."""
+    """Write to the output until the process is ended."""
     with output.open("wb") as file:
         while True:
             file.write(b"0" * 1_000_000)
 
 
 def scream() -> None:
-    """Print until somebody stops it."""
+    """Print until the process is ended."""
     while True:
         sys.stdout.write("the same warning again\n" * 10_000)
 
 
 def with_a_child() -> None:
-    """Leave a process behind that holds stdout open."""
+    """Fail and leave a process behind that holds stdout open."""
     subprocess.Popen(["sleep", "50"])
     sys.exit(6)
 
@@ -83,7 +83,7 @@ KINDS = (*ENDS, *SPOILS, "program: huge output", "program: good output, exit cod
 
 
 def main(design: str, output: str, events: str, seed: str) -> None:
-    """Simulate, unless the plan says otherwise."""
+    """Simulate, with the fault that the plan chooses."""
     folder, *rest, kinds = json.loads(os.environ["FAULT_PLAN"])
     kind = Plan(folder, *rest, tuple(kinds)).next(int(seed))
     if kind in ENDS:
