@@ -198,12 +198,13 @@ def rows_of(folder: Path) -> list[tuple]:
 
 
 @pytest.mark.parametrize(("kills", "trials"), [(3, TRIALS), pytest.param(10, 3 * TRIALS, marks=pytest.mark.slow)])
-def test_killed_many_times_and_resumed_gives_the_same_ledger(tmp_path, kills, trials):
+def test_killed_many_times_and_resumed_gives_the_same_ledger(call, tmp_path, monkeypatch, kills, trials):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for folder in (whole, killed):
         folder.mkdir()
     words = ["train", *LONG, f"budget.events={20 * trials}", "held_out.events=200"]
-    run(whole, *words)
+    monkeypatch.chdir(whole)
+    call(*words)
     moments = sorted(random.Random(5).sample(range(1, trials - 50), kills))
     for moment in moments:
         process = start(killed, *words)
@@ -212,21 +213,22 @@ def test_killed_many_times_and_resumed_gives_the_same_ledger(tmp_path, kills, tr
         assert process.wait(30) == -signal.SIGKILL
         process.stderr.close()
         words = ["resume", "latest"] if list(killed.glob("runs/*/config.yaml")) else words
-    run(killed, "resume", "latest")
+    monkeypatch.chdir(killed)
+    call("resume", "latest")
     assert rows_of(killed) == rows_of(whole)
     recommended = [json.loads((only_run(f) / "recommended.json").read_text()) for f in (whole, killed)]
     assert recommended[0] == recommended[1]
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_ctrl_c_and_sigterm_leave_a_run_that_can_be_resumed(tmp_path, number, code):
+def test_ctrl_c_and_sigterm_leave_a_run_that_can_be_resumed(call, tmp_path, quick_figures, number, code):
     process = start(tmp_path, "train", *LONG, "agent.memory=800", "held_out.events=200")
     wait_for_trials(process, tmp_path, 40)
     process.send_signal(number)
     _, message = process.communicate(timeout=60)
     assert process.returncode == code
     assert "nothing is lost" in message and "Traceback" not in message
-    run(tmp_path, "resume", "latest")
+    call("resume", "latest")
     assert len(rows_of(tmp_path)) == TRIALS
 
 
@@ -254,7 +256,7 @@ print([name for name in ("torch", "wandb", "matplotlib", "stable_baselines3", "s
     assert done.stdout.splitlines()[-1] == "[]", done.stdout + done.stderr
 
 
-def test_a_full_disk_stops_with_advice_and_the_run_goes_on_later(tmp_path):
+def test_a_full_disk_stops_with_advice_and_the_run_goes_on_later(call, tmp_path, quick_figures):
     """The ledger may not grow beyond some pages: SQLite then reports a full disk."""
     code = """
 import sqlite3, sys
@@ -273,7 +275,7 @@ main(sys.argv[1:])
     assert "full" in done.stderr and "make room" in done.stderr and "Traceback" not in done.stderr
     kept = rows_of(tmp_path)
     assert 0 < len(kept) < TRIALS
-    run(tmp_path, "resume", "latest")
+    call("resume", "latest")
     assert len(rows_of(tmp_path)) == TRIALS and rows_of(tmp_path)[: len(kept)] == kept
 
 
@@ -316,7 +318,10 @@ def contents(folder: Path, but: str) -> dict[str, object]:
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished")
-    run(folder, "train", *SMALL)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as stop:
+        patch.chdir(folder)
+        main(["train", *SMALL])
+    assert not stop.value.code
     return only_run(folder)
 
 

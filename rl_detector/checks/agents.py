@@ -101,7 +101,7 @@ def _check_determinism(make_agent: MakeAgent, space: DesignSpace, seed: int) -> 
     history = _rounds(first, 0)
     require(_equal_histories(history, _rounds(second, 0)), "equal proposals for equal seeds", "different ones")
     first.recommend(OBSERVATION)
-    same = _equal_histories(_rounds(first, 1), _rounds(second, 1))
+    same = _equal_histories(_rounds(first, 1, 1), _rounds(second, 1, 1))
     require(same, "a recommendation that draws no random numbers", "other proposals after it")
     require(not _equal_histories(history, _rounds(third, 0)), "other proposals with another seed", "the same")
 
@@ -114,7 +114,7 @@ def _check_checkpoint(make_agent: MakeAgent, space: DesignSpace, seed: int) -> N
     restored.load_state_dict(_through_file(agent.state_dict()))
     for one in (agent, restored):
         one.tell(_batch(pending, np.linspace(-9, -8, 8)))  # poor rewards, so that earlier designs remain the best
-    same = _equal_histories(_rounds(agent, 1), _rounds(restored, 1))
+    same = _equal_histories(_rounds(agent, 1, 2), _rounds(restored, 1, 2))
     require(
         same, "equal proposals after load_state_dict(state_dict())", "different ones: is the random generator in it?"
     )

@@ -66,7 +66,6 @@ MODULE = ("-m", "rl_detector")
     ("start", "evaluator"),
     [
         pytest.param(CONSOLE, "local", id="console-local"),
-        pytest.param(MODULE, "local", id="module-local"),
         pytest.param(MODULE, "dask", id="module-dask"),
     ],
 )
