@@ -9,11 +9,12 @@ from typing import Any
 
 from rl_detector.conf.schema import Config
 from rl_detector.problem import RECOMMENDED, DesignProblem
+from rl_detector.reach.paired import Difference
 from rl_detector.report.history import ROUNDING
 from rl_detector.report.numbers import amount, duration, measured, timed
 from rl_detector.report.results import Results
 from rl_detector.space import Design
-from rl_detector.study.validation import Difference, FamilyMember, ValidatedDesign
+from rl_detector.study.validation import FamilyMember, ValidatedDesign
 
 SIGNIFICANT = 3.0
 """Standard errors from which a difference counts as one."""

@@ -9,7 +9,8 @@ import pytest
 
 from rl_detector.envs.calorimeter.problem import calorimeter
 from rl_detector.errors import SimulationError
-from rl_detector.study.validation import paired_difference, validate
+from rl_detector.reach.paired import paired_difference
+from rl_detector.study.validation import validate
 from rl_detector.terms import Measurement
 
 
