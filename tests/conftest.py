@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 
@@ -20,6 +21,9 @@ from rl_detector.terms import Cost, Measurement, Readout
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[threads] = "1"  # here, in the workers of xdist, and in every process that a test starts
+
+hypothesis.settings.register_profile("seeded", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("seeded")  # every run tries the same examples, however slow the machine
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as of a shell that puts the tests in the background
     signal.signal(signal.SIGINT, signal.default_int_handler)

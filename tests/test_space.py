@@ -100,7 +100,7 @@ def distort(space: DesignSpace, design: Any, rng: np.random.Generator) -> dict[s
 
 
 @given(design_spaces(), SEEDS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_decode_is_the_inverse_of_encode(space: DesignSpace, rng: np.random.Generator) -> None:
     design = space.sample(rng)
     assert space.contains(design)
@@ -110,7 +110,7 @@ def test_decode_is_the_inverse_of_encode(space: DesignSpace, rng: np.random.Gene
 
 
 @given(design_spaces(), SEEDS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_every_action_is_a_design(space: DesignSpace, rng: np.random.Generator) -> None:
     discrete = np.array([rng.integers(size) for size in space.choices], dtype=np.int64)
     wild = Encoding(rng.normal(0, 3, len(space.continuous)), discrete)
@@ -124,7 +124,7 @@ def test_every_action_is_a_design(space: DesignSpace, rng: np.random.Generator) 
 
 
 @given(design_spaces(), SEEDS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_nearest_is_contained_and_idempotent(space: DesignSpace, rng: np.random.Generator) -> None:
     design = space.sample(rng)
     assert space.nearest(design) == design
@@ -134,7 +134,7 @@ def test_nearest_is_contained_and_idempotent(space: DesignSpace, rng: np.random.
 
 
 @given(design_spaces(), SEEDS)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_space_and_design_survive_json(space: DesignSpace, rng: np.random.Generator) -> None:
     assert DesignSpace.from_json(json.loads(json.dumps(space.to_json()))) == space
     design = space.sample(rng)

@@ -227,7 +227,7 @@ def test_those_that_may_be_the_best_are_evaluated_again() -> None:
     np.testing.assert_allclose(contenders.promising(2).continuous[:, 0], [29 / 30, 28 / 30])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(seed=st.integers(0, 2**31), kind=st.sampled_from(["telescope", "letters", "fixed"]))
 def test_edits_can_be_built(seed: int, kind: str) -> None:
     space = {"telescope": TELESCOPE, "letters": LETTERS, "fixed": FIXED}[kind]

@@ -113,7 +113,7 @@ def test_with_a_wrong_last_step_shaping_would_not_sum_to_the_reward() -> None:
     assert sum(reward for _, reward, *_ in wrong) != pytest.approx(plain[-1][1], rel=1e-3)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 2**31), count=st.integers(1, 5), head=st.booleans())
 def test_k_steps_and_one_shot_give_the_same_reward(seed: int, count: int, head: bool) -> None:
     problem = replace(telescope(head), baselines={}, constraints=())

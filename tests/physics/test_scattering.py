@@ -67,7 +67,6 @@ def test_impossible_thicknesses(part: float, whole: float) -> None:
     x0=st.floats(1e-3, 10.0),
     length=st.floats(0.01, 100.0),
 )
-@settings(deadline=None)
 def test_splitting_a_slab_changes_nothing(cuts: list[float], x0: float, length: float) -> None:
     """Covariance of angle and offset after any number of steps = that after one step."""
     shares = np.array(cuts) / np.sum(cuts)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -68,7 +68,6 @@ def test_the_best_places_in_a_homogeneous_field() -> None:
 
 
 @given(z=st.lists(st.floats(0, LENGTH), min_size=8, max_size=8, unique=True), middle=st.booleans())
-@settings(deadline=None)
 def test_no_other_places_are_better(z: list[float], middle: bool) -> None:
     dipole = MIDDLE if middle else EVERYWHERE
     best = kappa_sigma(np.repeat([0.0, LENGTH / 2, LENGTH], [2, 4, 2]), np.eye(8) * 1e-8, dipole)

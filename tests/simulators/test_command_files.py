@@ -454,20 +454,21 @@ NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 NOTES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=9)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(NUMBERS, NOTES, NUMBERS), min_size=1, max_size=6), DIALECTS)
 def test_what_the_csv_module_writes_comes_back(
     tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[float, str, float]], dialect: Any
 ) -> None:
-    """Numbers bit by bit, beside any text, in any dialect; a lone carriage return without quotes may be refused."""
+    """Numbers bit by bit, beside any text, in any dialect; a line break without quotes, other than the end of a line,
+    may be refused."""
     text = io.StringIO(newline="")
     csv.writer(text, **dialect).writerows([("energy", "note", "s0"), *rows])
     folder = tmp_path_factory.mktemp("csv")
     try:
         readout = read(folder, "out.csv", text.getvalue().encode(), len(rows))
     except SimulationError:
-        assert any("\r" in note for _, note, _ in rows)
-        assert dialect["quoting"] == csv.QUOTE_MINIMAL and dialect["lineterminator"] == "\n"
+        other = set("\r\n") - set(dialect["lineterminator"])
+        assert any(other & set(note) for _, note, _ in rows) and dialect["quoting"] == csv.QUOTE_MINIMAL
         return
     assert readout.truth["energy"].tolist() == [row[0] for row in rows]
     assert readout.signals[:, 0].tolist() == [row[2] for row in rows]
