@@ -87,9 +87,7 @@ def measure_error_bars(
     return rows
 
 
-def _row(
-    name: str, found: Sequence[Evaluation], truth: float, truth_error: float, paired: float | None
-) -> ErrorBars:
+def _row(name: str, found: Sequence[Evaluation], truth: float, truth_error: float, paired: float | None) -> ErrorBars:
     measured = [measurement_of(evaluation) for evaluation in found]
     reaches, errors = (np.array(values) for values in zip(*((m.reach, m.error) for m in measured), strict=True))
     stated, spread = _root_mean_square(errors), float(reaches.std(ddof=1))

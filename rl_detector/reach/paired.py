@@ -48,8 +48,8 @@ def difference(first: Evaluation, second: Evaluation) -> Difference:
 def paired_difference(first: Measurement, second: Measurement) -> Difference:
     """Reach of the first minus reach of the second, both measured on the same events.
 
-    Where the metrics m are means of per-event losses l on the same events, the difference is ln(m2 / m1) and its
-    error that of the mean of l1 / m1 - l2 / m2 (delta method); otherwise the errors are added in quadrature.
+    Where the metrics m are means of per-event losses l, the difference is ln(m2 / m1). Its error is that of the mean of
+    l1 / m1 - l2 / m2 (delta method). Without losses the errors are added in quadrature.
     """
     if first.losses is None or second.losses is None:
         return Difference(first.reach - second.reach, math.hypot(first.error, second.error))

@@ -19,9 +19,9 @@ _JITTER = 1e-10
 def shower_features(signals: FloatArray) -> FloatArray:
     """Features of calorimeter signals: 1, s_i, sqrt(s_i) and sqrt(sum of s).
 
-    The roots straighten the response where little is seen and weight a layer down where much of a shower is in it, a
-    simple software compensation: half the metric of a linear fit where materials are mixed. Pairs of layers gain 2 % at
-    most, cost more below 1,000 events, and their number grows with the square of the layers.
+    The roots straighten the response where little is seen, and weight a layer down where much of a shower is in it.
+    This simple software compensation halves the metric of a linear fit where materials are mixed. Pairs of layers gain
+    2 % at most, cost more below 1,000 events, and their number grows with the square of the layers.
 
     Args:
         signals: [designs, events, layers], GeV, >= 0.
@@ -45,10 +45,10 @@ def fit(
 ) -> tuple[FloatArray, FloatArray]:
     """Predictions of a ridge regression: by the fit to all events, and each event's by a fit to all the other events.
 
-    The fit minimises sum_i w_i (y_i - f_i . c)^2 + ridge * mean(w) * sum_k Var(f_k) c_k^2: the penalty is that of
-    `ridge` events, has no unit, and leaves a constant feature free. Leaving out event i changes its residual e_i to
-    e_i / (1 - h_i) with the leverage h_i = w_i f_i . A^-1 f_i, so one fit gives all n (Allen, Technometrics 16 (1974)
-    125; Hastie, Tibshirani, Friedman, The Elements of Statistical Learning, eq. 7.64). The penalty stays that of all
+    The fit minimises sum_i w_i (y_i - f_i . c)^2 + ridge * mean(w) * sum_k Var(f_k) c_k^2. The penalty is that of
+    `ridge` events, has no unit, and leaves a constant feature free. Leaving out event i changes its residual e_i to e_i
+    / (1 - h_i) with the leverage h_i = w_i f_i . A^-1 f_i, so one fit gives all n (Allen, Technometrics 16 (1974) 125;
+    Hastie, Tibshirani, Friedman, The Elements of Statistical Learning, eq. 7.64). The penalty stays that of all
     events: it depends on features, never on targets.
 
     Args:
