@@ -46,7 +46,7 @@ class ResolutionReach:
         >>> signals = (energy + 0.1 * np.sqrt(energy) * rng.normal(size=200))[:, None]
         >>> measured = ResolutionReach(reference=0.01).measure(Readout({"energy": energy}, signals))
         >>> round(measured.reach, 1), round(measured.error, 1)
-        (-0.9, 0.1)
+        (-0.7, 0.1)
     """
 
     reference: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rl_detector.errors import SimulationError
@@ -26,6 +26,7 @@ class HeldOutDesign:
             problem defines it.
         costs, violations: in their own units.
         reward: with that reach; its error is that of the reach.
+        diagnostics: further results of the reach, such as the share of tracks that were measured.
     """
 
     design: Design
@@ -36,6 +37,7 @@ class HeldOutDesign:
     costs: Mapping[str, float]
     violations: Mapping[str, float]
     reward: float
+    diagnostics: Mapping[str, float] = field(default_factory=dict, kw_only=True)
 
     def to_json(self) -> dict[str, Any]:
         """The row as JSON-ready data."""
@@ -119,6 +121,7 @@ def measured_on(problem: DesignProblem, evaluation: Evaluation, zero: Evaluation
         "costs": evaluation.costs,
         "violations": evaluation.violations,
         "reward": reach.value - problem.charge(evaluation.costs, evaluation.violations),
+        "diagnostics": dict(measured.diagnostics),
     }
 
 
