@@ -1,8 +1,8 @@
 """What can be built: parameters, the space they span, and the one encoding that agents and environments share.
 
-A design is a plain mapping from parameter names to values in physical units (floats, integers, choice names, and lists
-of such mappings for repeated components), so it is plain JSON. Its encoding has two parts: `continuous` in
-[-1, 1] (continuous and integer parameters, counts of repeated components) and `discrete` (indices of choices).
+A design is plain JSON: a mapping from parameter names to values in physical units. Values are floats, integers, choice
+names, and lists of such mappings for repeated components. Its encoding has two parts: `continuous` in [-1, 1]
+(continuous and integer parameters, counts of repeated components) and `discrete` (indices of choices).
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Repeated:
     Attributes:
         name: unique in its space.
         space: the parameters of one component.
-        minimum, maximum: allowed number of components, 0 <= minimum <= maximum, maximum >= 1; when they are equal the
-            number is not a choice and takes no place in the encoding.
+        minimum, maximum: allowed number of components, 0 <= minimum <= maximum, maximum >= 1. When they are equal, the
+            number is no parameter and takes no place in the encoding.
 
     Examples:
         >>> import rl_detector as rd

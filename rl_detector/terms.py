@@ -216,8 +216,8 @@ class Features:
 
     Attributes:
         design: design -> where it is, [coordinates], each of order 1; designs that respond alike are close.
-        events: design and signals [events, channels] -> what a linear fit may use, [events, features], of order 1 for a
-            typical event, the constant 1 among them; equally many for all designs.
+        events: design and signals [events, channels] -> what a linear fit may use, [events, features], equally many for
+            all designs. They are of order 1 for a typical event, and the constant 1 is among them.
     """
 
     design: Callable[[Design], FloatArray]

@@ -21,12 +21,12 @@ from matplotlib.figure import Figure
 from rl_detector.agents import make_agent
 from rl_detector.assembly import build_problem
 from rl_detector.problem import DesignProblem
+from rl_detector.reach.paired import paired_difference
 from rl_detector.records import Ledger
 from rl_detector.reproducible import held_out_seed
 from rl_detector.space import Design
 from rl_detector.study import Budget, Study
 from rl_detector.study.contexts import Contexts, ContextualStudy
-from rl_detector.study.validation import paired_difference
 from rl_detector.terms import Measurement
 
 FOLDER = Path(__file__).parent

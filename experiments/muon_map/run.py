@@ -34,8 +34,8 @@ from rl_detector.envs.muon_map.volume import (
     VOLUME_VOXELS,
     densities,
 )
+from rl_detector.reach.paired import paired_difference
 from rl_detector.records import RunFolder
-from rl_detector.study.validation import paired_difference
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"

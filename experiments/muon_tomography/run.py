@@ -23,8 +23,8 @@ from rl_detector.envs.muon_tomography.furnace import FURNACE_BOTTOM, FURNACE_TOP
 from rl_detector.envs.muon_tomography.layout import ABOVE_AND_BELOW, BUDGET_UNITS, built
 from rl_detector.envs.muon_tomography.problem import muon_tomography
 from rl_detector.envs.muon_tomography.reach import FillHeightReach
+from rl_detector.reach.paired import paired_difference
 from rl_detector.records import RunFolder
-from rl_detector.study.validation import paired_difference
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER / "results.json"

@@ -32,11 +32,11 @@ from rl_detector.envs.spectrometer.layout import (
 )
 from rl_detector.envs.spectrometer.problem import spectrometer
 from rl_detector.problem import Evaluation
+from rl_detector.reach.paired import paired_difference
 from rl_detector.records import Ledger
 from rl_detector.reproducible import held_out_seed
 from rl_detector.space import Design
 from rl_detector.study import Budget, Study
-from rl_detector.study.validation import paired_difference
 
 FOLDER = Path(__file__).parent
 EVENTS, EVENTS_PER_DESIGN, DESIGNS_PER_BATCH = 1_500_000, 500, 64

@@ -24,11 +24,11 @@ from rl_detector.envs.slab_calorimeter.library import SAMPLES
 from rl_detector.envs.slab_calorimeter.problem import slab_calorimeter
 from rl_detector.envs.slab_calorimeter.stored import stored
 from rl_detector.problem import DesignProblem
+from rl_detector.reach.paired import paired_difference
 from rl_detector.records import Ledger
 from rl_detector.reproducible import held_out_seed
 from rl_detector.space import Design
 from rl_detector.study import Budget, Study
-from rl_detector.study.validation import paired_difference
 from rl_detector.terms import Constraint
 
 FOLDER = Path(__file__).parent

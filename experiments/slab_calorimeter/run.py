@@ -27,11 +27,11 @@ from rl_detector.envs.slab_calorimeter.problem import slab_calorimeter
 from rl_detector.envs.slab_calorimeter.reach import SlabReach
 from rl_detector.envs.slab_calorimeter.sensors import cut_out
 from rl_detector.envs.slab_calorimeter.stored import whole_book
+from rl_detector.reach.paired import paired_difference
 from rl_detector.records import Ledger
 from rl_detector.reproducible import held_out_seed, trial_seed
 from rl_detector.space import Design
 from rl_detector.study import Budget, Study
-from rl_detector.study.validation import paired_difference
 from rl_detector.terms import Measurement
 
 FOLDER = Path(__file__).parent

@@ -29,11 +29,11 @@ from rl_detector.envs.spectrometer.layout import (
     row,
 )
 from rl_detector.envs.spectrometer.problem import spectrometer
+from rl_detector.reach.paired import paired_difference
 from rl_detector.records import Ledger
 from rl_detector.reproducible import held_out_seed
 from rl_detector.space import Design
 from rl_detector.study import Budget, Study
-from rl_detector.study.validation import paired_difference
 
 FOLDER = Path(__file__).parent
 SEEDS = (0, 1, 2)

@@ -12,8 +12,8 @@ from compare import Array, core, inner, row, side_by_side
 from rl_detector.envs.muon_tomography.furnace import FILL_HEIGHTS, Muons, Rays, scatter
 from rl_detector.envs.muon_tomography.geant4 import scattered
 from rl_detector.envs.muon_tomography.problem import muon_tomography
+from rl_detector.reach.paired import paired_difference
 from rl_detector.simulators.geant4 import Geant4Tracker
-from rl_detector.study.validation import paired_difference
 
 FOUND = Path(__file__).parent.parent / "muon_tomography" / "results.json"
 HIGHEST = len(FILL_HEIGHTS) - 1

@@ -43,7 +43,8 @@ def aggregate(scores: Sequence[FloatArray]) -> FloatArray:
 def improvement(first: Sequence[FloatArray], second: Sequence[FloatArray]) -> FloatArray:
     """Probability that a run of the first beats one of the second, mean over problems (section 4.2).
 
-    P(X > Y) = mean over problems of the mean over all pairs of runs of S(x, y) = 1 if x > y, 1/2 if x = y, else 0.
+    P(X > Y) is the mean over problems of the mean over all pairs of runs of S(x, y), which is 1 if x > y, 1/2 if x = y,
+    else 0.
     """
     wins = [
         ((x[..., :, None] > y[..., None, :]) + 0.5 * (x[..., :, None] == y[..., None, :])).mean(axis=(-2, -1))

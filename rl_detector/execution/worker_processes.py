@@ -1,8 +1,8 @@
 """Worker processes of this computer; a worker that dies, hangs or is killed is replaced.
 
-A worker that dies cannot block the others, and every exit is noticed, even with code 0: each worker has its own
-connection and its own thread here. Pools of libraries fail at this. A worker that is killed while it reads leaves a
-common queue locked, and pebble waits for ever after exit code 0.
+A worker that dies cannot block the others, and every exit is noticed, even with code 0. Each worker has a connection
+and a thread of its own. Pools of libraries fail at this. A worker that is killed while it reads leaves a common queue
+locked, and pebble waits for ever after exit code 0.
 """
 
 from __future__ import annotations

@@ -46,12 +46,12 @@ def reaches(
     Three steps instead:
 
     1. Compare the designs of a batch on common events (`relative`); the effect of each event cancels.
-    2. Relative losses y become -ln(1 + r s (y - 1)) / r: a straight line, without bias, where they are noise and a
-       logarithm as far as they are reliable (`calibration`). Even independent events then have a bias of +0.1 and +0.2
-       with 5 events and r = 0.2.
-    3. The level of a batch, ln(reference / its mean loss), has the noise of its few events. A regression of the
-       reaches on the design with one offset per batch (mixed linear model) takes it out; one constant brings the mean
-       of the fitted levels to that of the losses.
+    2. Relative losses y become -ln(1 + r s (y - 1)) / r. That is a straight line, without bias, where they are noise,
+       and a logarithm as far as they are reliable (`calibration`). Even independent events then have a bias of +0.1 and
+       +0.2 with 5 events and r = 0.2.
+    3. The level of a batch, ln(reference / its mean loss), has the noise of its few events. A regression of the reaches
+       on the design with one offset per batch (mixed linear model) takes it out. One constant brings the mean of the
+       fitted levels to that of the losses.
 
     Args:
         batches: in the order of the study.
@@ -85,9 +85,9 @@ def reaches(
 def relative(batch: BatchLosses, floor: float) -> FloatArray:
     """Loss of each design over the mean of its batch, [designs].
 
-    On common events the loss is nearly a product of design and event: 60 to 80 % of its variance is that of the event
-    effect c_i, its mean over the designs. Rare events with a large c_i drown the others, so events may have weights
-    1 / (c_i + floor), equal for all designs: 5 events then rank good calorimeters as 50 to 250 independent ones do.
+    On common events the loss is nearly a product of design and event. 60 to 80 % of its variance is that of the event
+    effect c_i, its mean over the designs. Rare events with a large c_i drown the others, so events may have weights 1 /
+    (c_i + floor), equal for all designs. 5 events then rank good calorimeters as 50 to 250 independent ones do.
     """
     if not (batch.common and np.isfinite(floor)):
         plain: FloatArray = batch.losses.mean(axis=1) / max(batch.losses.mean(), 1e-300)

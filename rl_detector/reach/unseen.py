@@ -2,7 +2,7 @@
 
 A Poisson count n with Jeffreys' prior 1 / sqrt(mu) leaves a Gamma distribution of shape n + 1/2 for its mean mu
 (Jeffreys, Theory of Probability, 3.1). Its mean of ln mu is psi(n + 1/2), within 1 / (24 n^2) of ln n, and its variance
-psi'(n + 1/2): a well-measured rate is unchanged, and n = 0 means ln mu = -2.0 +- 2.2.
+is psi'(n + 1/2). A well-measured rate is unchanged, and n = 0 means ln mu = -2.0 +- 2.2.
 """
 
 from __future__ import annotations

@@ -42,9 +42,9 @@ class RidgeFit:
     ) -> FloatArray:
         """Prediction of each training event by the fit to all events of the other groups, in closed form.
 
-        With the smoother H = W^1/2 Phi Sigma Phi^T W^1/2 / sigma^2, leaving out group g turns its residuals r_g into
-        (1 - H_gg)^-1 r_g: the block form of the leave-one-out formula (Hastie, Tibshirani, Friedman, The Elements of
-        Statistical Learning, eq. 7.64). The two or three variances stay those of all events.
+        With the smoother H = W^1/2 Phi Sigma Phi^T W^1/2 / sigma^2, leaving out group g turns its residuals r_g into (1
+        - H_gg)^-1 r_g. This is the block form of the leave-one-out formula (Hastie, Tibshirani, Friedman, The Elements
+        of Statistical Learning, eq. 7.64). The two or three variances stay those of all events.
 
         Args:
             features, target, weights: the arguments of the fit.

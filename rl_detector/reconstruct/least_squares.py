@@ -6,9 +6,10 @@ import numpy as np
 
 from rl_detector.space import FloatArray
 
-RIDGE = 4.0
-"""Penalty of the regression, in events. Everything between 2 and 8 does as well at 200 to 20,000 events per design.
-With hardly any penalty a layer that few of 200 events reach can get a wild weight and make the reach far noisier.
+RIDGE = 3.0
+"""Penalty of the regression, in events. With hardly any penalty a layer that few of 200 events reach can get a wild
+weight and make the reach far noisier. A penalty of 4 biases the resolution of the best calorimeters by 40 % of its
+error at 200 events, one of 2 that of a block of PbWO4 by 35 % at 25 events; 3 biases none by more than 30 %.
 """
 
 _JITTER = 1e-10
@@ -18,9 +19,9 @@ _JITTER = 1e-10
 def shower_features(signals: FloatArray) -> FloatArray:
     """Features of calorimeter signals: 1, s_i, sqrt(s_i) and sqrt(sum of s).
 
-    The roots straighten the response where little is seen and weight a layer down where much of a shower is in it, a
-    simple software compensation: half the metric of a linear fit where materials are mixed. Pairs of layers gain 2 % at
-    most, cost more below 1,000 events, and their number grows with the square of the layers.
+    The roots straighten the response where little is seen, and weight a layer down where much of a shower is in it.
+    This simple software compensation halves the metric of a linear fit where materials are mixed. Pairs of layers gain
+    2 % at most, cost more below 1,000 events, and their number grows with the square of the layers.
 
     Args:
         signals: [designs, events, layers], GeV, >= 0.
@@ -35,12 +36,19 @@ def shower_features(signals: FloatArray) -> FloatArray:
 def leave_one_out(
     features: FloatArray, target: FloatArray, weights: FloatArray, ridge: float = RIDGE, free: int = 0
 ) -> FloatArray:
-    """Predictions of a ridge regression, each event's by a fit to all the other events.
+    """Predictions of a ridge regression, each event's by a fit to all the other events, see `fit`."""
+    return fit(features, target, weights, ridge, free)[1]
 
-    The fit minimises sum_i w_i (y_i - f_i . c)^2 + ridge * mean(w) * sum_k Var(f_k) c_k^2: the penalty is that of
-    `ridge` events, has no unit, and leaves a constant feature free. Leaving out event i changes its residual e_i to
-    e_i / (1 - h_i) with the leverage h_i = w_i f_i . A^-1 f_i, so one fit gives all n (Allen, Technometrics 16 (1974)
-    125; Hastie, Tibshirani, Friedman, The Elements of Statistical Learning, eq. 7.64). The penalty stays that of all
+
+def fit(
+    features: FloatArray, target: FloatArray, weights: FloatArray, ridge: float = RIDGE, free: int = 0
+) -> tuple[FloatArray, FloatArray]:
+    """Predictions of a ridge regression: by the fit to all events, and each event's by a fit to all the other events.
+
+    The fit minimises sum_i w_i (y_i - f_i . c)^2 + ridge * mean(w) * sum_k Var(f_k) c_k^2. The penalty is that of
+    `ridge` events, has no unit, and leaves a constant feature free. Leaving out event i changes its residual e_i to e_i
+    / (1 - h_i) with the leverage h_i = w_i f_i . A^-1 f_i, so one fit gives all n (Allen, Technometrics 16 (1974) 125;
+    Hastie, Tibshirani, Friedman, The Elements of Statistical Learning, eq. 7.64). The penalty stays that of all
     events: it depends on features, never on targets.
 
     Args:
@@ -51,15 +59,15 @@ def leave_one_out(
         free: number of last features without penalty.
 
     Returns:
-        Predictions, [designs, events].
+        Both predictions, [designs, events] each.
     """
     penalties = np.repeat([ridge, 0.0], [features.shape[2] - free, free])
     inverse, moment = _normal_equations(features, target, weights, penalties)
     pulled = features @ inverse
-    residuals = target - (pulled @ moment[..., None])[..., 0]
+    fitted: FloatArray = (pulled @ moment[..., None])[..., 0]
     leverage = weights * (pulled * features).sum(axis=2)
-    predictions: FloatArray = target - residuals / (1 - leverage)
-    return predictions
+    left_out: FloatArray = target - (target - fitted) / (1 - leverage)
+    return fitted, left_out
 
 
 def _normal_equations(

@@ -119,8 +119,8 @@ class History:
 def trend(values: FloatArray, groups: Sequence[IntArray], batches: IntArray) -> Trend:
     """Mean and spread of a quantity in each group; a single trial has spread 0.
 
-    The standard error of the mean comes from the scatter of the batches in a group of three or more, which contains
-    what the designs of a batch share (their events); from the scatter of the designs in a smaller group.
+    In a group of three or more batches the standard error of the mean comes from their scatter, which contains what the
+    designs of a batch share: their events. In a smaller group it comes from the scatter of the designs.
     """
     parts = [values[group] for group in groups]
     means = np.array([part.mean() for part in parts])

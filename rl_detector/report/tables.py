@@ -9,11 +9,12 @@ from typing import Any
 
 from rl_detector.conf.schema import Config
 from rl_detector.problem import RECOMMENDED, DesignProblem
+from rl_detector.reach.paired import Difference
 from rl_detector.report.history import ROUNDING
 from rl_detector.report.numbers import amount, duration, measured, timed
 from rl_detector.report.results import Results
 from rl_detector.space import Design
-from rl_detector.study.validation import Difference, FamilyMember, ValidatedDesign
+from rl_detector.study.validation import FamilyMember, ValidatedDesign
 
 SIGNIFICANT = 3.0
 """Standard errors from which a difference counts as one."""
@@ -124,7 +125,17 @@ def _section(name: str, rows: Sequence[ValidatedDesign], results: Results) -> di
         "seed": first.seed,
         "rows": [_cells(row, results.problem) for row in rows],
         "metric": results.problem.metric if results.problem else "metric",
+        "diagnostics": _diagnostics(rows),
     }
+
+
+def _diagnostics(rows: Sequence[ValidatedDesign]) -> dict[str, Any]:
+    """Further results of the reach: their names, and of every design its name and their values."""
+    names = list(dict.fromkeys(name for row in rows for name in row.diagnostics))
+    values = [
+        (row.name, [_value(float(row.diagnostics[n])) if n in row.diagnostics else "" for n in names]) for row in rows
+    ]
+    return {"names": names, "rows": values if names else []}
 
 
 def _cells(row: ValidatedDesign, problem: DesignProblem | None) -> dict[str, Any]:

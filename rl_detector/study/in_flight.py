@@ -43,8 +43,8 @@ class Flow:
         """Make a flow that keeps `workers` busy; an argument of 0 is computed:
 
         told_at_once: one twentieth of what the workers simulate at once: few new policies, little waiting.
-        in_flight: what the workers simulate at once and `told_at_once` more, so that there is a queue while results
-            gather and the agent thinks; rounded up to a multiple of `told_at_once`.
+        in_flight: what the workers simulate at once and `told_at_once` more, rounded up to a multiple of
+            `told_at_once`. So there is a queue while results gather and the agent thinks.
         """
         told = told_at_once or max(workers // 20, 1 if designs_per_job > 1 else 2) * designs_per_job
         needed = math.ceil((workers * designs_per_job + told) / told) * told

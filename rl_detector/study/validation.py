@@ -4,30 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rl_detector.errors import SimulationError
 from rl_detector.execution.evaluator import SerialEvaluator
 from rl_detector.problem import RECOMMENDED, DesignProblem, Evaluation
+from rl_detector.reach.paired import Difference, difference, measurement_of
 from rl_detector.reproducible import held_out_seed
 from rl_detector.space import Design
-from rl_detector.terms import Group, Measurement
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Difference of two reaches measured on the same events, and its standard error."""
-
-    value: float
-    error: float
-
-    @property
-    def significance(self) -> float:
-        """The difference in units of its error; of an exact one infinite, or 0 if there is none."""
-        if self.error > 0:
-            return self.value / self.error
-        return math.copysign(math.inf, self.value) if self.value else 0.0
+from rl_detector.terms import Group
 
 
 @dataclass(frozen=True)
@@ -40,6 +26,7 @@ class HeldOutDesign:
             problem defines it.
         costs, violations: in their own units.
         reward: with that reach; its error is that of the reach.
+        diagnostics: further results of the reach, such as the share of tracks that were measured.
     """
 
     design: Design
@@ -50,6 +37,7 @@ class HeldOutDesign:
     costs: Mapping[str, float]
     violations: Mapping[str, float]
     reward: float
+    diagnostics: Mapping[str, float] = field(default_factory=dict, kw_only=True)
 
     def to_json(self) -> dict[str, Any]:
         """The row as JSON-ready data."""
@@ -90,7 +78,7 @@ def validate(problem: DesignProblem, recommended: Design, events: int, seed: int
     """
     evaluations = held_out(problem, {RECOMMENDED: recommended, **problem.baselines}, events, seed)
     zero = evaluations.get(next(iter(problem.baselines), ""))
-    best = measurement_of(evaluations[RECOMMENDED])
+    best = evaluations[RECOMMENDED]
     return [
         ValidatedDesign(
             **measured_on(problem, evaluation, zero),
@@ -98,7 +86,7 @@ def validate(problem: DesignProblem, recommended: Design, events: int, seed: int
             simulator=dict(problem.simulator.describe()),
             events=evaluation.events,
             seed=evaluation.seed,
-            difference=None if name == RECOMMENDED else paired_difference(best, measurement_of(evaluation)),
+            difference=None if name == RECOMMENDED else difference(best, evaluation),
         )
         for name, evaluation in evaluations.items()
     ]
@@ -123,7 +111,7 @@ def measured_on(problem: DesignProblem, evaluation: Evaluation, zero: Evaluation
     """Attributes of a HeldOutDesign at the problem's cost weight; the reach is over `zero` where there is one."""
     measured = measurement_of(evaluation)
     own = Difference(measured.reach, measured.error)
-    reach = own if zero is None else paired_difference(measured, measurement_of(zero))
+    reach = own if zero is None else difference(evaluation, zero)
     return {
         "design": evaluation.design,
         "metric": measured.metric,
@@ -133,30 +121,8 @@ def measured_on(problem: DesignProblem, evaluation: Evaluation, zero: Evaluation
         "costs": evaluation.costs,
         "violations": evaluation.violations,
         "reward": reach.value - problem.charge(evaluation.costs, evaluation.violations),
+        "diagnostics": dict(measured.diagnostics),
     }
-
-
-def paired_difference(first: Measurement, second: Measurement) -> Difference:
-    """Reach of the first minus reach of the second.
-
-    Where the metrics m are means of per-event losses l on the same events, the difference is ln(m2 / m1) and its
-    error that of the mean of l1 / m1 - l2 / m2 (delta method); otherwise the errors are added in quadrature.
-    """
-    if first.losses is None or second.losses is None:
-        return Difference(first.reach - second.reach, math.hypot(first.error, second.error))
-    terms = first.losses / first.metric - second.losses / second.metric
-    return Difference(math.log(second.metric / first.metric), float(terms.std(ddof=1) / math.sqrt(len(terms))))
-
-
-def measurement_of(evaluation: Evaluation) -> Measurement:
-    """The measurement of an evaluation that did not fail.
-
-    Raises:
-        SimulationError: it failed.
-    """
-    if evaluation.measurement is None:
-        raise SimulationError(f"the design could not be measured: {evaluation.failure}")
-    return evaluation.measurement
 
 
 @dataclass(frozen=True)
@@ -198,7 +164,7 @@ def validate_family(
 
 
 def _member(problem: DesignProblem, evaluation: Evaluation, fixed: Evaluation, zero: Evaluation | None) -> FamilyMember:
-    better = paired_difference(measurement_of(evaluation), measurement_of(fixed))
+    better = difference(evaluation, fixed)
     saved = problem.charge(fixed.costs, fixed.violations) - problem.charge(evaluation.costs, evaluation.violations)
     gain = Difference(better.value + saved, better.error)
     return FamilyMember(**measured_on(problem, evaluation, zero), cost_weight=problem.cost_weight, gain=gain)

@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from rl_detector.checks.error_bars import ErrorBars, measure_error_bars
+from rl_detector.envs.calorimeter.layout import design
 from rl_detector.envs.calorimeter.problem import calorimeter
 from rl_detector.errors import ConfigError
 from rl_detector.reach.resolution import MINIMUM_EVENTS, ResolutionReach
@@ -41,8 +43,7 @@ def test_the_metric_is_the_mean_of_the_losses() -> None:
     measured = ResolutionReach(2.0).measure(readout())
     assert measured.losses is not None
     assert measured.losses.mean() == pytest.approx(measured.metric, rel=1e-12)
-    factor = 1 + 6 / 400  # 400 events, two signals: 6 features
-    assert measured.losses.std(ddof=1) / 20 * factor == pytest.approx(measured.metric_error, rel=1e-12)
+    assert measured.losses.std(ddof=1) / 20 == pytest.approx(measured.metric_error, rel=1e-12)
 
 
 def test_less_noise_is_worth_more() -> None:
@@ -74,41 +75,46 @@ def test_too_few_events_are_refused() -> None:
 
 
 REPEATS = 240
+"""Repeated simulations of a design: their spread is known to 1 / sqrt(2 REPEATS) = 5 %, the bias to 0.07 errors."""
+
+FOUND = design(
+    ("Fe", 0.73, "PbWO4", 24.5), ("Fe", 0.84, "PbWO4", 50.0), ("Fe", 32.2, "polystyrene", 6.9)
+)  # fmt: skip
+"""What trainings recommend: crystals, and a tail catcher behind them."""
 
 
-def spread_over_stated_error(events: int, photon_fraction: float = 0.5) -> list[float]:
-    """Spread of the reach of repeated simulations over the mean of their stated errors, for six designs."""
+def error_bars(events: int, photon_fraction: float = 0.5) -> list[ErrorBars]:
+    """Of the baselines, a design that trainings recommend, and two random ones."""
     problem = calorimeter(photon_fraction=photon_fraction)
     rng = np.random.default_rng(3)
-    designs = [*problem.baselines.values(), problem.space.sample(rng), problem.space.sample(rng)]
-    ratios = []
-    for number, design in enumerate(designs):
-        seeds = list(range(REPEATS * number, REPEATS * (number + 1)))
-        repeats = [e.measurement for e in problem.evaluate_batch([design] * REPEATS, events, seeds)]
-        reaches = [measured.reach for measured in repeats if measured]
-        assert len(reaches) == REPEATS
-        ratios.append(np.std(reaches, ddof=1) / np.mean([measured.error for measured in repeats if measured]))
-    return ratios
+    rest = {"recommended": FOUND, "random": problem.space.sample(rng), "another": problem.space.sample(rng)}
+    return measure_error_bars(problem, {**problem.baselines, **rest}, events, REPEATS, many=60_000)
 
 
-@pytest.mark.parametrize(("events", "single"), [(25, 0.6), (50, 0.4), (200, 0.35), (1000, 0.2)])
-def test_the_stated_error_is_the_spread_of_repeated_simulations(events: int, single: float) -> None:
-    """The ratio of one design is known to 1 / sqrt(2 REPEATS) = 5 %, the mean of six to 2 %; losses have long tails."""
-    ratios = spread_over_stated_error(events)
-    assert np.mean(ratios) == pytest.approx(1.0, abs=0.1), ratios
-    assert ratios == pytest.approx([1.0] * len(ratios), abs=single), ratios
+@pytest.mark.parametrize(
+    ("events", "single", "bias"),
+    [(25, 0.35, 0.6), (200, 0.2, 0.4), pytest.param(1000, 0.2, 0.4, marks=pytest.mark.slow)],
+)
+def test_stated_errors_are_the_spread_of_repeated_simulations(events: int, single: float, bias: float) -> None:
+    """Also of differences on the same events. The mean of seven designs is known to 2 %; losses have long tails."""
+    rows = error_bars(events)
+    for ratios in ([row.stated for row in rows], [row.paired for row in rows[1:]]):
+        assert np.mean(ratios) == pytest.approx(1.0, abs=0.1), rows
+        assert ratios == pytest.approx([1.0] * len(ratios), abs=single), rows
+    assert max(abs(row.bias) for row in rows) < bias, rows
+    assert np.mean([row.coverage for row in rows]) == pytest.approx(0.683, abs=0.08), rows
 
 
-def test_the_stated_error_holds_for_photons_alone() -> None:
-    ratios = spread_over_stated_error(25, photon_fraction=1.0)
+def test_stated_errors_hold_for_photons_alone() -> None:
+    ratios = [row.stated for row in error_bars(25, photon_fraction=1.0)]
     assert np.mean(ratios) == pytest.approx(1.0, abs=0.25), ratios
     assert ratios == pytest.approx([1.0] * len(ratios), abs=0.6), ratios
 
 
 @pytest.mark.parametrize("name", ["homogeneous", "all_pbwo4"])
 def test_few_photons_show_how_good_a_crystal_is(name: str) -> None:
-    """Its metric is 1/300 of the start's: the fit of 25 events adds 20 %, and with a penalty on the sum of the signals
-    hides nearly all of the reach. Standard error of 100 repeats: 0.04."""
+    """Its metric is 1/300 of the start's; a penalty on the sum of the signals hides nearly all of the reach from a fit
+    of 25 events. Standard error of 100 repeats: 0.04."""
     problem = calorimeter(photon_fraction=1.0)
     design = problem.baselines[name]
     many = problem.evaluate(design, 20_000, 1).measurement
@@ -117,16 +123,5 @@ def test_few_photons_show_how_good_a_crystal_is(name: str) -> None:
     assert isinstance(problem.reach, ResolutionReach)
     penalised = ResolutionReach(problem.reach.reference).measure_batch(readouts)
     assert many is not None and many.reach > 5.5
-    assert few == pytest.approx(many.reach - 0.15, abs=0.2)
+    assert few == pytest.approx(many.reach, abs=0.2)
     assert np.mean([each.reach for each in penalised]) < 1
-
-
-def test_few_events_are_pessimistic_by_little() -> None:
-    problem = calorimeter()
-    designs = list(problem.baselines.values())
-    many = [problem.evaluate(design, 20_000, 1).measurement for design in designs]
-    few = problem.evaluate_batch(designs * 30, 200, list(range(120)))
-    for index, expected in enumerate(many):
-        losses = [e.measurement.metric for e in few[index::4] if e.measurement]
-        assert expected is not None
-        assert 0.95 < np.mean(losses) / expected.metric < 1.25

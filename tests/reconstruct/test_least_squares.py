@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rl_detector.reconstruct.least_squares import RIDGE, leave_one_out, shower_features
+from rl_detector.reconstruct.least_squares import RIDGE, fit, leave_one_out, shower_features
 from rl_detector.space import FloatArray
 
 
@@ -79,6 +79,18 @@ def test_pure_noise_is_not_predicted() -> None:
     features[..., 0] = 1
     target = rng.normal(size=(200, 30))
     assert np.mean((leave_one_out(features, target, np.ones((200, 30)), 0.0) - target) ** 2) > 1.3
+
+
+def test_residuals_inside_times_outside_show_the_noise_whatever_the_number_of_events() -> None:
+    """Noise of variance 1 and 12 features: 30 events and 120 give 1, known to 0.02; inside is less, outside more."""
+    rng = np.random.default_rng(1)
+    for events in (30, 120):
+        features = rng.normal(size=(200, events, 12))
+        target = features @ rng.normal(size=12) + rng.normal(size=(200, events))
+        inside, outside = (each - target for each in fit(features, target, np.ones((200, events)), 0.0))
+        assert np.mean(inside * outside) == pytest.approx(1.0, abs=0.05)
+        assert np.mean(inside**2) == pytest.approx(1 - 12 / events, abs=0.05)
+        assert np.mean(outside**2) > 1 + 12 / events - 0.05
 
 
 def test_a_batch_gives_what_single_designs_give_bit_for_bit() -> None:

@@ -152,6 +152,15 @@ def test_the_table_is_that_of_the_validation(folder: RunFolder, page: Page) -> N
         assert all(f"{name}: {value}" in " ".join(page.texts) for name, value in row["simulator"].items())
 
 
+def test_further_results_of_the_reach_are_shown(folder: RunFolder, page: Page) -> None:
+    (head,) = (row for row in page.rows if row[:1] == ["design"] and "stochastic_term" in row)
+    found = {row[0]: row[1:] for row in page.rows[page.rows.index(head) + 1 :]}
+    for row in json.loads(folder.validation.read_text())["fast"]:
+        assert list(row["diagnostics"]) == head[1:]
+        shown = [float(value) for value in found[row["name"]]]
+        assert shown == pytest.approx(list(row["diagnostics"].values()), rel=1e-3)
+
+
 def test_the_words_say_what_the_numbers_say(folder: RunFolder, page: Page) -> None:
     rows = json.loads(folder.validation.read_text())["fast"]
     best = next(row for row in rows if row["name"] == "recommended")

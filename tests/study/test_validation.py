@@ -9,7 +9,8 @@ import pytest
 
 from rl_detector.envs.calorimeter.problem import calorimeter
 from rl_detector.errors import SimulationError
-from rl_detector.study.validation import paired_difference, validate
+from rl_detector.reach.paired import paired_difference
+from rl_detector.study.validation import validate
 from rl_detector.terms import Measurement
 
 
@@ -53,6 +54,19 @@ def test_without_baselines_the_reach_is_the_problems_own(bowl):
     (row,) = validate(replace(bowl, baselines={}), {"x": 0.3, "y": -0.5, "material": "good"}, 4000, 0)
     assert row.reach == pytest.approx(0.0, abs=5 * row.reach_error)
     assert row.reach_error == pytest.approx(0.5 / math.sqrt(4000), rel=0.1)
+
+
+def test_a_design_compared_with_itself_differs_by_nothing_even_without_losses(bowl):
+    """The bowl's reach has no losses: errors of different designs are added in quadrature."""
+    other = {"x": 0.3, "y": -0.5, "material": "good"}
+    best, start, again = validate(replace(bowl, baselines={"start": bowl.start, "again": other}), other, 400, 0)
+    assert (start.reach, start.reach_error) == (again.difference.value, again.difference.error) == (0.0, 0.0)
+    assert best.reach_error > 0 and start.difference.error > 0
+
+
+def test_diagnostics_of_held_out_designs_are_kept():
+    (row, *_) = validate(calorimeter(), calorimeter().start, 50, 0)
+    assert row.to_json()["diagnostics"].keys() == {"stochastic_term", "bias"}
 
 
 def test_a_design_that_cannot_be_simulated_is_named(failing_bowl, monkeypatch):

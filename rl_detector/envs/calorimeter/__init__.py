@@ -41,7 +41,8 @@ Limits and prices are those of the AIDO study.
 
 Metric: `mean (E_rec - E)^2 / (E + 1 GeV) [GeV]`, the loss of the AIDO study.
 E_rec is a weighted least-squares fit to the signals, their square roots and the root of their sum.
-Every event is measured with the fit to all others.
+A squared residual is that of the fit to all events times that of a fit to all others:
+its mean does not depend on the number of events.
 The zero is the metric of published_start in the fast simulator with the same beam.
 `reach="mutual_information"` measures the information of the signals on the energy, in bits.
 
@@ -72,8 +73,9 @@ For another number of layers the rules stay, and the thicknesses are spread over
   (tests/simulators/test_fine_sampling.py). Confirm many thin layers in Geant4.
 - One number hides much: pions dominate it in the mixed beam, and photons alone are far better.
   Linearity, position, time and separation of particles count for nothing.
-- Few events measure worse: the fit costs 5 to 10 % of the metric at 200 events, 20 % at 25.
-  Compare designs at equal numbers of events.
+- Error bars at 25, 200 and 1000 events, 300 repeats (experiments/error_bars): the stated error of a reach is
+  0.78 to 1.21 times its spread, that of a difference 0.85 to 1.05 times. At 200 events the bias is at
+  most 0.26 stated errors, at 25 events 0.37.
 - Layers are 200 cm wide: side leakage is small. There is no electronic noise, and light is uniform.
 - Light yield: that of polystyrene, 10 photoelectrons per MeV, is our choice. A factor of two
   moves the reach of the baselines by less than 0.01. For photons alone a factor of two in the
@@ -97,7 +99,8 @@ For another number of layers the rules stay, and the thicknesses are spread over
 
 ## Version history
 
-- v0: first version.
+- v0: first version. Since the first release the reach of few events is that of many. Before, every event was measured
+  by the fit to all others: recommended designs came out too low by 0.2 at 200 events.
 """
 
 from rl_detector.envs.calorimeter.problem import calorimeter

@@ -120,8 +120,8 @@ def components(layout: Design) -> list[Component]:
 def view(layout: Design) -> FloatArray:
     """Describe a design to a reconstruction that designs share: 8 features of order 1 per scintillator, [8 layers].
 
-    Depth in front of it and thickness of it and of its absorber, each in radiation and in interaction lengths
-    (logarithms), its `sampling_weights` (logarithm), and whether it is PbWO4.
+    These are, as logarithms, the depth in front of it, its thickness and that of its absorber, each in radiation and in
+    interaction lengths, and its `sampling_weights`; then whether it is PbWO4.
     """
     built, numbers, front = stack(layout), [], np.zeros(2)
     weights = sampling_weights(layout)

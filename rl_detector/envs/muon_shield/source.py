@@ -62,8 +62,8 @@ class Primaries(NamedTuple):
 def importance(momentum: FloatArray) -> FloatArray:
     """Factor by which a muon of this momentum in GeV is drawn more often, [muons].
 
-    Rises steeply to 13 GeV, below which hardly any muon crosses the iron, then in proportion to p: close to the root
-    mean square contribution of a muon to the blurred objective of shields like the published one.
+    It rises steeply to 13 GeV, below which hardly any muon crosses the iron, then in proportion to p. That is close to
+    what a muon adds to the blurred objective of shields like the published one (root mean square).
     """
     relative = momentum / IMPORTANCE_KNEE
     favour: FloatArray = np.minimum(relative, 1.0) ** 6 * np.maximum(relative, 1.0)

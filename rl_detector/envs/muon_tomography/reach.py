@@ -66,18 +66,18 @@ _NODE_WEIGHTS = np.einsum("i,j,k->ijk", _SHARES, _SHARES, _SHARES).reshape(-1) /
 class FillHeightReach:
     """reach = ln(reference / metric), metric = mean squared error of the calibrated fill height of one volume, in m2.
 
-    A volume is scanned with M muons, its raw height T is the weighted mean height of their vertices, and a line through
-    (T, height), fitted by least squares over volumes of all heights, calibrates it (TomOpt, ladle furnace benchmark:
-    the "debiased" squared error). Weights are 1 / error^2 of the vertex height, with the error and then the weight kept
+    M muons scan a volume, and its raw height T is the weighted mean height of their vertices. A line through (T,
+    height), fitted by least squares over volumes of all heights, calibrates it (TomOpt, ladle furnace benchmark: the
+    "debiased" squared error). Weights are 1 / error^2 of the vertex height, with the error and then the weight kept
     within the central 68 %, times how far inside the furnace the vertex is. The expected squared error is
 
         V Q / (V b^2 + Q),  Q = R + v / M,
 
     with V the variance of the heights, b the slope of E[T] against the height, R the mean square of its parabola (what
-    is left then is neglected), and v / M the variance of T. b^2, R and v are estimated from all muons of a readout, b^2
-    and R freed of the noise of finitely many muons: the metric does not depend on how many muons measured it.
-    The error is that of `_logarithmic_error`, which also holds where the slope is compatible with zero. `losses` are
-    the metric plus the influence of each event on it (delta method), stretched to that error where they carry it.
+    is left then is neglected), and v / M the variance of T. b^2, R and v are estimated from all muons of a readout, and
+    b^2 and R are freed of the noise of finitely many muons. So the metric does not depend on how many muons measured
+    it. The error is that of `_logarithmic_error`, which also holds where the slope is compatible with zero. `losses`
+    are the metric plus the influence of each event on it (delta method), stretched to that error where they carry it.
 
     Attributes:
         reference: metric of the baseline in m2, so that its reach is 0.

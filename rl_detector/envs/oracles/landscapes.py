@@ -89,8 +89,8 @@ class Quadratic(Landscape):
 class Heteroscedastic(Quadratic):
     """A rotated ellipsoid whose noise grows along the way from the start through the best design and beyond.
 
-    The spread of an event is that at the best design times exp(1.2 p), where p is the position beyond the best design
-    along that way in units of the box's half width there: a factor exp(2.4) = 11 from one end of the box to the other.
+    The spread of an event is that at the best design times exp(1.2 p). Here p is the position beyond the best design
+    along that way, in units of the box's half width. So the spread grows by exp(2.4) = 11 across the box.
     """
 
     def spread(self, x: FloatArray, choices: IntArray) -> FloatArray:

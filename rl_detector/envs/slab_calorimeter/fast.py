@@ -72,8 +72,8 @@ class FastLibrary:
     """Books of parametrised showers.
 
     A photon converts after Exp(9/7 X0) and showers as in `physics.profiles`. A pion is one fast particle until its
-    first vertex, at Exp(lambda_pi); of its energy a share f_em, Beta distributed around 1 - (E / 1 GeV)^-0.18, makes
-    electromagnetic showers, the rest is seen less and decays exponentially. Both are shared by three vertices one
+    first vertex, at Exp(lambda_pi). A share f_em of its energy, Beta distributed around 1 - (E / 1 GeV)^-0.18, makes
+    electromagnetic showers. The rest is seen less and decays exponentially. Both are shared by three vertices one
     lambda_pi apart. Particles cross a plane with more than Poisson fluctuations; planes are independent.
 
     Attributes:

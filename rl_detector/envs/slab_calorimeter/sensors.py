@@ -36,9 +36,9 @@ class SlabSimulator(FromBatch):
     """Signals of sensors that are cut out of stored showers.
 
     A sensor sees the particles that cross the plane next to it. Each leaves the energy of a minimum-ionising particle,
-    with fluctuations: n particles make a signal that is Gamma distributed with the mean n and the variance v n, v from
-    `sensor_variance` (in the approximation of Wilson and Hilferty). The straggling of the k-th sensor of all
-    designs of one seed is the same. Left out: electronic noise, dead areas, the silicon's own effect on the shower.
+    with fluctuations. The signal of n particles is Gamma distributed with mean n and variance v n (approximation of
+    Wilson and Hilferty); `sensor_variance` gives v. The straggling of the k-th sensor of all designs of one seed is the
+    same. Left out: electronic noise, dead areas, the silicon's own effect on the shower.
 
     Attributes:
         library: where the showers come from.

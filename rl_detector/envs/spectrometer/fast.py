@@ -134,10 +134,11 @@ class Scattering:
 class Spectrometer:
     """Magnet, gas, aperture and beam; it measures any row of stations.
 
-    Simulated: bending to first order in the angle, scattering in the stations and the gas, hits evenly distributed over
-    their strip (sd pitch / sqrt 12), inefficiency, aperture, and pions lost by nuclear interactions. Left out: energy
-    loss, decays, noise hits, wrong assignment of hits, scattering in the other plane, which has no readout.
-    The fit weighs hits by the scattering at the true momentum; 10 % beside it would cost less than 1 % of the variance.
+    Simulated are bending to first order in the angle, scattering in the stations and the gas, inefficiency, and
+    aperture. Hits are evenly distributed over their strip (sd pitch / sqrt 12). Pions are lost by nuclear interactions.
+    Left out: energy loss, decays, noise hits, wrong assignment of hits, scattering in the other plane, which has no
+    readout. The fit weighs hits by the scattering at the true momentum; 10 % beside it would cost less than 1 % of the
+    variance.
 
     Attributes:
         magnet: the dipole.

@@ -115,7 +115,7 @@ def spectrometer(
             "pion_fraction": pion_fraction,
         },
         layout=components,
-        metric="mean relative error of the momentum",
+        metric="mean sigma_p / p, a lost track counts as 1/3",
         minimum_events=MINIMUM_EVENTS,
     )
     return replace(problem, reach=MomentumReach(_reference(SpectrometerSimulator(fast), stations)))

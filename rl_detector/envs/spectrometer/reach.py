@@ -12,7 +12,7 @@ from rl_detector.space import FloatArray
 from rl_detector.terms import Measurement, Readout
 
 UNMEASURED_ERROR = 1 / 3
-"""Relative error of a track that is not measured, and the largest of one that is: beyond it not even the sign of the
+"""Relative error of a track that is not measured, and the largest of one that is. Beyond it not even the sign of the
 charge is known to three standard deviations."""
 
 

@@ -49,10 +49,11 @@ from rl_detector.envs.slab_calorimeter.reach import (
 from rl_detector.envs.slab_calorimeter.sensors import EVENTS_PER_BOOK, SlabSimulator, sensor_variance, straggled
 from rl_detector.errors import ConfigError, DesignError
 from rl_detector.problem import DesignProblem
+from rl_detector.reach.paired import paired_difference
 from rl_detector.reach.unseen import width_logarithm
 from rl_detector.reproducible import held_out_seed, trial_seed
 from rl_detector.space import Design
-from rl_detector.study.validation import paired_difference, validate
+from rl_detector.study.validation import validate
 from rl_detector.terms import Measurement, Readout
 
 EVENLY = design(*[(33.0, "0.2 mm")] * 60)

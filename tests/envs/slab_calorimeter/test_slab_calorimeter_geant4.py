@@ -18,7 +18,7 @@ from rl_detector.envs.slab_calorimeter.reach import SlabReach
 from rl_detector.envs.slab_calorimeter.sensors import SlabSimulator, cut_out, sensor_variance, straggled
 from rl_detector.envs.slab_calorimeter.stored import PLANE_PITCH, StoredLibrary, stored, whole_book
 from rl_detector.errors import ConfigError
-from rl_detector.study.validation import paired_difference
+from rl_detector.reach.paired import paired_difference
 from rl_detector.terms import Measurement
 
 FILE = str(Path(__file__).parents[3] / "experiments" / "slab_calorimeter" / "showers.npz")
