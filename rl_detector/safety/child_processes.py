@@ -92,7 +92,7 @@ class SafeContext(SpawnContext):
 
 @contextmanager
 def safely_spawned(main: bool = True) -> Iterator[None]:
-    """Let multiprocessing start its processes from a safe path meanwhile.
+    """Let multiprocessing start processes from a safe path inside this context.
 
     Args:
         main: whether processes that this thread starts import the user's script.

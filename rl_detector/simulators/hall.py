@@ -102,7 +102,7 @@ class Hall:
 
 
 def _problem(block: Block, half_width: float) -> str | None:
-    """Say what is wrong with a block; return None if nothing is."""
+    """Return the first error in the description of a block, or None."""
     corners = np.stack([block.corners_in, block.corners_out])
     if corners.shape != (2, 4, 2):
         return f"expected 4 corners (x, y) at each end, got shape {corners.shape}"

@@ -33,8 +33,8 @@ class TwoFidelities(FromBatch):
         cheap, dear: the cheap and the expensive simulator. Both draw equal primaries for equal seeds, and independent
             ones for different seeds. An error of the cheap one costs precision and adds no bias.
         further: primaries that only the cheap simulator gets, per expensive event.
-        copies: simulations of every primary by the cheap simulator. Their mean keeps only the part that the primary
-            determines, which both simulators share. More than 1 needs a ReplicatingSimulator.
+        copies: simulations of every primary by the cheap simulator. Their mean averages out fluctuations that the
+            expensive simulator does not share. More than 1 needs a ReplicatingSimulator.
         cost_ratio: measured cost of an expensive event in cheap events.
     """
 

@@ -49,7 +49,13 @@ class WorkerPool:
         return bool(self._pool.active)
 
     def run(self, task: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], limits: Sequence[float]) -> list[Any]:
-        """Run one task per arguments, each limited to its seconds; return values or exceptions in their order."""
+        """Run the task once per tuple of arguments; return values or exceptions in this order.
+
+        Args:
+            task: function that the workers can import.
+            arguments: one tuple of arguments per run.
+            limits: time limit of each run in seconds.
+        """
         futures: list[Future[Any]] = [
             self._pool.schedule(task, args=args, timeout=limit) for args, limit in zip(arguments, limits, strict=True)
         ]

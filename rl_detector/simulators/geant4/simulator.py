@@ -30,13 +30,13 @@ CUT = 0.7
 class Geant4Simulator(Workers):
     """Stacks of flat layers in Geant4, in persistent worker processes.
 
-    Deposits are equal bit by bit for equal (stack, primaries, seed), on any worker and in any batch. Their random
-    numbers also depend on `chunk`, `cut`, `width` and the physics list.
+    Deposits are equal bit by bit for equal (stack, primaries, seed), on any worker and in any batch. This needs equal
+    `chunk`, `cut`, `width` and physics list.
 
     Args:
-        physics_list: "data-free" (needs no data sets), "data-free-ftfp" (needs none either, for pions above 30 GeV), a
-            reference physics list of Geant4 such as "FTFP_BERT_EMZ", or "auto" (FTFP_BERT when its data sets are
-            found, else data-free).
+        physics_list: "data-free" needs no data sets; "data-free-ftfp" needs none either, for pions above 30 GeV.
+            "auto" is FTFP_BERT if its data sets are found, else data-free. Or the name of a reference physics list of
+            Geant4, such as "FTFP_BERT_EMZ".
         workers: number of processes; None for one per core.
         cut: production cut in mm; None for CUT.
         width: full transverse size of the layers in cm.

@@ -1,8 +1,8 @@
 """C++ classes of Geant4 that the wheel exports but does not bind, constructed through ctypes. Worker process only.
 
 Objects are made as C++ `new` makes them: memory from `operator new` (over-sized and zeroed), then the mangled
-constructor. Geant4 may therefore delete them. PyDLL keeps the interpreter lock, which constructors never need to give
-up. The mangled names belong to one build of the wheel (WHEEL).
+constructor. Geant4 may therefore delete them. PyDLL keeps the interpreter lock, as constructors never call Python. The
+mangled names belong to one build of the wheel (WHEEL).
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ class Geant4Tracker(Workers):
     for equal (hall, particles, seed) and equal settings, on any worker and in any batch.
 
     Args:
-        physics_list: "data-free" (needs no data sets), a reference physics list of Geant4 such as "FTFP_BERT_EMZ", or
-            "auto" (FTFP_BERT when its data sets are found, else data-free).
+        physics_list: "data-free" needs no data sets. "auto" is FTFP_BERT if its data sets are found, else data-free.
+            Or the name of a reference physics list of Geant4, such as "FTFP_BERT_EMZ".
         workers: number of processes; None for one per core.
         cut: production cut in mm. No measured quantity changes from 0.1 to 10 mm; 10 mm is four times as fast as 1 mm.
         step: longest step in a block, in cm. The field bends a step by its momentum at the start. In iron at 5 GeV,

@@ -122,7 +122,7 @@ def start() -> None:
 
 
 def run_chunk(settings: AnySettings, chunk: AnyChunk) -> Any:
-    """Simulate a chunk in the worker; return what the setup reads, such as deposits in GeV [events, layers]."""
+    """Simulate a chunk in the worker; return its result, such as deposits in GeV [events, layers]."""
     signal.alarm(math.ceil(_PATIENCE * chunk.limit))
     result = _ready(settings).run(chunk)
     signal.alarm(0)

@@ -95,7 +95,7 @@ def check_sizes(**sizes: float) -> None:
 
 
 def failure(result: Any, limit: float) -> str | None:
-    """Say why a chunk has no result; return None if it has one.
+    """Return the reason why a chunk has no result, or None if it has one.
 
     Args:
         result: value or exception from the worker pool.
