@@ -415,3 +415,25 @@ def test_strings_make_energetic_pions_interact() -> None:
             geant4.deposits([deep], [Primaries(("pi+",), np.array([300.0]))], [3])
     assert not isinstance(found, SimulationError)
     assert 0.75 < float(found.mean()) / 60 < 0.95
+
+
+def test_a_chunk_that_fails_leaves_no_alarm_that_kills_its_worker_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def run(self, chunk: object) -> None:
+            raise SimulationError("overlap")
+
+    monkeypatch.setattr(worker, "_ready", lambda settings: Broken())
+    chunk = worker.Chunk((), 0, (), (), (1, 2, 3, 4), 60.0)
+    with pytest.raises(SimulationError, match="overlap"):
+        worker.run_chunk(None, chunk)  # type: ignore[arg-type]
+    assert signal.alarm(0) == 0
+
+
+def test_a_folder_that_somebody_else_prepared_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert worker._own_folder(tmp_path / "mine").stat().st_mode & 0o777 == 0o700
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    with pytest.raises(SimulationError, match="link is no folder of this user"):
+        worker._own_folder(tmp_path / "link")
+    monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(SimulationError, match="set TMPDIR"):
+        worker._own_folder(tmp_path / "mine")

@@ -10,6 +10,7 @@ import atexit
 import math
 import os
 import signal
+import stat
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,9 +125,10 @@ def start() -> None:
 def run_chunk(settings: AnySettings, chunk: AnyChunk) -> Any:
     """Simulate a chunk in the worker; return its result, such as deposits in GeV [events, layers]."""
     signal.alarm(math.ceil(_PATIENCE * chunk.limit))
-    result = _ready(settings).run(chunk)
-    signal.alarm(0)
-    return result
+    try:
+        return _ready(settings).run(chunk)
+    finally:
+        signal.alarm(0)
 
 
 def _ready(settings: AnySettings) -> _Machine:
@@ -194,8 +196,8 @@ class _Machine:
 
 def _prepare_environment(physics: Physics) -> None:
     """Point Geant4 at the data sets found, else at empty folders: its import then neither asks nor downloads."""
-    root = Path(tempfile.gettempdir()) / f"rl_detector-geant4-{os.getuid()}"
-    (root / "empty").mkdir(parents=True, exist_ok=True)
+    root = _own_folder(Path(tempfile.gettempdir()) / f"rl_detector-geant4-{os.getuid()}")
+    (root / "empty").mkdir(exist_ok=True)
     (root / "ensdf").mkdir(exist_ok=True)
     (root / "ensdf" / "ENSDFSTATE.dat").touch()
     os.environ.update({name: str(root / "empty") for name in DATA_SETS})
@@ -203,6 +205,15 @@ def _prepare_environment(physics: Physics) -> None:
     os.environ["GEANT4_DATA_DIR"] = str(root)
     os.environ["G4BACKTRACE"] = "none"  # else Geant4's signal handler turns an abort into a hang
     os.environ.update(physics.data)
+
+
+def _own_folder(path: Path) -> Path:
+    """Make a folder that only this user can write; SimulationError if another user or a link has taken its name."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise SimulationError(f"{path} is no folder of this user: remove it, or set TMPDIR to a folder of your own")
+    return path
 
 
 def _physics_list(g4: Any, name: str, tracks: bool) -> Any:
