@@ -104,7 +104,7 @@ def closest_approach(
     """Points of closest approach of lines, in closed form.
 
     With d = (tx, ty, 1) and the separation w in the plane, the connection is shortest where it is perpendicular to both
-    lines: w + s d1 - t d2 orthogonal to d1 and d2, two linear equations for the heights s and t.
+    lines. So w + s d1 - t d2 is orthogonal to d1 and d2, which gives two linear equations for the heights s and t.
 
     Args:
         first, second: x and y of the lines at z = `plane`, [2, pairs].
@@ -138,7 +138,7 @@ def vertex_height_error(incoming: Tracks, outgoing: Tracks, z: FloatArray) -> Fl
     """Standard error of the height of closest approach from those of the two tracks, to first order, [pairs].
 
     The height where the separation D(z) of the tracks is smallest solves T D(z) = 0 with the kink T, the difference of
-    slopes. Errors of D at z and of T move it by dz = -(T dD + D dT) / T^2; terms that change D and T together cancel
+    slopes. Errors of D at z and of T move it by dz = -(T dD + D dT) / T^2. Terms that change D and T together cancel
     where x and y are measured alike, as T D = 0. Slopes are taken as small in the choice of the plane.
 
     Args:

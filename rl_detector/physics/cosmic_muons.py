@@ -143,8 +143,9 @@ def _cumulative(weights: FloatArray) -> FloatArray:
 def scatter(muons: Muons, matter: Matter, drop: float, normals: FloatArray) -> tuple[Rays, BoolArray]:
     """Muons `drop` m lower, behind matter.
 
-    The sum over all parts of the matter of correlated Gaussian angles and offsets is drawn at once: angle theta0 g1,
-    offset theta0 times the mean lever arm g1 plus its spread g2, with theta0 from Highland's formula for the whole way.
+    Angles and offsets are Gaussian and correlated; their sum over all parts of the matter is drawn at once. The angle
+    is theta0 g1, the offset theta0 (lever g1 + spread g2) with the mean lever arm and its spread. Highland's formula
+    gives theta0 for the whole way.
 
     Args:
         muons: at the upper height.

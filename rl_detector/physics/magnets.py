@@ -1,7 +1,7 @@
 """Iron magnets with a coil window on either side: their blocks, in each of which the field is uniform, and their mass.
 
-One quadrant of the cross-section (f: iron, h: half the height of the window, g: its width; joints are mitred at 45
-degrees where f is the same everywhere, so that the flux of the core returns through iron of the same width):
+One quadrant of the cross-section follows, with f: iron, h: half the height of the window, g: its width. Where f is the
+same everywhere, joints are mitred at 45 degrees, and the flux of the core returns through iron of that width.
 
     y = h + f  +------------------------+
                | \\        top         / |

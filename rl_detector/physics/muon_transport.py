@@ -1,10 +1,10 @@
 """Muons through a row of iron magnets, all muons of all designs at once, in steps of fixed length in z.
 
-In a step the field is uniform and of one direction, as it is in the middle of the step. With p_x and p_y, which then
-change linearly with z, the bent coordinate moves by dz (p_x0 + p_x1) / (p_z0 + p_z1), exact in a uniform field; the
-other coordinate, moved alike, is wrong by phi^2 / 12 of its own change, phi the bending angle of one step.
-Energy loss with straggling and scattering (angle and offset) add up alike for any number of steps.
-Lengths in cm, momenta in GeV, fields in T.
+In a step the field is uniform and of one direction, as it is in the middle of the step. p_x and p_y then change
+linearly with z. The bent coordinate moves by dz (p_x0 + p_x1) / (p_z0 + p_z1), which is exact in a uniform field. The
+other coordinate, moved alike, is wrong by phi^2 / 12 of its own change, with the bending angle phi of one step. Energy
+loss with straggling and scattering (angle and offset) add up alike for any number of steps. Lengths in cm, momenta in
+GeV, fields in T.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Longitudinal shower profiles in one material, event by event; arrays are [events] unless stated.
 
 Electromagnetic: dE/dt = E beta (beta t)^(alpha - 1) e^(-beta t) / Gamma(alpha) with t in radiation lengths (Longo and
-Sestili, NIM 128 (1975) 283), alpha and the depth T = (alpha - 1) / beta of the maximum fluctuating together
-(Grindhammer and Peters, hep-ex/0001020, appendix A.1: homogeneous media, individual showers).
+Sestili, NIM 128 (1975) 283). alpha and the depth T = (alpha - 1) / beta of the maximum fluctuate together (Grindhammer
+and Peters, hep-ex/0001020, appendix A.1: homogeneous media, individual showers).
 """
 
 from __future__ import annotations

@@ -99,8 +99,8 @@ def partial_angle(
 def growth(thickness_in_radiation_lengths: ArrayLike) -> FloatArray:
     """x (1 + 0.038 ln x)^2: how theta0^2 of a fast particle grows with the matter crossed, x in X0 (PDG eq. 34.16).
 
-    (13.6 MeV / beta p)^2 times the difference of two values is the theta0^2 of the part between them, so that any
-    division into steps gives the width of the whole, with the logarithm of the whole.
+    (13.6 MeV / beta p)^2 times the difference of two values is the theta0^2 of the part between them. So any division
+    into steps gives the width of the whole, with the logarithm of the whole.
 
     Examples:
         >>> float(growth(1.0))
@@ -122,8 +122,8 @@ def thick_rate(atomic_number: float, mass_number: float, radiation_length: float
         chi_c^2 (ln(q_max^2 / q_a^2) - 1) / 2,   chi_c^2 = 0.157 MeV^2 Z (Z + 1) / A per g/cm2,
         q_a^2 = 2.007e-5 Z^(2/3) (1 + 3.34 (Z / 137)^2) MeV^2,   q_max^2 = 3 exp(-0.5772) (197.3 MeV fm / r)^2.
 
-    Beyond about 10 X0 the scatters above q_max are missing and the sum is normal, so that the width grows as sqrt(x),
-    where Highland's logarithm, fitted up to 100 X0 to point-like nuclei, goes on growing.
+    Beyond about 10 X0 the scatters above q_max are missing and the sum is normal, so that the width grows as sqrt(x).
+    Highland's logarithm, fitted up to 100 X0 to point-like nuclei, goes on growing.
 
     Args:
         atomic_number, mass_number: Z, A.

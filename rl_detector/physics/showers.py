@@ -1,9 +1,9 @@
 """Longitudinal shower development in layered media: closed forms, vectorised over events.
 
-Electromagnetic showers are a two-variable state that travels through the layers: the energy R that has not been
-deposited yet and the *age* y = (N / R)^(1/3), N / R being the number of shower particles per GeV still to be deposited.
-In a material with critical-energy factor kappa and absorption b the scaled age is v = y (kappa / b)^(1/3) and, per
-radiation length t,
+Electromagnetic showers are a state of two variables that travels through the layers. These are the energy R that has
+not been deposited yet, and the *age* y = (N / R)^(1/3) with N / R shower particles per GeV still to be deposited. In a
+material with critical-energy factor kappa and absorption b the scaled age is v = y (kappa / b)^(1/3) and, per radiation
+length t,
 
     dR/dt = -b v^3 R            (Rossi's approximation B: every particle loses Ec per radiation length)
     dv/dt = s v (1 - v)         (multiplication at small age, equilibrium of soft particles at v = 1)
@@ -89,8 +89,8 @@ def shower_maximum(scaled_age: FloatArray, growth: float, absorption: float) -> 
 def fluctuate(fraction: FloatArray, variance: FloatArray, normal: FloatArray) -> FloatArray:
     """Fluctuate a fraction inside [0, 1] with a logit-normal of about the wanted variance.
 
-    The first-order change of the mean is taken out, so that the mean stays within 1 % of `fraction` while the width is
-    below half of `fraction` and of `1 - fraction`.
+    The first-order change of the mean is taken out. The mean stays within 1 % of `fraction` while the width is below
+    half of `fraction` and of `1 - fraction`.
 
     Args:
         fraction: the mean, in [0, 1].

@@ -111,8 +111,8 @@ def exact_path(z: ArrayLike, slope: ArrayLike, kappa: ArrayLike, dipole: Dipole)
 def scattering_covariance(z: ArrayLike, planes: ArrayLike, gaps: ArrayLike = 0.0) -> FloatArray:
     """Covariance of positions from multiple scattering upstream, [..., n, n] in m^2.
 
-    A thin plane at z_k adds theta_k^2 (z_i - z_k)(z_j - z_k) to all i, j behind it; what fills the gap behind it adds
-    theta_k^2 (l^2 / 3 + l (a + b) / 2 + a b), with a, b the distances of i, j from the end of the gap of length l.
+    A thin plane at z_k adds theta_k^2 (z_i - z_k)(z_j - z_k) to all i, j behind it. What fills the gap of length l
+    behind it adds theta_k^2 (l^2 / 3 + l (a + b) / 2 + a b), with the distances a, b of i, j from the end of the gap.
 
     Args:
         z: positions [..., n] in m, ascending.
@@ -194,8 +194,8 @@ class Steps:
 
 
 PRIOR = (1.0, 1.0, 30.0)
-"""Standard deviations of x [m], slope and kappa [1/GeV] before the first hit: far beyond any track, so that nothing is
-known, and no wider, because rounding grows with their ratio to the errors of the hits."""
+"""Standard deviations of x [m], slope and kappa [1/GeV] before the first hit. They lie far beyond any track, so that
+nothing is known, and no wider: rounding grows with their ratio to the errors of the hits."""
 
 
 def filter_kappa(

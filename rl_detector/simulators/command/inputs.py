@@ -1,7 +1,7 @@
 """What an executable is given: a design as plain JSON, fixed placeholders in its command, numbers in templates.
 
-A value of a design is data and never anything else: it goes into a JSON file and into the user's templates, not into a
-command line or a path, and text in it has to match a strict pattern.
+A value of a design is data and never anything else. It goes into a JSON file and into the user's templates, not into a
+command line or a path. Text in it has to match a strict pattern.
 """
 
 from __future__ import annotations

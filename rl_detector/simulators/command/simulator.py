@@ -1,8 +1,8 @@
 """Any executable as a simulator: a YAML file describes what it is given and what it writes.
 
-Every trial runs in a scratch folder of its own: the design as design.json, templates filled with it, then the command,
-then its output read and checked. A failed trial keeps its folder and says where it is. Whatever the executable started
-is ended with it (on Linux also what left its process group). See experiments/own_simulator.
+Every trial runs in a scratch folder of its own. The design is written as design.json and fills the templates; then the
+command runs, and its output is read and checked. A failed trial keeps its folder and says where it is. Whatever the
+executable started is ended with it (on Linux also what left its process group). See experiments/own_simulator.
 """
 
 from __future__ import annotations
