@@ -7,6 +7,8 @@ import warnings
 from importlib import import_module
 from typing import Any
 
+import numpy as np
+
 from rl_detector.agent import Agent
 from rl_detector.errors import ConfigError
 from rl_detector.space import Design, DesignSpace
@@ -38,6 +40,7 @@ def agent_class(name: str) -> Any:
     if name not in AGENTS:
         raise ConfigError(f"unknown agent {name!r}: known are {', '.join(AGENTS)}")
     module, _, cls = AGENTS[name].partition(":")
+    state = np.random.get_state()  # noqa: NPY002
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # libraries warn about each other
@@ -49,6 +52,8 @@ def agent_class(name: str) -> Any:
         raise ConfigError(
             f"the agent {name} needs the library {library}, which is not installed: pip install 'rl_detector[peers]'"
         ) from error
+    finally:
+        np.random.set_state(state)  # noqa: NPY002 (some libraries draw random numbers when they are imported)
 
 
 def make_agent(name: str, space: DesignSpace, seed: int, start: Design | None = None, **settings: Any) -> Agent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 from rl_detector.agent import Agent, Batch
-from rl_detector.agents import AGENTS, make_agent
+from rl_detector.agents import AGENTS, agent_class, make_agent
 from rl_detector.agents.policy_gradient import PolicyGradient
 from rl_detector.errors import ConfigError, DesignError, DetectorError
 from rl_detector.parameters import Categorical, Continuous, Integer
@@ -264,6 +265,20 @@ def test_names_are_cheap() -> None:
     code = f"import sys, rl_detector.agents; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_libraries_that_draw_random_numbers_when_imported_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As jax does, which botorch imports."""
+
+    def drawing(name: str) -> Any:
+        np.random.default_rng(np.random.randint(9))  # noqa: NPY002
+        return importlib.import_module(name)
+
+    monkeypatch.setattr("rl_detector.agents.import_module", drawing)
+    before = np.random.get_state()  # noqa: NPY002
+    agent_class("nsga2")
+    np.testing.assert_array_equal(np.random.get_state()[1], before[1])  # type: ignore[index]  # noqa: NPY002
+    assert np.random.get_state()[2] == before[2]  # type: ignore[index]  # noqa: NPY002
 
 
 def test_random_search_begins_with_the_start_and_fills_the_box() -> None:
