@@ -277,6 +277,17 @@ def test_energetic_pions_need_data_sets(geant4: Geant4Tracker) -> None:
         geant4.crossings([IRON_BLOCK], [replace(muons(40.0, 1), names=("pi-",))], [1])
 
 
+def test_pions_in_uranium_need_data_sets(geant4: Geant4Tracker) -> None:
+    with pytest.raises(ConfigError, match=r"no pions in uranium .*; use physics_list=FTFP_BERT"):
+        geant4.crossings([replace(IRON_BLOCK, matter=Matter("U"))], [replace(muons(4.0, 1), names=("pi-",))], [1])
+
+
+@pytest.mark.parametrize("name", ["data-free", "data-free-ftfp"])
+def test_results_of_tracks_name_their_scattering(name: str) -> None:
+    with Geant4Tracker(name, workers=1) as tracked:
+        assert "WentzelVI" in tracked.describe()["physics_list"] and "Urban" not in tracked.describe()["physics_list"]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -15,11 +15,23 @@ DATA_FREE = "data-free"
 DATA_FREE_STRINGS = "data-free-ftfp"
 AUTO = "auto"
 DATA_FREE_LABEL = "data-free EM (Urban msc, no G4LEDATA) + Bertini/BGG hadronics"
-TRACKS_LABEL = "data-free EM (WentzelVI and single scattering of muons, no G4LEDATA) + Bertini/BGG hadronics"
-"""Labels of the data-free list in results: above for stacks of layers, here for tracks."""
-
 STRINGS_LABEL = "data-free EM (Urban msc, no G4LEDATA) + FTFP above 9-12 GeV, Bertini below, BGG cross sections"
-"""Label of the data-free list with strings in results."""
+"""Labels of the data-free lists in results, above without strings."""
+
+_STACKS, _TRACKS = "Urban msc,", "WentzelVI and single scattering of muons,"
+
+
+def tracks_label(label: str) -> str:
+    """Return the label of a physics list for tracks: those of data-free lists name another scattering of muons.
+
+    Examples:
+        >>> tracks_label(DATA_FREE_LABEL)
+        'data-free EM (WentzelVI and single scattering of muons, no G4LEDATA) + Bertini/BGG hadronics'
+        >>> tracks_label("FTFP_BERT")
+        'FTFP_BERT'
+    """
+    return label.replace(_STACKS, _TRACKS)
+
 
 STRINGS_LIMIT = 200.0
 """Highest kinetic energy of pions in GeV at which the list with strings was checked."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.simulators.geant4.hall_geometry import VALUES_PER_PLANE, TrackChunk, TrackSettings
-from rl_detector.simulators.geant4.physics_lists import DATA_FREE, HADRON_LIMITS, TRACKS_LABEL, choose
+from rl_detector.simulators.geant4.physics_lists import DATA_FREE, HADRON_LIMITS, choose, tracks_label
 from rl_detector.simulators.geant4.workers import Workers, check_sizes, chunk_seeds, failure
 from rl_detector.simulators.hall import Charged, Crossings, Hall
 
@@ -66,7 +66,7 @@ class Geant4Tracker(Workers):
 
     def describe(self) -> Mapping[str, str]:
         """Return the facts that every result must state."""
-        label = TRACKS_LABEL if self.physics.name == DATA_FREE else self.physics.label
+        label = tracks_label(self.physics.label)
         limits = {"longest step": f"{self.step} cm", "threshold": f"{self.threshold} GeV"}
         return {**super().describe(), "physics_list": label, **limits}
 
@@ -83,7 +83,7 @@ class Geant4Tracker(Workers):
 
     def _chunks(self, hall: Hall, particles: Charged, seed: int) -> list[TrackChunk]:
         if self.physics.name in HADRON_LIMITS:
-            _check_pions(particles, self.physics.name)
+            _check_pions(hall, particles, self.physics.name)
         ends = _ends(hall, particles)
         key = hashlib.sha256(pickle.dumps((hall, ends))).hexdigest()
         states = np.concatenate([particles.position, particles.momentum], axis=1)
@@ -140,11 +140,13 @@ def _ends(hall: Hall, particles: Charged) -> tuple[float, float]:
     return min(z) - MARGIN, max(z) + MARGIN
 
 
-def _check_pions(particles: Charged, name: str) -> None:
+def _check_pions(hall: Hall, particles: Charged, name: str) -> None:
     """Refuse pions that the data-free hadronic physics would simulate wrongly without a warning."""
-    pions = particles.energies[[name.startswith("pi") for name in particles.names]]
+    pions = particles.energies[[particle.startswith("pi") for particle in particles.names]]
     if np.any(pions > HADRON_LIMITS[name]):
-        raise ConfigError(
-            f"geant4: physics_list={name} simulates pions only up to {HADRON_LIMITS[name]} GeV, got {pions.max():.4g} "
-            f"GeV; use physics_list=FTFP_BERT with its data sets"
-        )
+        problem = f"pions only up to {HADRON_LIMITS[name]} GeV, got {pions.max():.4g} GeV"
+    elif pions.size and any(hall.matter_of(block).name == "U" for block in range(len(hall.blocks))):
+        problem = "no pions in uranium (fission by slow neutrons needs cross-section data)"
+    else:
+        return
+    raise ConfigError(f"geant4: physics_list={name} simulates {problem}; use physics_list=FTFP_BERT with its data sets")
