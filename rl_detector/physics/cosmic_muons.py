@@ -27,7 +27,7 @@ FLUX_POWER, FLUX_OFFSET, FLUX_DECAY, FLUX_RADIUS = 3.0, 3.87, 854.0, 174.0
 """n, E0 [GeV], epsilon [GeV] and R/d of the flux (P. Shukla and S. Sankrith, arXiv:1606.06907)."""
 
 STEEPEST = 0.1
-"""Smallest depth component of a muon's direction after scattering, relative to that before; below it muons are lost."""
+"""Smallest depth component of a muon's direction after scattering, relative to that before; muons below are lost."""
 
 
 @dataclass(frozen=True)
