@@ -29,7 +29,7 @@ def test_exact_hits_give_back_the_line() -> None:
 
 @pytest.mark.parametrize("seen", [(0, 1), (0, 3), (1, 2, 3), (0, 1, 2, 3)])
 def test_errors_of_a_fit_are_those_of_the_textbook(seen: tuple[int, ...]) -> None:
-    """var(slope) = s^2 / sum (z - mean)^2, var(position) = s^2 (1 / n + (z - mean)^2 / sum); fits of random hits agree."""
+    """var(slope) = s^2 / sum (z - mean)^2, var(position) = s^2 (1 / n + (z - mean)^2 / sum); random fits agree."""
     rng, count, sigma = np.random.default_rng(1), 40_000, 1e-3
     start, slope = lines(rng, count)
     weights = np.zeros((1, 4, count))
