@@ -1,4 +1,4 @@
-# `make train` and `make test` install everything on a fresh machine; the second time they start at once.
+# `make train` and `make test` install everything on a fresh machine; the next time they start at once.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -15,7 +15,7 @@ train: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m "not slow" --numprocesses $(JOBS) --dist worksteal
 
-# Tests of physics with many events; takes minutes.
+# Tests physics with many events; takes minutes.
 physics: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
 
@@ -23,7 +23,7 @@ physics: $(VENV)/.installed-dev
 faults: $(VENV)/.installed-dev
 	$(BIN)/python tests/faults/campaign.py
 
-# Speeds, as ratios within one run; they are read, not tested.
+# Measures speeds as ratios within one run; a person reads them, no test checks them.
 benchmarks: $(VENV)/.installed-dev
 	$(BIN)/python tests/benchmarks/fast_throughput.py
 	$(BIN)/python tests/benchmarks/study_overhead.py

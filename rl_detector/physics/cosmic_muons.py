@@ -21,24 +21,24 @@ IntArray = NDArray[np.int64]
 
 ZENITH_LIMIT = math.radians(70)
 ENERGY_LOW, ENERGY_HIGH = 0.5, 500.0
-"""Largest zenith angle, and energies in GeV (TomOpt)."""
+"""Largest zenith angle in rad, lowest and highest energy in GeV (TomOpt)."""
 
 FLUX_POWER, FLUX_OFFSET, FLUX_DECAY, FLUX_RADIUS = 3.0, 3.87, 854.0, 174.0
 """n, E0 [GeV], epsilon [GeV] and R/d of the flux (P. Shukla and S. Sankrith, arXiv:1606.06907)."""
 
 STEEPEST = 0.1
-"""A muon whose direction has a smaller share along its old depth axis after scattering is lost."""
+"""Smallest depth component of a muon's direction after scattering, relative to that before; muons below are lost."""
 
 
 @dataclass(frozen=True)
 class Rays:
-    """Straight lines going down from a height: position at that height in m and slope, [2, rays] each."""
+    """Straight lines that go down from a height: position at this height in m, and slope, [2, rays] each."""
 
     position: FloatArray
     slope: FloatArray
 
     def take(self, chosen: IntArray) -> Rays:
-        """Some of the rays."""
+        """Select rays by index."""
         return Rays(self.position[:, chosen], self.slope[:, chosen])
 
 
@@ -52,12 +52,12 @@ class Muons:
 
 @dataclass(frozen=True)
 class Matter:
-    """What rays cross between two heights, [rays] each.
+    """Matter that rays cross between two heights, [rays] each.
 
     Attributes:
-        thickness: in radiation lengths.
-        lever: mean distance along the track from where radiation lengths are crossed to the lower height, in m.
-        spread: standard deviation of that distance in m.
+        thickness: radiation lengths that the ray crosses.
+        lever: mean distance in m along the ray from the matter to the lower height, weighted by radiation lengths.
+        spread: standard deviation of this distance in m.
     """
 
     thickness: FloatArray
@@ -66,15 +66,16 @@ class Matter:
 
     @staticmethod
     def of_moments(thickness: FloatArray, first: FloatArray, second: FloatArray) -> Matter:
-        """From the sums of x, x l and x l^2 over parts of thickness x at distances l in m."""
+        """Make matter from the sums of x, x l and x l^2 over parts of thickness x at distances l in m."""
         whole = np.maximum(thickness, 1e-30)
         lever = first / whole
         return Matter(thickness, lever, np.sqrt(np.maximum(second / whole - lever**2, 0)))
 
 
 def flux(energy: FloatArray, zenith: FloatArray) -> FloatArray:
-    """Intensity of muons at sea level, not normalised: (E0 + E)^-n / (1 + E / eps) D(theta)^-(n - 1).
+    """Return the intensity of muons at sea level, not normalised: (E0 + E)^-n / (1 + E / eps) D(theta)^-(n - 1).
 
+    E is the total energy in GeV, theta the zenith angle in rad.
     D(theta) = sqrt((R/d)^2 cos^2 + 2 R/d + 1) - R/d cos is the relative length of the way through the atmosphere
     (P. Shukla and S. Sankrith, arXiv:1606.06907).
 
@@ -90,7 +91,9 @@ def flux(energy: FloatArray, zenith: FloatArray) -> FloatArray:
 
 
 def sample_rays(rng: np.random.Generator, rays: int, low: FloatArray, high: FloatArray) -> Rays:
-    """Lines through a horizontal rectangle, from corner `low` to `high` in m: uniform; zenith: flux times cos sin.
+    """Draw lines through a horizontal rectangle with the corners `low` and `high` in m.
+
+    Positions are uniform. The zenith angle follows the flux times cos sin.
 
     Examples:
         >>> rays = sample_rays(np.random.default_rng(0), 1000, np.zeros(2), np.ones(2))
@@ -105,7 +108,7 @@ def sample_rays(rng: np.random.Generator, rays: int, low: FloatArray, high: Floa
 
 
 def sample_momenta(rng: np.random.Generator, muons: int) -> FloatArray:
-    """Momenta in GeV of vertical muons at sea level, [muons].
+    """Draw momenta in GeV of vertical muons at sea level, [muons].
 
     Examples:
         >>> momenta = sample_momenta(np.random.default_rng(0), 10_000)
@@ -120,7 +123,7 @@ def sample_momenta(rng: np.random.Generator, muons: int) -> FloatArray:
 
 @lru_cache
 def _spectrum() -> tuple[FloatArray, FloatArray]:
-    """Energies in GeV and the share of muons below."""
+    """Tabulate energies in GeV and the share of muons below each."""
     edges = np.geomspace(ENERGY_LOW, ENERGY_HIGH, 2049)
     middle = np.sqrt(edges[1:] * edges[:-1])
     return edges, _cumulative(flux(middle, np.zeros(1)) * np.diff(edges))
@@ -128,7 +131,7 @@ def _spectrum() -> tuple[FloatArray, FloatArray]:
 
 @lru_cache
 def _zeniths() -> tuple[FloatArray, FloatArray]:
-    """Zenith angles in rad and the share of muons below."""
+    """Tabulate zenith angles in rad and the share of muons below each."""
     edges = np.linspace(0, ZENITH_LIMIT, 1025)
     middle = (edges[1:] + edges[:-1]) / 2
     return edges, _cumulative(flux(np.ones(1), middle) * np.cos(middle) * np.sin(middle))
@@ -141,17 +144,17 @@ def _cumulative(weights: FloatArray) -> FloatArray:
 
 
 def scatter(muons: Muons, matter: Matter, drop: float, normals: FloatArray) -> tuple[Rays, BoolArray]:
-    """Muons `drop` m lower, behind matter.
+    """Carry muons down by `drop` m, through matter.
 
     Angles and offsets are Gaussian and correlated; their sum over all parts of the matter is drawn at once. The angle
     is theta0 g1, the offset theta0 (lever g1 + spread g2) with the mean lever arm and its spread. Highland's formula
     gives theta0 for the whole way.
 
     Args:
-        muons: at the upper height.
-        matter: that they cross.
-        drop: between the two heights.
-        normals: standard normal g1, g2 in the plane of the zenith angle and across it, [2 planes, 2, muons].
+        muons: muons at the upper height.
+        matter: matter that they cross.
+        drop: distance between the two heights in m.
+        normals: standard normal numbers g1, g2 in the plane of the zenith angle and across it, [2 planes, 2, muons].
 
     Returns:
         Rays at the lower height, [2, muons], and whether a muon still goes down, [muons].

@@ -1,7 +1,7 @@
 """Energy loss of muons in matter: a(E) + b(E) E, and its fluctuations without bias under any division into steps.
 
-Collisions below a cut are a drift with normal fluctuations; those above it, knock-on electrons and hard radiation, are
-single events of a Poisson process. Both add up, so that one step and many steps have the same mean and variance.
+Collisions below a cut are a drift with normal fluctuations. Those above it, knock-on electrons and hard radiation, are
+drawn one by one from a Poisson process. Both add up, so one step and many steps have equal means and variances.
 Momenta and energies in GeV, lengths in cm.
 
 Sources: PDG 2024, "Passage of particles through matter", eqs. 34.4, 34.5, 34.7, 34.8, 34.41; Groom, Mokhov and
@@ -24,10 +24,10 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Stopper:
-    """What the energy loss in a material depends on.
+    """Constants of a material that determine its energy loss.
 
     Attributes:
-        density: g/cm3.
+        density: density in g/cm3.
         charge_over_mass: <Z/A> in mol/g.
         excitation: mean excitation energy I in GeV.
         sternheimer: a, k, x0, x1, C, delta0 of the density effect.
@@ -62,12 +62,12 @@ IRON = Stopper(
     ),
     photonuclear=0.4,
 )
-"""Iron. Density effect: the PDG's muon tables. Bremsstrahlung and pairs: G4EmCalculator of Geant4 11.4. Photonuclear:
-rounded, of Groom et al."""
+"""Iron. Density effect: muon tables of the PDG. Bremsstrahlung and pairs: G4EmCalculator of Geant4 11.4. Photonuclear:
+Groom et al., rounded."""
 
 
 def largest_transfer(momentum: ArrayLike) -> FloatArray:
-    """Largest energy in GeV that one collision gives to an electron (PDG eq. 34.4).
+    """Return the largest energy in GeV that one collision gives to an electron (PDG eq. 34.4).
 
     Examples:
         >>> round(float(largest_transfer(10.0)), 2)
@@ -81,7 +81,7 @@ def largest_transfer(momentum: ArrayLike) -> FloatArray:
 
 
 def density_effect(momentum: ArrayLike, matter: Stopper = IRON) -> FloatArray:
-    """delta(beta gamma) of Sternheimer's parametrisation for conductors (PDG eq. 34.7).
+    """Return delta(beta gamma) of Sternheimer's parametrisation for conductors (PDG eq. 34.7).
 
     Examples:
         >>> [round(float(x), 2) for x in density_effect([1.0, 100.0])]
@@ -96,10 +96,10 @@ def density_effect(momentum: ArrayLike, matter: Stopper = IRON) -> FloatArray:
 
 
 def ionisation(momentum: ArrayLike, matter: Stopper = IRON) -> FloatArray:
-    """Mean electronic loss a in GeV/cm.
+    """Return the mean electronic loss a in GeV/cm.
 
-    Bethe's formula with density effect and spin 1/2 (PDG eq. 34.5), and bremsstrahlung from atomic electrons (Groom et
-    al., sec. 4.2).
+    It is Bethe's formula with density effect and spin 1/2 (PDG eq. 34.5), plus bremsstrahlung from atomic electrons
+    (Groom et al., sec. 4.2).
 
     Examples:
         >>> round(1e3 * float(ionisation(0.35)), 1)
@@ -117,7 +117,9 @@ def ionisation(momentum: ArrayLike, matter: Stopper = IRON) -> FloatArray:
 
 
 def radiation(momentum: ArrayLike, matter: Stopper = IRON) -> tuple[FloatArray, FloatArray]:
-    """b in 1/cm of bremsstrahlung with photonuclear interactions, and of pair production; linear in ln T.
+    """Return b in 1/cm of bremsstrahlung with photonuclear interactions, and of pair production.
+
+    The tables are interpolated linearly in ln T.
 
     Examples:
         >>> hard, pairs = radiation(100.0)
@@ -132,7 +134,7 @@ def radiation(momentum: ArrayLike, matter: Stopper = IRON) -> tuple[FloatArray, 
 
 
 def mean_loss(momentum: ArrayLike, matter: Stopper = IRON) -> FloatArray:
-    """Mean loss a + b E in GeV/cm (PDG eq. 34.41).
+    """Return the mean loss a + b E in GeV/cm (PDG eq. 34.41).
 
     Examples:
         >>> [round(1e3 * float(x), 1) for x in mean_loss([1.0, 10.0, 100.0])]
@@ -153,11 +155,11 @@ class Straggling:
     eq. 34.29), so that the mean of v is b. Pair production, always soft, has no fluctuations.
 
     Attributes:
-        matter: what is crossed.
+        matter: material that is crossed.
         cut: energy in GeV above which a knock-on electron is a collision of its own.
-        fraction: share of the energy above which radiation is.
-        low, high: momenta in GeV between which tables are made.
-        points: of the tables; between them the nearest is taken.
+        fraction: share of the muon's energy above which radiation is a collision of its own.
+        low, high: lowest and highest momentum of the tables in GeV.
+        points: number of momenta in the tables; a momentum between two takes the nearer.
     """
 
     matter: Stopper = IRON
@@ -168,7 +170,7 @@ class Straggling:
     points: int = 4096
 
     def index(self, log_momentum: FloatArray) -> NDArray[np.intp]:
-        """Where a momentum stands in the tables, from ln(p / GeV)."""
+        """Return the index of the nearest momentum in the tables, from ln(p / GeV)."""
         scaled = (log_momentum - math.log(self.low)) * ((self.points - 1) / math.log(self.high / self.low)) + 0.5
         return np.clip(scaled, 0, self.points - 1).astype(np.intp)
 
@@ -231,10 +233,10 @@ class Straggling:
         return variance
 
     def collision(self, momentum: FloatArray, chance: FloatArray, keep: FloatArray) -> FloatArray:
-        """Energy in GeV lost in each candidate of a hard collision; 0 where the candidate is rejected.
+        """Return the energy in GeV lost in each candidate of a hard collision; 0 if the candidate is rejected.
 
         Args:
-            momentum: GeV, [candidates].
+            momentum: momentum in GeV, [candidates].
             chance, keep: independent uniform numbers in [0, 1), [candidates].
         """
         energy, place = np.hypot(momentum, MUON_MASS), self.index(np.log(momentum))
@@ -252,11 +254,11 @@ class Straggling:
     def loss(
         self, momentum: FloatArray, path: FloatArray, normal: FloatArray, chance: FloatArray, keep: FloatArray
     ) -> FloatArray:
-        """Loss in GeV over short paths in cm, at most one hard collision in each; [muons].
+        """Return the loss in GeV over short paths, with at most one hard collision in each, [muons].
 
         Args:
-            momentum: GeV.
-            path: cm, so short that `rate` times path is small.
+            momentum: momentum in GeV.
+            path: length in cm, so short that `rate` times path is small.
             normal: standard normal numbers.
             chance, keep: independent uniform numbers in [0, 1).
         """

@@ -1,10 +1,10 @@
 """Muons through a row of iron magnets, all muons of all designs at once, in steps of fixed length in z.
 
-In a step the field is uniform and of one direction, as it is in the middle of the step. p_x and p_y then change
-linearly with z. The bent coordinate moves by dz (p_x0 + p_x1) / (p_z0 + p_z1), which is exact in a uniform field. The
-other coordinate, moved alike, is wrong by phi^2 / 12 of its own change, with the bending angle phi of one step. Energy
-loss with straggling and scattering (angle and offset) add up alike for any number of steps. Lengths in cm, momenta in
-GeV, fields in T.
+In a step the field is uniform: that in the middle of the step. p_x and p_y then change linearly with z. The bent
+coordinate moves by dz (p_x0 + p_x1) / (p_z0 + p_z1), which is exact in a uniform field. The other coordinate moves by
+this formula too, with an error of phi^2 / 12 of its change, for the bending angle phi of one step. Energy loss with
+straggling and scattering (angle and offset) add up to equal means and variances for any number of steps.
+Lengths in cm, momenta in GeV, fields in T.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FloatArray = NDArray[np.float64]
 IndexArray = NDArray[np.intp]
 
 FLATTEST = 0.1
-"""Smallest cosine of the angle to the z axis; a muon that is flatter is lost sideways."""
+"""Smallest cosine of the angle to the z axis; muons at larger angles are lost."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Muons:
     """Muons at one z, arrays [muons].
 
     Attributes:
-        x, y: cm.
+        x, y: positions in cm.
         u, v: direction cosines along x and y.
         energy: total energy in GeV.
         charge: +1 or -1.
-        crossed: iron behind them in radiation lengths.
+        crossed: iron crossed so far, in radiation lengths.
     """
 
     x: FloatArray
@@ -50,7 +50,7 @@ class Muons:
 
     @staticmethod
     def of(x: FloatArray, y: FloatArray, momentum: FloatArray, charge: FloatArray) -> Muons:
-        """Muons from their momenta (p_x, p_y, p_z) in GeV, [3, muons]."""
+        """Make muons from positions in cm and momenta (p_x, p_y, p_z) in GeV, [3, muons]."""
         total = np.sqrt((momentum**2).sum(axis=0))
         u, v, _ = momentum / total
         return Muons(x, y, u, v, np.hypot(total, MUON_MASS), charge, np.zeros_like(total))
@@ -60,16 +60,16 @@ class Muons:
 
     @property
     def momentum(self) -> FloatArray:
-        """GeV."""
+        """Momenta in GeV, [muons]."""
         momentum: FloatArray = np.sqrt(np.maximum(self.energy**2 - MUON_MASS**2, 0.0))
         return momentum
 
     def take(self, which: IndexArray) -> Muons:
-        """Some of them."""
+        """Select muons by index."""
         return Muons(*(getattr(self, field.name)[which] for field in fields(self)))
 
     def drift(self, distance: float | FloatArray) -> Muons:
-        """Straight on over a distance along z in cm."""
+        """Move the muons straight on, over a distance along z in cm."""
         stretch = distance / np.sqrt(1 - self.u**2 - self.v**2)
         return replace(self, x=self.x + self.u * stretch, y=self.y + self.v * stretch)
 
@@ -83,18 +83,18 @@ class Noise:
 
     @staticmethod
     def draw(rng: np.random.Generator, steps: int, muons: int) -> Noise:
-        """Fresh ones."""
+        """Draw the random numbers of all steps and muons."""
         normals = rng.standard_normal((steps, 5, muons), dtype=np.float32)
         return Noise(normals, rng.random((steps, 2, muons), dtype=np.float32))
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One magnet of each design as a stage on the way, arrays [designs].
+    """One stage of the way: one magnet of every design, arrays [designs].
 
     Attributes:
-        length: in cm.
-        iron, height, gap: cross-sections at entrance and exit, [2, designs], in cm.
+        length: length along z in cm.
+        iron, height, gap: cross-sections at entrance and exit in cm, [2, designs].
         field: B_y of the core in T.
     """
 
@@ -106,7 +106,7 @@ class Stage:
 
     @staticmethod
     def of(magnets: Sequence[Magnet]) -> Stage:
-        """The same magnet of several designs."""
+        """Make a stage from one magnet per design."""
         ends = [[m.entrance for m in magnets], [m.exit for m in magnets]]
         names = ("iron", "height", "gap")
         iron, height, gap = (np.array([[getattr(s, name) for s in end] for end in ends]) for name in names)
@@ -114,25 +114,26 @@ class Stage:
         return Stage(length, iron, height, gap, np.array([m.field for m in magnets], dtype=np.float64))
 
     def middle(self, fraction: float) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Iron, height and gap at this fraction of the length, each [designs]."""
+        """Return iron, height and gap in cm at a fraction of the length, each [designs]."""
         iron, height, gap = (ends[0] + fraction * (ends[1] - ends[0]) for ends in (self.iron, self.height, self.gap))
         return iron, height, gap
 
 
 IRON_STRAGGLING = Straggling()
+"""Energy loss in iron, whose tables are made once."""
 
 
 @dataclass(frozen=True)
 class IronTransport:
-    """Takes muons through magnets.
+    """Transport of muons through magnets.
 
     Attributes:
-        straggling: energy loss of the iron; None for no loss.
-        scattering: whether they scatter.
+        straggling: energy loss in iron; None for no loss.
+        scattering: whether muons scatter.
         threshold: momentum in GeV below which muons are dropped.
-        highland: whether the logarithm of Highland's formula grows with all iron behind; else the width is that of
-            `thick_rate`. Geant4 has widths of 0.95 of Highland's behind 1 m and 0.86 behind 10 to 35 m, and agrees with
-            the latter, see experiments/tracking_vs_geant4.
+        highland: whether the logarithm of Highland's formula grows with all iron crossed; else the width is that of
+            `thick_rate`. Geant4's widths agree with `thick_rate`: they are 0.95 of Highland's behind 1 m and 0.86
+            behind 10 to 35 m, see experiments/tracking_vs_geant4.
     """
 
     straggling: Straggling | None = IRON_STRAGGLING
@@ -143,14 +144,14 @@ class IronTransport:
     def through(
         self, muons: Muons, which: IndexArray, source: IndexArray, stage: Stage, noise: Noise
     ) -> tuple[Muons, IndexArray, IndexArray]:
-        """Muons at the end of a stage; those that stopped or turned aside are gone.
+        """Carry muons to the end of a stage; drop those that stop or turn aside.
 
         Args:
             muons: at the entrance, [muons].
-            which: index of the design of each, [muons].
-            source: index of each in the random numbers, [muons].
+            which: index of the design of each muon, [muons].
+            source: index of each muon in the random numbers, [muons].
             stage: the magnet of each design.
-            noise: random numbers; their number of steps is that of the stage.
+            noise: random numbers, which also set the number of steps.
 
         Returns:
             Muons at the exit, with their `which` and `source`.
@@ -197,9 +198,9 @@ class IronTransport:
 def field_at(
     x: FloatArray, y: FloatArray, iron: FloatArray, height: FloatArray, gap: FloatArray, field: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """B_x and B_y in T at points of a cross-section, and whether there is iron (1 or 0); arrays [muons].
+    """Return B_x and B_y in T at points of a cross-section, and whether there is iron (1 or 0); arrays [muons].
 
-    Core, return yokes, top and bottom as in `rl_detector.physics.magnets`, told apart by their mitred joints.
+    Core, return yokes, top and bottom are those of `rl_detector.physics.magnets`, with mitred joints.
 
     Examples:
         >>> x, size = np.array([5.0, 12.0, 20.0]), [np.full(3, n) for n in (10.0, 20.0, 5.0)]
@@ -228,7 +229,7 @@ def _scattered(
     source: IndexArray,
     highland: bool,
 ) -> Muons:
-    """Angles and offsets of both planes; the planes are those of x and y, for small angles to the z axis."""
+    """Add scattering angles and offsets along x and along y, for small angles to the z axis."""
     crossed = muons.crossed + path / IRON_LENGTH
     squared = growth(crossed) - growth(muons.crossed) if highland else IRON_RATE * path / IRON_LENGTH
     width = np.sqrt(np.maximum(squared, 0.0))

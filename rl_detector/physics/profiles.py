@@ -16,11 +16,11 @@ from rl_detector.physics.showers import FloatArray
 
 _LEAST_LOG = 2.5
 _LEAST_ALPHA = 1.2
-"""Below these (an energy of 12 Ec) the fits of the individual showers do not hold."""
+"""Smallest ln y and alpha for which the fits of individual showers hold (an energy of 12 Ec)."""
 
 
 def shower_shape(log_energy: FloatArray, z: float, normal: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Parameters alpha and beta (per radiation length) of individual electron showers.
+    """Return alpha and beta (per radiation length) of individual electron showers.
 
     ln T has mean ln(ln y - 0.812) and width 1 / (-1.4 + 1.26 ln y); ln alpha has mean
     ln(0.81 + (0.458 + 2.26 / Z) ln y) and width 1 / (-0.58 + 0.86 ln y); their correlation is 0.705 - 0.023 ln y.
@@ -49,7 +49,9 @@ def _log_gamma(alpha: FloatArray) -> FloatArray:
 
 
 def gamma_density(depth: Any, alpha: FloatArray, beta: FloatArray) -> Any:
-    """beta (beta t)^(alpha - 1) e^(-beta t) / Gamma(alpha), 0 for t <= 0, in the precision of `depth` [..., events].
+    """Return beta (beta t)^(alpha - 1) e^(-beta t) / Gamma(alpha), 0 for t <= 0.
+
+    The result has the shape and the precision of `depth`, [..., events].
 
     Examples:
         >>> depth = np.linspace(0, 60, 6001)[:, None]
@@ -66,7 +68,7 @@ def gamma_density(depth: Any, alpha: FloatArray, beta: FloatArray) -> Any:
 
 
 def electromagnetic_fraction(energy: FloatArray, scale: float = 1.0, power: float = 0.82) -> FloatArray:
-    """Mean share of a pion's energy that becomes neutral pions, 1 - (E / E0)^(k - 1), 0 below E0.
+    """Return the mean share of a pion's energy that becomes neutral pions, 1 - (E / E0)^(k - 1), 0 below E0.
 
     Gabriel et al., NIM A 338 (1994) 336; `scale` is E0 in GeV, `power` is k.
 

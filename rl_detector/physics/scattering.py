@@ -27,7 +27,7 @@ _THINNEST = 1e-9
 
 
 def velocity(p_mev: ArrayLike, mass_mev: ArrayLike = MUON_MASS_MEV) -> FloatArray:
-    """beta = p / sqrt(p^2 + m^2), from momentum and mass in MeV.
+    """Return beta = p / sqrt(p^2 + m^2), from momentum and mass in MeV.
 
     Examples:
         >>> round(float(velocity(MUON_MASS_MEV)), 4)
@@ -41,7 +41,7 @@ def velocity(p_mev: ArrayLike, mass_mev: ArrayLike = MUON_MASS_MEV) -> FloatArra
 def highland_angle(
     p_mev: ArrayLike, beta: ArrayLike, thickness_in_radiation_lengths: ArrayLike, charge: ArrayLike = 1
 ) -> FloatArray:
-    """Width theta0 in rad of the projected angle after a slab; 0 for no thickness.
+    """Return the width theta0 in rad of the projected angle after a slab; 0 for no thickness.
 
     theta0 = 13.6 MeV / (beta p) z sqrt(x) (1 + 0.038 ln(x z^2 / beta^2)), x in X0 (PDG 2024, eq. 34.16). The logarithm
     belongs to the whole slab: for a part of a slab use `partial_angle`.
@@ -66,7 +66,7 @@ def highland_angle(
 def partial_angle(
     p_mev: ArrayLike, beta: ArrayLike, part: ArrayLike, whole: ArrayLike, charge: ArrayLike = 1
 ) -> FloatArray:
-    """Width in rad of the projected angle of one part of a slab, so that widths of parts add up in quadrature.
+    """Return the width in rad of the projected angle of a part of a slab; widths of parts add up in quadrature.
 
     Args:
         p_mev, beta, charge: see `highland_angle`.
@@ -97,7 +97,7 @@ def partial_angle(
 
 
 def growth(thickness_in_radiation_lengths: ArrayLike) -> FloatArray:
-    """x (1 + 0.038 ln x)^2: how theta0^2 of a fast particle grows with the matter crossed, x in X0 (PDG eq. 34.16).
+    """Return x (1 + 0.038 ln x)^2, x in X0: theta0^2 of a fast particle grows in proportion to it (PDG eq. 34.16).
 
     (13.6 MeV / beta p)^2 times the difference of two values is the theta0^2 of the part between them. So any division
     into steps gives the width of the whole, with the logarithm of the whole.
@@ -114,7 +114,7 @@ def growth(thickness_in_radiation_lengths: ArrayLike) -> FloatArray:
 
 
 def thick_rate(atomic_number: float, mass_number: float, radiation_length: float, radius: float) -> float:
-    """Mean squared projected angle per X0 of thick matter, over (13.6 MeV / beta p)^2; that of iron is 1.18.
+    """Return the mean squared projected angle per X0 of thick matter, over (13.6 MeV / beta p)^2; iron has 1.18.
 
     Rutherford scattering off nuclei and electrons, from the screening by the atom (Moliere) up to the nuclear form
     factor exp(-q^2 r^2 / 6) (G. Moliere, Z. Naturforsch. 3a (1948) 78; PDG 2024, sec. 34.3):
@@ -122,11 +122,11 @@ def thick_rate(atomic_number: float, mass_number: float, radiation_length: float
         chi_c^2 (ln(q_max^2 / q_a^2) - 1) / 2,   chi_c^2 = 0.157 MeV^2 Z (Z + 1) / A per g/cm2,
         q_a^2 = 2.007e-5 Z^(2/3) (1 + 3.34 (Z / 137)^2) MeV^2,   q_max^2 = 3 exp(-0.5772) (197.3 MeV fm / r)^2.
 
-    Beyond about 10 X0 the scatters above q_max are missing and the sum is normal, so that the width grows as sqrt(x).
+    Beyond about 10 X0 the scatters above q_max are missing and the sum is normal, so the width grows as sqrt(x).
     Highland's logarithm, fitted up to 100 X0 to point-like nuclei, goes on growing.
 
     Args:
-        atomic_number, mass_number: Z, A.
+        atomic_number, mass_number: Z and A.
         radiation_length: X0 in g/cm2.
         radius: r.m.s. charge radius of the nucleus in fm.
 
@@ -142,11 +142,11 @@ def thick_rate(atomic_number: float, mass_number: float, radiation_length: float
 
 
 IRON_RATE = thick_rate(26, 55.845, 13.84, 3.738)
-"""Of iron; radius of Fe-56 from I. Angeli and K. P. Marinova, At. Data Nucl. Data Tables 99 (2013) 69."""
+"""`thick_rate` of iron; radius of Fe-56 from I. Angeli and K. P. Marinova, At. Data Nucl. Data Tables 99 (2013) 69."""
 
 
 def covariance(theta: ArrayLike, length: ArrayLike) -> FloatArray:
-    """Covariance of (angle, offset) at the exit of a homogeneous slab, [..., 2, 2].
+    """Return the covariance of (angle, offset) at the exit of a homogeneous slab, [..., 2, 2].
 
     theta^2 [[1, L/2], [L/2, L^2/3]] (PDG 2024, eqs. 34.18-34.21: rms offset L theta / sqrt 3, correlation sqrt 3 / 2).
 
@@ -191,7 +191,7 @@ def scatter(
         rng: source of random numbers.
         theta: projected width in rad, from `highland_angle` or `partial_angle`.
         length: geometric thickness L of the slab; 0 for a thin one.
-        size: shape of the result; None: that of theta and length together.
+        size: shape of the result; None takes that of theta and length, broadcast.
 
     Returns:
         Angles in rad and offsets in the unit of `length`, both of shape `size`.
@@ -211,7 +211,7 @@ def scatter(
 def deflections(
     theta: ArrayLike, length: ArrayLike, first: ArrayLike, second: ArrayLike
 ) -> tuple[FloatArray, FloatArray]:
-    """Angle and offset of `scatter` from two independent standard normal numbers z1 and z2.
+    """Return angle and offset as in `scatter`, from two independent standard normal numbers z1 and z2.
 
     Examples:
         >>> [float(part) for part in deflections(1e-3, 2.0, first=0.0, second=1.0)]

@@ -1,9 +1,9 @@
 """Longitudinal shower development in layered media: closed forms, vectorised over events.
 
-Electromagnetic showers are a state of two variables that travels through the layers. These are the energy R that has
-not been deposited yet, and the *age* y = (N / R)^(1/3) with N / R shower particles per GeV still to be deposited. In a
-material with critical-energy factor kappa and absorption b the scaled age is v = y (kappa / b)^(1/3) and, per radiation
-length t,
+The state of an electromagnetic shower has two variables, which travel through the layers. The first is R, the energy
+that has not been deposited yet. The second is the *age* y = (N / R)^(1/3), with N / R shower particles per GeV still to
+be deposited. In a material with critical-energy factor kappa and absorption b, the scaled age is
+v = y (kappa / b)^(1/3). Per radiation length t,
 
     dR/dt = -b v^3 R            (Rossi's approximation B: every particle loses Ec per radiation length)
     dv/dt = s v (1 - v)         (multiplication at small age, equilibrium of soft particles at v = 1)
@@ -30,8 +30,11 @@ PHOTON_CONVERSION = 9.0 / 7.0
 """Mean free path of pair production at high energy, in radiation lengths (PDG 2024, sec. 34.4.5)."""
 
 _SMALL = 1e-12
-_STEEPEST = 2.5
+"""Size that counts as 0; it keeps denominators and logarithms finite."""
+_WIDEST_LOGIT = 2.5
+"""Largest standard deviation of the logit of a fluctuated fraction."""
 _LARGEST_EXPONENT = 600.0
+"""Largest growth times depth, below the overflow of the exponential."""
 
 
 def age(
@@ -67,7 +70,7 @@ def age(
 
 
 def shower_maximum(scaled_age: FloatArray, growth: float, absorption: float) -> FloatArray:
-    """Depth in radiation lengths where the mean deposit in a homogeneous block peaks, 0 if it only falls.
+    """Return the depth in radiation lengths where the mean deposit in a homogeneous block peaks; 0 if it only falls.
 
     The peak of v^3 R is where 3 s (1 - v) = b v^3; its depth follows from the logistic growth of v.
 
@@ -89,13 +92,13 @@ def shower_maximum(scaled_age: FloatArray, growth: float, absorption: float) -> 
 def fluctuate(fraction: FloatArray, variance: FloatArray, normal: FloatArray) -> FloatArray:
     """Fluctuate a fraction inside [0, 1] with a logit-normal of about the wanted variance.
 
-    The first-order change of the mean is taken out. The mean stays within 1 % of `fraction` while the width is below
+    The mean is corrected to first order. It stays within 1 % of `fraction` while the width is below
     half of `fraction` and of `1 - fraction`.
 
     Args:
         fraction: the mean, in [0, 1].
         variance: wanted variance; the width of the logit is limited to 2.5.
-        normal: standard normal numbers; the same ones for all designs make common random numbers.
+        normal: standard normal numbers; shared between designs they are common random numbers.
 
     Examples:
         >>> normal = np.random.default_rng(0).standard_normal(100_000)
@@ -104,15 +107,16 @@ def fluctuate(fraction: FloatArray, variance: FloatArray, normal: FloatArray) ->
         (True, True)
     """
     room = fraction * (1.0 - fraction)
-    width = np.minimum(np.sqrt(variance) / (room + _SMALL), _STEEPEST)
+    width = np.minimum(np.sqrt(variance) / (room + _SMALL), _WIDEST_LOGIT)
     factor = np.exp(width * normal - (0.5 - fraction) * width * width)
     return fraction * factor / (1.0 - fraction + fraction * factor)
 
 
 def kumaraswamy(uniform: FloatArray, shape_a: FloatArray | float, shape_b: FloatArray | float) -> FloatArray:
-    """Quantile of Kumaraswamy's distribution on [0, 1]: x = (1 - (1 - u)^(1/b))^(1/a).
+    """Return the quantile of Kumaraswamy's distribution on [0, 1]: x = (1 - (1 - u)^(1/b))^(1/a).
 
-    A Beta-like density whose quantile is closed, so one uniform number gives one value (J. Hydrology 46 (1980) 79).
+    The density is like that of Beta, but its quantile has a closed form (J. Hydrology 46 (1980) 79). So one uniform
+    number gives one value.
 
     Examples:
         >>> kumaraswamy(np.array([0.0, 0.25, 0.75]), 1.0, 1.0).round(6)
@@ -130,7 +134,7 @@ def locate(depth: FloatArray, edges: FloatArray) -> tuple[IntArray, FloatArray]:
         edges: cumulative depth of the layers, [layers + 1, events], first row 0.
 
     Returns:
-        Layer index (the number of layers for a depth beyond the last one) and the fraction of that layer passed before.
+        Layer index (the number of layers for a depth beyond the last), and the fraction of the layer in front of it.
 
     Examples:
         >>> edges = np.array([[0.0], [2.0], [6.0]])
@@ -150,7 +154,7 @@ def locate(depth: FloatArray, edges: FloatArray) -> tuple[IntArray, FloatArray]:
 
 
 def interpolate(index: IntArray, fraction: FloatArray, edges: FloatArray) -> FloatArray:
-    """Value of a cumulative quantity (edges: [layers + 1, events]) at a place given by `locate`.
+    """Interpolate a cumulative quantity (edges: [layers + 1, events]) at a place given by `locate`.
 
     Examples:
         >>> edges = np.array([[0.0], [2.0], [6.0]])
@@ -165,10 +169,10 @@ def interpolate(index: IntArray, fraction: FloatArray, edges: FloatArray) -> Flo
 
 
 def track_deposits(stop: FloatArray, edges: FloatArray) -> FloatArray:
-    """Energy that a track leaves in every layer, [layers, events].
+    """Return the energy in GeV that a track leaves in every layer, [layers, events].
 
     Args:
-        stop: energy lost by the track in all, in GeV: where it interacts, ranges out or leaves.
+        stop: total energy in GeV that the track loses, until it interacts, ranges out or leaves.
         edges: cumulative ionisation loss at the edges of the layers in GeV, [layers + 1, events].
 
     Examples:

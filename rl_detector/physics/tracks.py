@@ -7,7 +7,7 @@ track is linear in its three parameters,
 
 so that a least-squares fit with the full covariance of measurement and multiple scattering is exact (Gluckstern, NIM 24
 (1963) 381; PDG 2024, "Particle detectors at accelerators", sec. 35.14). A Kalman filter (Fruehwirth, NIM A 262 (1987)
-444) gives the same estimate of kappa track by track, hits missing here and there, without a matrix per track.
+444) gives an equal estimate of kappa for every track, without a matrix per track, even where hits are missing.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class Dipole:
             raise DesignError(f"a dipole needs finite field and start and a length > 0 in m, got {self}")
 
     def kick(self, z: ArrayLike) -> FloatArray:
-        """D'(z) in GeV: change of slope per kappa of a track that starts at z = -infinity."""
+        """Return D'(z) in GeV: the change of slope per kappa of a track that starts at z = -infinity."""
         inside = np.clip(np.asarray(z, dtype=np.float64) - self.start, 0, self.length)
         bent: FloatArray = CURVATURE_GEV_PER_T_M * self.field * inside
         return bent
 
     def bend(self, z: ArrayLike) -> FloatArray:
-        """D(z) in m GeV: displacement per kappa of such a track."""
+        """Return D(z) in m GeV: the displacement per kappa of a track that starts at z = -infinity."""
         behind = np.asarray(z, dtype=np.float64) - self.start
         inside = np.clip(behind, 0, self.length)
         bent: FloatArray = CURVATURE_GEV_PER_T_M * self.field * inside * (np.maximum(behind, 0) - inside / 2)
@@ -57,7 +57,7 @@ class Dipole:
 
 
 def basis(z: ArrayLike, dipole: Dipole) -> FloatArray:
-    """Derivatives of x(z) with respect to x0, t0 and kappa, [..., n, 3], for planes at z [..., n] in m.
+    """Return the derivatives of x(z) with respect to x0, t0 and kappa, [..., n, 3], for planes at z [..., n] in m.
 
     Examples:
         >>> dipole = Dipole(field=1.0, start=1.0, length=1.0)
@@ -71,7 +71,7 @@ def basis(z: ArrayLike, dipole: Dipole) -> FloatArray:
 
 
 def arc(z: ArrayLike, slope: ArrayLike, kappa: ArrayLike, field: float) -> FloatArray:
-    """Exact displacement in m after z in m of homogeneous field, to judge the parabola by.
+    """Return the exact displacement in m after z in m of homogeneous field, to check the parabola.
 
     sin(angle) grows by 0.2998 B kappa per m: a circle, x = R (cos a0 - cos a1). Tracks that curl up give NaN.
 
@@ -88,9 +88,9 @@ def arc(z: ArrayLike, slope: ArrayLike, kappa: ArrayLike, field: float) -> Float
 
 
 def exact_path(z: ArrayLike, slope: ArrayLike, kappa: ArrayLike, dipole: Dipole) -> FloatArray:
-    """Exact x(z) - x0 in m of a track that starts at z = 0 in front of a dipole: line, circle, line.
+    """Return x(z) - x0 in m, exactly, for a track that starts at z = 0 in front of a dipole: line, circle, line.
 
-    `basis` is its first order in slope and kappa. Tracks that curl up give NaN from where they do.
+    `basis` is its first order in slope and kappa. Tracks that curl up give NaN from there on.
 
     Examples:
         >>> dipole = Dipole(field=1.0, start=1.0, length=1.0)
@@ -109,15 +109,15 @@ def exact_path(z: ArrayLike, slope: ArrayLike, kappa: ArrayLike, dipole: Dipole)
 
 
 def scattering_covariance(z: ArrayLike, planes: ArrayLike, gaps: ArrayLike = 0.0) -> FloatArray:
-    """Covariance of positions from multiple scattering upstream, [..., n, n] in m^2.
+    """Return the covariance of positions from multiple scattering upstream, [..., n, n] in m^2.
 
-    A thin plane at z_k adds theta_k^2 (z_i - z_k)(z_j - z_k) to all i, j behind it. What fills the gap of length l
+    A thin plane at z_k adds theta_k^2 (z_i - z_k)(z_j - z_k) to all i, j behind it. Matter in the gap of length l
     behind it adds theta_k^2 (l^2 / 3 + l (a + b) / 2 + a b), with the distances a, b of i, j from the end of the gap.
 
     Args:
         z: positions [..., n] in m, ascending.
-        planes: projected angles theta [..., n] in rad of the planes themselves.
-        gaps: projected angles [..., n - 1] in rad of what fills the gaps.
+        planes: projected angles theta in rad of the planes themselves, [..., n].
+        gaps: projected angles in rad of the matter in the gaps, [..., n - 1].
 
     Examples:
         >>> 1e6 * scattering_covariance([0.0, 1.0, 2.0], planes=[1e-3, 0.0, 0.0])
@@ -142,7 +142,7 @@ def scattering_covariance(z: ArrayLike, planes: ArrayLike, gaps: ArrayLike = 0.0
 
 
 def weighted_fit(design: FloatArray, covariance: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Best linear unbiased estimate of track parameters (Gauss and Markov): (A' V^-1 A)^-1 A' V^-1.
+    """Compute the best linear unbiased estimate of track parameters (Gauss and Markov): (A' V^-1 A)^-1 A' V^-1.
 
     Args:
         design: A, derivatives of the positions, [..., n, parameters], of full rank.
@@ -167,8 +167,8 @@ class Steps:
     """The way from each plane to the next, arrays [steps, ...] that broadcast against tracks.
 
     Attributes:
-        length: m.
-        shift, kick: displacement in m GeV and change of slope in GeV per kappa.
+        length: distance in m.
+        shift, kick: displacement in m GeV and change of slope in GeV, per kappa.
         angle, mixed, offset: variance of the slope, covariance of slope and offset, variance of the offset at the next
             plane, from scattering in this plane and behind it, in rad^2, rad m and m^2.
     """
@@ -182,7 +182,7 @@ class Steps:
 
     @staticmethod
     def between(z: FloatArray, dipole: Dipole, planes: FloatArray, gaps: FloatArray) -> Steps:
-        """Steps between planes at z [n, ...] in m; `planes` [n, ...] and `gaps` [n - 1, ...] are angles in rad."""
+        """Make steps between planes at z in m [n, ...], from angles in rad of planes [n, ...] and gaps [n - 1, ...]."""
         length = np.diff(z, axis=0)
         shift = np.diff(dipole.bend(z), axis=0) - dipole.kick(z[:-1]) * length
         thin, thick = planes[:-1] ** 2, gaps**2
@@ -194,20 +194,23 @@ class Steps:
 
 
 PRIOR = (1.0, 1.0, 30.0)
-"""Standard deviations of x [m], slope and kappa [1/GeV] before the first hit. They lie far beyond any track, so that
-nothing is known, and no wider: rounding grows with their ratio to the errors of the hits."""
+"""Standard deviations of x [m], slope and kappa [1/GeV] before the first hit.
+
+They lie far beyond any track, so only the hits count. Wider ones would cost precision, as rounding grows with their
+ratio to the errors of the hits.
+"""
 
 
 def filter_kappa(
     positions: FloatArray, seen: BoolArray, variances: FloatArray, steps: Steps
 ) -> tuple[FloatArray, FloatArray]:
-    """Estimate kappa of every track from the hits that are there, with its variance; the filter of Kalman.
+    """Estimate kappa of every track, and its variance, from the hits that are there, with a Kalman filter.
 
     Args:
         positions: measured x [planes, ...] in m; the trailing axes are designs and tracks.
         seen: whether there is a hit, [planes, ...].
-        variances: of the measurement [planes, ...] in m^2, > 0.
-        steps: between the planes.
+        variances: variances of the measurement in m^2, > 0, [planes, ...].
+        steps: the steps between the planes.
 
     Returns:
         kappa and its variance [...], in 1/GeV and 1/GeV^2; with fewer than three hits the variance is that of `PRIOR`.
@@ -231,7 +234,7 @@ def filter_kappa(
 def _update(
     state: list[FloatArray], spread: list[FloatArray], position: FloatArray, hit: BoolArray, variance: FloatArray
 ) -> None:
-    """Add one hit: gain K = C h / (C_xx + variance), state += K (position - x), C -= K h' C; no hit, no gain."""
+    """Add one hit: gain K = C h / (C_xx + variance), state += K (position - x), C -= K h' C; without a hit K = 0."""
     xx, xt, xk, tt, tk, kk = spread
     weight = hit / (xx + variance)
     residual = (position - state[0]) * weight
@@ -251,7 +254,7 @@ def _predict(
     mixed: FloatArray,
     offset: FloatArray,
 ) -> None:
-    """C -> F C F' + Q with x -> x + length t + shift kappa, t -> t + kick kappa, kappa -> kappa."""
+    """Go one plane on, C -> F C F' + Q with x -> x + length t + shift kappa, t -> t + kick kappa, kappa -> kappa."""
     (x, t, kappa), (xx, xt, xk, tt, tk, kk) = state, spread
     state[:] = [x + length * t + shift * kappa, t + kick * kappa, kappa]
     next_xt = xt + length * tt + shift * tk  # x t' before the kick

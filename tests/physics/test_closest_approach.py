@@ -11,7 +11,7 @@ PLANES = np.array([0.0, 0.1, 0.35, 0.4])
 
 
 def lines(rng: np.random.Generator, tracks: int) -> tuple[np.ndarray, np.ndarray]:
-    """Positions at z = 0 and slopes, [2, tracks] each."""
+    """Draw positions at z = 0 and slopes, [2, tracks] each."""
     return rng.uniform(-1, 1, (2, tracks)), rng.uniform(-0.8, 0.8, (2, tracks))
 
 
@@ -29,7 +29,7 @@ def test_exact_hits_give_back_the_line() -> None:
 
 @pytest.mark.parametrize("seen", [(0, 1), (0, 3), (1, 2, 3), (0, 1, 2, 3)])
 def test_errors_of_a_fit_are_those_of_the_textbook(seen: tuple[int, ...]) -> None:
-    """var(slope) = s^2 / sum (z - mean)^2, var(position) = s^2 (1 / n + (z - mean)^2 / sum): and hits scatter so."""
+    """var(slope) = s^2 / sum (z - mean)^2, var(position) = s^2 (1 / n + (z - mean)^2 / sum); random fits agree."""
     rng, count, sigma = np.random.default_rng(1), 40_000, 1e-3
     start, slope = lines(rng, count)
     weights = np.zeros((1, 4, count))

@@ -67,7 +67,7 @@ def test_soft_and_hard_loss_add_up_to_the_mean(p: float) -> None:
 
 
 def draws(p: float, path: float, steps: int, muons: int, seed: int) -> np.ndarray:
-    """Loss over a path that is divided into steps, the momentum taken as constant."""
+    """Draw losses over a path that is divided into steps, at constant momentum."""
     rng, total = np.random.default_rng(seed), np.zeros(muons)
     for _ in range(steps):
         numbers = rng.standard_normal(muons), rng.random(muons), rng.random(muons)

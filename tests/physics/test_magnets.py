@@ -14,7 +14,7 @@ FIRST, SECOND = Section(72, 29, 10), Section(51, 46, 7)
 
 
 def area(corners: np.ndarray) -> float:
-    """Shoelace formula; positive when counter-clockwise."""
+    """Return the area by the shoelace formula, positive if counter-clockwise."""
     x, y = corners.T
     return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
 

@@ -80,7 +80,7 @@ def test_a_positive_muon_mirrors_a_negative_one() -> None:
 
 
 def test_fields_are_those_of_the_blocks() -> None:
-    """At random points of a cross-section; a point in none of the blocks is in air."""
+    """Both agree at random points of a cross-section; a point in none of the blocks is in air."""
     first, last = Section(72, 29, 10), Section(51, 46, 7)
     rng = np.random.default_rng(2)
     x, y = rng.uniform(-170, 170, 4000), rng.uniform(-120, 120, 4000)

@@ -123,7 +123,7 @@ def test_thick_iron_by_hand() -> None:
 
 
 def test_thick_iron_is_narrower_than_highlands_fit() -> None:
-    """Behind 1 m (57 X0) by 6 %, the more the thicker, and equal within 10 % where the fit was made."""
+    """It is 6 % narrower behind 1 m (57 X0), more in thicker iron, and equal within 10 % where the fit was made."""
     widths = [math.sqrt(IRON_RATE * x) * 13.6e-3 / float(highland_angle(1000.0, 1.0, x)) for x in (3, 57, 1000)]
     assert widths[0] == pytest.approx(1, abs=0.1)
     assert widths[1] == pytest.approx(0.94, abs=0.01)

@@ -31,7 +31,7 @@ MIDDLE = Dipole(1.0, 1.0, 1.0)
 
 
 def gluckstern(points: int) -> float:
-    """A_N of N + 1 equidistant points (Gluckstern 1963): sigma of the curvature is eps sqrt(A_N) / L^2."""
+    """Return A_N of N + 1 equidistant points (Gluckstern 1963): sigma of the curvature is eps sqrt(A_N) / L^2."""
     n = points - 1
     return 720 * n**3 / ((n - 1) * (n + 1) * (n + 2) * (n + 3))
 
@@ -77,7 +77,7 @@ def test_no_other_places_are_better(z: list[float], middle: bool) -> None:
 
 
 def continuous_medium(points: int, error: float) -> tuple[FloatArray, FloatArray]:
-    """Points in a medium that scatters by 1 mrad in all, and their covariance in m^2."""
+    """Return points in a medium that scatters by 1 mrad in all, and their covariance in m^2."""
     z = np.linspace(0, LENGTH, points)
     gaps = np.full(points - 1, 1e-3 / math.sqrt(points - 1))
     return z, scattering_covariance(z, np.zeros(points), gaps) + error**2 * np.eye(points)
@@ -110,7 +110,7 @@ def test_the_full_covariance_is_never_worse_than_equal_weights() -> None:
 
 
 def random_planes(seed: int, n: int = 7) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Positions, angles of planes and gaps, errors of measurement."""
+    """Draw positions, angles of planes and gaps, and errors of measurement."""
     rng = np.random.default_rng(seed)
     z = np.sort(rng.uniform(0, LENGTH, n))
     return z, rng.uniform(0, 1e-3, n), rng.uniform(0, 1e-3, n - 1), rng.uniform(2e-5, 2e-4, n)
@@ -119,7 +119,7 @@ def random_planes(seed: int, n: int = 7) -> tuple[FloatArray, FloatArray, FloatA
 def filtered(
     z: FloatArray, planes: FloatArray, gaps: FloatArray, errors: FloatArray, positions: FloatArray, seen: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """kappa and its variance of tracks [planes, tracks]."""
+    """Return kappa and its variance for tracks [planes, tracks]."""
     steps = Steps.between(z[:, None], MIDDLE, planes[:, None], gaps[:, None])
     variances = np.broadcast_to(errors[:, None] ** 2, positions.shape)
     return filter_kappa(positions, seen > 0, variances, steps)
@@ -127,7 +127,7 @@ def filtered(
 
 @pytest.mark.parametrize("seed", range(10))
 def test_the_filter_is_the_fit_with_the_full_covariance(seed: int) -> None:
-    """Estimate and variance, whichever hits are missing: planes without a hit still scatter."""
+    """Estimate and variance agree for any missing hits; planes without a hit still scatter."""
     z, planes, gaps, errors = random_planes(seed)
     rng = np.random.default_rng(seed + 100)
     tracks = rng.normal(0, (0.01, 0.05, 0.1), (5, 3))
@@ -231,7 +231,7 @@ def test_exact_path_is_line_circle_line() -> None:
 
 
 def test_exact_path_begins_as_its_first_order() -> None:
-    """Slopes and curvatures of 1e-4: equal to 1e-7 of the path; tracks that curl up have no end."""
+    """At slopes and curvatures of 1e-4 both agree to 1e-7 of the path; tracks that curl up have no end."""
     z = np.array([0.5, 1.5, 4.0])
     linear = 1e-4 * z + 1e-4 * MIDDLE.bend(z)
     np.testing.assert_allclose(exact_path(z, 1e-4, 1e-4, MIDDLE), linear, rtol=1e-7)

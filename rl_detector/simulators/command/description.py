@@ -1,7 +1,7 @@
 """The description of an executable: a YAML file, checked key by key before anything runs.
 
-Reading it executes nothing: plain YAML without tags and aliases, and no interpolation. What it names as `command` is
-what will run, so a description is to be trusted like a program.
+Reading it executes nothing: it is plain YAML without tags, aliases or interpolation. But its `command` is what later
+runs, so a description needs as much trust as a program.
 """
 
 from __future__ import annotations
@@ -25,15 +25,19 @@ DESIGN, CONDITIONS = "design.json", "conditions.json"
 
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", re.ASCII)
+"""Pattern of a plain file name."""
 
 
 _RESERVED = (DESIGN, CONDITIONS, STDOUT, STDERR)
+"""Files of the scratch folder that the simulator itself writes."""
 
 
 _SUFFIXES = {"jsonl": "json", "ndjson": "json", "tsv": "csv"}
+"""Suffix of a file -> format, where they differ."""
 
 
 _SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t", "blank": " "}
+"""Name of a separator in a description -> its character."""
 
 
 Built = TypeVar("Built")
@@ -41,14 +45,14 @@ Built = TypeVar("Built")
 
 @dataclass(frozen=True)
 class Limits:
-    """What one trial may take.
+    """Limits on one trial.
 
     Attributes:
-        timeout: seconds.
+        timeout: seconds that a trial may take, for any number of events.
         timeout_per_event: further seconds per event.
-        megabytes: of everything that it writes.
-        kept_failures: scratch folders of failed trials that are kept, of all processes that use the same place
-            together. Older ones are removed, and all after 7 days or beyond 500 MB together.
+        megabytes: most megabytes that a trial may write, all files together.
+        kept_failures: most scratch folders of failed trials that are kept in one place, those of other processes
+            included. Older ones are removed, as are all after 7 days or beyond 500 MB together.
     """
 
     timeout: float = 600.0
@@ -67,11 +71,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class ColumnUnit:
-    """Where an observable is.
+    """Column and unit of an observable.
 
     Attributes:
-        unit: in which the file holds it.
-        column: in the file; None: the name of the observable.
+        unit: unit of the values in the file.
+        column: name of the column in the file; None takes the name of the observable.
     """
 
     unit: str
@@ -80,18 +84,18 @@ class ColumnUnit:
 
 @dataclass(frozen=True)
 class Output:
-    """What the executable writes.
+    """Output of the executable.
 
     Attributes:
-        file: name in the scratch folder, which is also the folder in which the executable runs.
+        file: name of the file in the scratch folder, where the executable runs.
         signals: channels in their order, name -> unit or {column, unit}.
         truth: name -> unit or {column, unit}.
-        format: None: by the suffix of the file.
-        tree: name of the tree, or RNTuple, in a ROOT file.
-        key: column of event numbers, 0 to events - 1 or 1 to events, by which the rows are put in order and found
-            complete; None: the rows are in order, and counted.
-        separator: between the fields of CSV; None: as its header shows.
-        decimal: mark of the numbers in CSV.
+        format: format of the file; None takes it from the suffix.
+        tree: name of the TTree or RNTuple in a ROOT file.
+        key: column of event numbers, 0 to events - 1 or 1 to events. They put the rows in order, and a missing or
+            repeated one is an error. None: the rows are in order, and only their number is checked.
+        separator: separator of the fields in CSV; None finds it in the header.
+        decimal: decimal mark of the numbers in CSV.
     """
 
     file: str
@@ -116,7 +120,7 @@ class Output:
 
     @property
     def kind(self) -> str:
-        """The format, by the suffix where it is not stated.
+        """The stated format, or else that of the suffix.
 
         Raises:
             ConfigError: the suffix names no format.
@@ -132,11 +136,11 @@ class Output:
 
     @property
     def mark(self) -> str | None:
-        """The character between the fields of CSV; None: as the header shows."""
+        """The character between the fields of CSV; None: the header shows it."""
         return None if self.separator is None else _SEPARATORS[self.separator]
 
     def columns(self, group: str) -> dict[str, ColumnUnit]:
-        """The truth or the signals, name -> column and unit."""
+        """Return the truth or the signals: name -> column and unit."""
         entries: dict[str, str | dict[str, str]] = getattr(self, group)
         return {
             name: ColumnUnit(entry) if isinstance(entry, str) else build(f"output.{group}.{name}", ColumnUnit, entry)
@@ -146,20 +150,20 @@ class Output:
 
 @dataclass(frozen=True)
 class Description:
-    """An executable as a simulator, see experiments/own_simulator for one that is commented line by line.
+    """An executable as a simulator; experiments/own_simulator has one with a comment on every line.
 
     Attributes:
-        name: of the simulator, in tables and reports.
-        command: executable and arguments, with placeholders in braces; no shell reads it. An executable without a slash
-            is searched in PATH; paths are relative to the folder of the description, {here}.
-        parameters: path of every parameter of a design -> its unit, `choice` for a choice, `number` for a plain number;
-            plane[].z stands for that of every component.
+        name: name of the simulator in tables and reports.
+        command: executable and arguments, with placeholders in braces; no shell reads them. An executable without a
+            slash is searched in PATH. Paths are relative to {here}, the folder of the description.
+        parameters: path of every parameter of a design -> its unit. The unit is `choice` for a choice, and `number`
+            for a plain number. The path plane[].z stands for the z of every plane.
         output: see Output.
-        templates: file in the scratch folder -> template, relative to {here}, see command_inputs.Template.
-        conditions: facts of the problem that are fixed in the executable, name -> number.
-        version: command whose output is part of what every result states; None: none.
-        environment: variables added to those of this process.
-        workers: trials at the same time.
+        templates: file in the scratch folder -> its template, relative to {here}; see `inputs.Template`.
+        conditions: facts of the problem that are built into the executable, name -> number.
+        version: command whose output every result states as its version; None: no version is stated.
+        environment: environment variables added to those of this process.
+        workers: number of trials that run at the same time.
         seed_bits: seeds are whole numbers from 1 to below 2^seed_bits.
         limits: see Limits.
         scratch: folder for the scratch folders; None: the system's folder for temporary files.
@@ -188,17 +192,17 @@ class Description:
         for name in self.templates:
             check_file_name("templates", name)
             if name == self.output.file:
-                raise ConfigError(f"templates: {name} is the output file")
+                raise ConfigError(f"templates: {name} is the output file; write the template to another file")
         for name, value in self.environment.items():
             if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) or "\0" in value:
                 raise ConfigError(f"environment: {name!r} cannot be a variable with this value")
 
 
 def build(where: str, kind: Callable[..., Built], data: Any) -> Built:
-    """A part of a description from plain data; its own parts are built in turn.
+    """Build a part of a description, and the parts inside it, from plain data.
 
     Raises:
-        ConfigError: an unknown key (the message names the known ones), a missing one, or a wrong type.
+        ConfigError: a key is unknown or missing (the message names the known ones), or a value has a wrong type.
     """
     title = where or "description"
     if not isinstance(data, Mapping):

@@ -20,10 +20,10 @@ class Observable:
     """One entry of the truth, or one or more channels of the signals.
 
     Attributes:
-        name: in the readout.
-        column: in the file; [events], for signals also [events, channels].
-        unit: in which the file holds it.
-        factor: what turns it into the unit of the readout.
+        name: name in the readout.
+        column: name of the column in the file, [events]; for signals also [events, channels].
+        unit: unit of the values in the file.
+        factor: factor from that unit to the unit of the readout.
     """
 
     name: str
@@ -38,13 +38,13 @@ class OutputFormat:
 
     Attributes:
         file: name of the file in the scratch folder.
-        format: one of command_output.FORMATS.
-        tree: name of the tree in a ROOT file.
-        truth, signals: what to read; the order of the signals is that of the channels.
-        channels: how many channels there must be; None: any number.
+        format: one of `output.FORMATS`.
+        tree: name of the TTree or RNTuple in a ROOT file.
+        truth, signals: observables to read; the signals are in the order of the channels.
+        channels: number of channels that is required; None: any.
         key: column of event numbers; None: the rows are in order.
-        separator: between the fields of CSV; None: as its header shows.
-        decimal: mark of the numbers in CSV, a point or a comma.
+        separator: separator of the fields in CSV; None finds it in the header.
+        decimal: decimal mark of the numbers in CSV, a point or a comma.
     """
 
     file: str
@@ -59,7 +59,7 @@ class OutputFormat:
 
 
 class Column(NamedTuple):
-    """A column of a file: its key there, its name, and its unit where the file states one."""
+    """A column of a file: its key in the file, its name, and its unit if the file states one."""
 
     key: str
     name: str
@@ -67,7 +67,7 @@ class Column(NamedTuple):
 
 
 class Request(NamedTuple):
-    """What a reader gets: the file, what is in it, how many events, how many bytes at most."""
+    """Task of a reader: the file, its expected content, the number of events, and the most bytes of its data."""
 
     path: Path
     expected: OutputFormat
@@ -84,9 +84,10 @@ Reader: TypeAlias = Callable[[Request, Choose], Mapping[str, Any]]
 
 
 def check_events(found: int, request: Request) -> None:
-    """Raise SimulationError for another number of events.
+    """Raise SimulationError if a file has the wrong number of rows.
 
-    Rows with a key are compared with it later, which can say what is missing; here only their number is bounded.
+    With a key column, any number up to a generous bound passes: `output` compares the keys later, and names the events
+    that are missing.
     """
     if request.expected.key is None:
         check_number(found, request.events, "all columns")
@@ -95,36 +96,40 @@ def check_events(found: int, request: Request) -> None:
 
 
 def check_number(found: int, events: int, what: str) -> None:
-    """Raise SimulationError for another number of events of one column."""
+    """Raise SimulationError if one column has the wrong number of events."""
     if found != events:
         raise SimulationError(f"the output has {found} events of {what}, expected {events}")
 
 
 def check_size(found: int, request: Request) -> None:
-    """Raise SimulationError for more bytes than the data may take in memory."""
+    """Raise SimulationError if the data take more bytes in memory than they may."""
     if found > request.size:
         raise SimulationError(f"the output holds {found / 1e6:.3g} MB, the limit is {request.size / 1e6:g} MB")
 
 
-_KNOWN = sorted({unit for units in UNITS.values() for unit in units})
+_KNOWN_UNITS = sorted({unit for units in UNITS.values() for unit in units})
 
 
-_ANY = "|".join(re.escape(unit) for unit in _KNOWN)
+_ANY_UNIT = "|".join(re.escape(unit) for unit in _KNOWN_UNITS)
 
 
-_STATED = re.compile(
-    rf"(?P<name>.*\S)(?:\s+\[(?P<spaced>[^\[\]]+)\]|\[(?P<close>{_ANY})\]|\s*\((?P<round>{_ANY})\))", re.DOTALL
+_NAME_AND_UNIT = re.compile(
+    rf"(?P<name>.*\S)(?:\s+\[(?P<spaced>[^\[\]]+)\]|\[(?P<close>{_ANY_UNIT})\]|\s*\((?P<round>{_ANY_UNIT})\))",
+    re.DOTALL,
 )
 
 
 def columns(keys: Sequence[str]) -> list[Column]:
-    """Columns whose keys may end with their unit."""
+    """Make columns from keys that may end with a unit."""
     return [Column(key, *name_and_unit(key)) for key in keys]
 
 
 def name_and_unit(text: str) -> tuple[str, str | None]:
-    """`energy [GeV]` or `energy (GeV)` in two parts; round brackets and missing blanks only around known units."""
-    match = _STATED.fullmatch(
+    """Split `energy [GeV]` or `energy (GeV)` into name and unit.
+
+    Only known units may stand in round brackets, or without a blank before the bracket.
+    """
+    match = _NAME_AND_UNIT.fullmatch(
         text.strip().replace("[µ", "[u").replace("[μ", "[u").replace("(µ", "(u").replace("(μ", "(u")
     )
     if match is None:
@@ -133,12 +138,12 @@ def name_and_unit(text: str) -> tuple[str, str | None]:
 
 
 def unit_at_the_end(name: str) -> str | None:
-    """The unit in a name such as `energy_GeV`, `z/mm` or `time in ns`; single letters mean too much to count."""
-    found = [u for u in _KNOWN if len(u) > 1 and name.endswith((f"_{u}", f"/{u}", f"/ {u}", f" in {u}"))]
+    """Find the unit in a name such as `energy_GeV`, `z/mm` or `time in ns`; a single letter is no unit here."""
+    found = [u for u in _KNOWN_UNITS if len(u) > 1 and name.endswith((f"_{u}", f"/{u}", f"/ {u}", f" in {u}"))]
     return max(found, key=len, default=None)
 
 
-_FOREIGN = {
+_FIRST_BYTES = {
     b"PAR1": "a Parquet file",
     b"root": "a ROOT file",
     b"PK\x03\x04": "a zip archive (npz, or a workbook of Excel)",
@@ -150,17 +155,18 @@ _FOREIGN = {
     b"\xfd7zXZ": "compressed with xz: use gzip",
     b"SQLite": "an SQLite database",
 }
+"""First bytes of files that are not text -> kind of file."""
 
 
 def open_text(request: Request) -> IO[str]:
-    """The text of a file, decompressed if it begins like gzip; line ends stay as they are, a byte order mark goes.
+    """Open a text file: decompress gzip, drop a byte order mark, keep line ends.
 
     Raises:
-        SimulationError: another kind of file, a damaged archive, or more bytes than allowed.
+        SimulationError: the file is of another kind, damaged or too large.
     """
     with request.path.open("rb") as file:
         start = file.read(8)
-    for magic, kind in _FOREIGN.items():
+    for magic, kind in _FIRST_BYTES.items():
         if start.startswith(magic):
             raise SimulationError(f"is {kind}, not {request.expected.format}")
     if not start.startswith(b"\x1f\x8b"):

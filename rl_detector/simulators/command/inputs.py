@@ -1,7 +1,7 @@
-"""What an executable is given: a design as plain JSON, fixed placeholders in its command, numbers in templates.
+"""Input of an executable: the design as plain JSON, fixed placeholders in its command, values in templates.
 
-A value of a design is data and never anything else. It goes into a JSON file and into the user's templates, not into a
-command line or a path. Text in it has to match a strict pattern.
+Values of a design are only data. They go into a JSON file and into the user's templates, never into a command line or
+a path. Text in them must match a strict pattern.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.space import Design
 
 TEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,63}", re.ASCII)
-"""What a choice of a design may look like: PbWO4, G4_Si, strip-80um, 1.5X0; never an option, a path or markup."""
+"""Pattern of a choice, such as PbWO4, G4_Si, strip-80um or 1.5X0; options, paths and markup do not match."""
 
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}", re.ASCII)
-"""What a parameter may be called."""
+"""Pattern of the name of a parameter."""
 
 
 PLACEHOLDERS = ("here", "scratch", "design", "conditions", "output", "events", "seed")
-"""Of the command: folder of the description, scratch folder of the trial, files in it, and two numbers."""
+"""Placeholders of the command: folder of the description, scratch folder, three files in it, and two numbers."""
 
 
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
 def plain_design(design: Design) -> dict[str, Any]:
-    """The design as finite numbers, harmless text, lists and mappings: a copy that is JSON as it stands.
+    """Copy a design as finite numbers, harmless text, lists and mappings, ready for JSON.
 
     Raises:
-        SimulationError: something in it is none of these; the message names it.
+        SimulationError: a value is none of these; the message names it.
     """
     plain: dict[str, Any] = _plain(design, "design")
     return plain
@@ -71,12 +71,12 @@ def _text(value: str, path: str) -> str:
 
 
 def harmless(text: str) -> bool:
-    """Whether a choice may go to an executable."""
+    """Return whether a choice may go to an executable."""
     return TEXT.fullmatch(text) is not None and ".." not in text
 
 
 def forbidden_text(path: str, text: str) -> str:
-    """What to say about one that may not."""
+    """Return the message about a choice that may not go to an executable."""
     return (
         f"{path}: a choice that goes to an executable must be letters, digits and _ . + - and begin with a letter or "
         f"digit, got {text[:80]!r}"
@@ -84,7 +84,7 @@ def forbidden_text(path: str, text: str) -> str:
 
 
 def values(plain: Any, path: str = "design") -> Iterator[tuple[str, Any]]:
-    """Every number and choice of a plain design with its full path, and the number of components of every list."""
+    """Yield every number and choice of a plain design with its path, and the number of components of every list."""
     if isinstance(plain, Mapping):
         for name, part in plain.items():
             yield from values(part, f"{path}.{name}")
@@ -97,7 +97,7 @@ def values(plain: Any, path: str = "design") -> Iterator[tuple[str, Any]]:
 
 
 def without_indices(path: str) -> str:
-    """The path of a parameter for all components: plane[3].z -> plane[].z."""
+    """Return the path that stands for all components: plane[3].z -> plane[].z."""
     return re.sub(r"\[\d+\]", "[]", path)
 
 
@@ -110,7 +110,7 @@ class Template(string.Template):
 
 
 def read_template(path: Path) -> Template:
-    """A template of a description.
+    """Read a template of a description.
 
     Raises:
         ConfigError: it cannot be read, or has a $ that begins no placeholder.
@@ -127,10 +127,10 @@ def read_template(path: Path) -> Template:
 
 
 def fill(name: str, template: Template, known: Mapping[str, Any]) -> str:
-    """The text of a template with its placeholders replaced once; numbers are written so that they read back equal.
+    """Replace the placeholders of a template once; return its text, from which numbers read back equal.
 
     Raises:
-        SimulationError: this design has no such value.
+        SimulationError: the design lacks a value that the template names.
     """
     try:
         return template.substitute({path: _written(value) for path, value in known.items()})
@@ -143,10 +143,10 @@ def _written(value: Any) -> str:
 
 
 def check_placeholders(where: str, words: Sequence[str], known: Sequence[str]) -> set[str]:
-    """The placeholders in the words of a command.
+    """Return the placeholders in the words of a command.
 
     Raises:
-        ConfigError: one is unknown, or a brace belongs to none.
+        ConfigError: a placeholder is unknown, a brace belongs to none, or a word holds a zero byte.
     """
     found = {name for word in words for name in _PLACEHOLDER.findall(word)}
     unknown = sorted(found - set(known))
@@ -161,10 +161,10 @@ def check_placeholders(where: str, words: Sequence[str], known: Sequence[str]) -
 
 
 def insert(words: Sequence[str], known: Mapping[str, str]) -> list[str]:
-    """The words of a command with their placeholders replaced once; every word stays one argument."""
+    """Replace the placeholders in the words of a command once; every word stays one argument."""
     return [_PLACEHOLDER.sub(lambda match: known[match.group(1)], word) for word in words]
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON without NaN."""
+    """Write plain data as JSON; NaN and infinity are refused."""
     path.write_text(json.dumps(data, allow_nan=False, indent=1) + "\n", encoding="utf-8")

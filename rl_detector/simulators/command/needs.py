@@ -1,4 +1,4 @@
-"""What a problem passes to an executable and expects of it, checked against the description before anything runs."""
+"""Needs of a problem: inputs and outputs of its executable, checked against the description before anything runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from rl_detector.space import DesignSpace, Slot
 
 @dataclass(frozen=True)
 class Needs:
-    """The side of the problem.
+    """Inputs that a problem gives to an executable, and outputs that it expects.
 
     Attributes:
-        space: what can be built; None: nothing is checked before the first design.
-        truth: name -> unit in which the problem wants it; a superset of it may be read.
-        signals: unit of all channels; None: as the description says.
+        space: space of the designs; None: parameters are checked only with the first design.
+        truth: name -> unit that the problem wants; the output may hold more.
+        signals: unit that the problem wants for all channels; None takes that of the description.
         channels: number of channels; None: any.
-        conditions: facts of the task (beam, energies) that the executable must be given or state, name -> number.
+        conditions: facts of the task (beam, energies), name -> number. Each is passed to the executable, or built into
+            it and stated in the description.
     """
 
     space: DesignSpace | None = None
@@ -35,7 +36,7 @@ class Needs:
 
 
 def output_format(output: Output, needs: Needs) -> OutputFormat:
-    """Where the observables are, and the factors to the units that the problem wants.
+    """Return where the observables are, with the factors to the units that the problem wants.
 
     Raises:
         ConfigError: an observable is missing, or its unit is of another kind.
@@ -64,7 +65,7 @@ def _observables(output: Output, group: str, wanted: Mapping[str, str]) -> tuple
 
 
 def check_needs(program: Program, needs: Needs) -> None:
-    """Raise ConfigError where parameters, their units, placeholders or conditions do not fit the problem."""
+    """Raise ConfigError if parameters, their units, placeholders or conditions do not fit the problem."""
     if needs.space is not None:
         _check_parameters(needs.space, program.description.parameters)
         _check_templates(needs.space, needs.conditions, program)
@@ -85,7 +86,7 @@ def _check_parameters(space: DesignSpace, stated: Mapping[str, str]) -> None:
 
 
 def _unit(slot: Slot) -> str:
-    """Unit of a parameter as a description states it, once its names are found harmless."""
+    """Return the unit of a parameter as a description states it; raise ConfigError unless its names are harmless."""
     parameter = slot.parameter
     if not NAME.fullmatch(parameter.name):
         raise ConfigError(f"a parameter that goes to an executable must be letters, digits, _ and -: {slot.path!r}")
@@ -107,7 +108,7 @@ def _check_templates(space: DesignSpace, conditions: Mapping[str, float], progra
 
 
 def _check_conditions(conditions: Mapping[str, float], program: Program) -> None:
-    """Every condition of the problem is passed on, or stated in the description as what the executable simulates."""
+    """Raise ConfigError unless each condition is passed on, or stated in the description with the problem's value."""
     stated = program.description.conditions
     unknown = sorted(set(stated) - set(conditions))
     if unknown:

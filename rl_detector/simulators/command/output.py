@@ -1,7 +1,7 @@
-"""What an executable wrote, as a Readout: JSON, CSV, npz, Parquet or ROOT, checked for names, units, events and NaN.
+"""Output of an executable as a Readout: JSON, CSV, npz, Parquet or ROOT, checked for names, units, events and NaN.
 
-A column is called `name`, `name [unit]` or `name (unit)`; a unit that the file states must be the one of the
-description. In ROOT the unit stands at the end of a branch's title, in Parquet also in the field's metadata.
+A column is called `name`, `name [unit]` or `name (unit)`. A unit that the file states must be that of the description.
+In ROOT the unit stands at the end of a branch's title, in Parquet also in the field's metadata.
 The file is data: pickled objects are refused, nothing in it is evaluated.
 """
 
@@ -31,21 +31,22 @@ from rl_detector.simulators.command.units import FLAG, kind_of
 from rl_detector.space import FloatArray
 from rl_detector.terms import Readout
 
-_EXACT = 2**53
-"""Larger whole numbers are not exact as floats."""
+_LARGEST_EXACT_INTEGER = 2**53
+"""Largest size of whole numbers that are always exact as floats."""
 
 
 def read_output(folder: Path, expected: OutputFormat, events: int, size: int) -> Readout:
-    """The readout of a finished run.
+    """Read and check the output of a finished run.
 
     Args:
         folder: scratch folder.
         expected: where the observables are.
-        events: how many there must be.
+        events: number of events that is required.
         size: most bytes that the data may take in memory, uncompressed.
 
     Raises:
-        SimulationError: no file, not the promised format, column, unit, or number of events; NaN or infinity.
+        SimulationError: the file is absent, differs from the promised format, columns, units or
+            number of events, or holds NaN or infinity.
     """
     path = folder / expected.file
     _check_file(path)
@@ -79,7 +80,7 @@ def _read(request: Request) -> Readout:
 
 
 def _in_order(data: Mapping[str, Any], key: str, events: int) -> dict[str, Any]:
-    """The rows by their event numbers, which must be 0 to events - 1, or 1 to events, each once."""
+    """Sort the rows by their event numbers, which must be 0 to events - 1, or 1 to events, each once."""
     numbers = data[key]
     if numbers.ndim != 1 or numbers.dtype.kind not in "iuf" or np.any(numbers != np.rint(numbers)):
         raise SimulationError(f"the key {key} must be one whole number per event")
@@ -162,7 +163,10 @@ def _values(wanted: Observable, array: Any, events: int, dimensions: int) -> Flo
 
 
 def _check_kind(wanted: Observable, array: Any) -> None:
-    """Numbers for a number, truth values or 0 and 1 for a flag; whole numbers only as far as floats are exact."""
+    """Raise SimulationError unless the values fit their unit.
+
+    A flag takes truth values, or 0 and 1. All other units take numbers, and whole ones only where floats are exact.
+    """
     kind = array.dtype.kind
     if kind not in "fiub":
         raise SimulationError(f"{wanted.column} must hold plain numbers, equally many per event, got {array.dtype}")
@@ -172,7 +176,7 @@ def _check_kind(wanted: Observable, array: Any) -> None:
         )
     if kind != "b" and wanted.unit == FLAG and not np.isin(array, (0, 1)).all():
         raise SimulationError(f"{wanted.column} is a {FLAG} by the description, but holds other numbers than 0 and 1")
-    if kind in "iu" and array.size and max(-int(array.min()), int(array.max())) > _EXACT:
+    if kind in "iu" and array.size and max(-int(array.min()), int(array.max())) > _LARGEST_EXACT_INTEGER:
         raise SimulationError(f"{wanted.column} holds whole numbers beyond 2^53, which no float holds exactly")
 
 
@@ -190,4 +194,4 @@ FORMATS = tuple(_READERS)
 
 
 _LIBRARIES = {"parquet": ("pyarrow", "parquet"), "root": ("uproot", "root")}
-"""Format -> library that reads it, and the extra that brings it."""
+"""Format -> library that reads it, and the extra that installs it."""

@@ -25,13 +25,13 @@ _LIMITS_CHECK_SECONDS = 0.2
 """Seconds between checks of the time limit, the size of the folder and the request to stop."""
 
 
-_TAIL = 1500
-"""Bytes of the end of stderr that go into the reason of a failure."""
+_STDERR_TAIL_BYTES = 1500
+"""Bytes at the end of stderr that go into the reason of a failure."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to run, and how long and how much it may write.
+    """A command to run, and its limits on time and output.
 
     Attributes:
         command: executable with full path, and its arguments.
@@ -51,12 +51,12 @@ class Job:
 
 
 def run(job: Job) -> None:
-    """Run to the end; afterwards nothing that it has started is alive, however this ends.
+    """Run a command, and end all processes that it has started, whether it succeeds or fails.
 
-    That is so on Linux. Elsewhere what left the process group may go on.
+    On Linux these include processes that left its process group; elsewhere such processes may go on.
 
     Raises:
-        SimulationError: it could not be started, exited with another code than 0, was killed, or reached a limit.
+        SimulationError: the command could not start, exited with a code other than 0, was killed, or reached a limit.
     """
     reader, writer = os.pipe()
     with os.fdopen(reader, "rb", 0) as report, os.fdopen(writer, "wb", 0) as end:
@@ -71,16 +71,16 @@ def run(job: Job) -> None:
 
 
 def tail(path: Path) -> str:
-    """The end of a text file in printable characters, on one line; empty where there is none."""
+    """Return the end of a text file as one printable line; empty if there is no file."""
     if not path.is_file():
         return ""
     with path.open("rb") as file:
-        file.seek(-min(_TAIL, path.stat().st_size), os.SEEK_END)
-        return printable(file.read(_TAIL))
+        file.seek(-min(_STDERR_TAIL_BYTES, path.stat().st_size), os.SEEK_END)
+        return printable(file.read(_STDERR_TAIL_BYTES))
 
 
 def printable(data: bytes) -> str:
-    """Text in printable characters, its lines joined to one."""
+    """Decode text, keep its printable characters, and join its lines to one."""
     text = data.decode(errors="replace")
     return " | ".join("".join(filter(str.isprintable, line)).strip() for line in text.splitlines() if line.strip())
 
@@ -100,7 +100,7 @@ def _start(job: Job, report: int) -> subprocess.Popen[bytes]:
 
 
 def _watch(job: Job, report: io.RawIOBase) -> str:
-    """Wait for the report of the supervisor: the exit code, a reason, or nothing when it was killed itself."""
+    """Wait for the report of the supervisor: an exit code, a reason, or nothing if the supervisor was killed."""
     end = time.monotonic() + job.seconds
     with selectors.DefaultSelector() as selector:
         selector.register(report, selectors.EVENT_READ)
@@ -122,7 +122,7 @@ def _check_size(job: Job) -> None:
 
 
 def folder_size(folder: Path) -> int:
-    """Bytes of all files under a folder; what vanishes meanwhile counts 0, links are not followed."""
+    """Add up the bytes of all files under a folder; a file that vanishes counts 0, links are not followed."""
     total = 0
     for parent, _, names in os.walk(folder):
         for name in names:

@@ -1,4 +1,4 @@
-"""A description with what it refers to: the executable, templates and files beside it, found before anything runs."""
+"""A description with the files that it names: executable, templates and others, found before anything runs."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from rl_detector.simulators.command.description import Description, build
 from rl_detector.simulators.command.inputs import PLACEHOLDERS, Template, check_placeholders, insert, read_template
 
 _FIXED_FILE = re.compile(r"\{here\}/[^{}]+")
+"""Word of a command that names a file beside the description."""
 
 
-_DEEPEST = 12
-"""Levels of nesting of a description, the document and the stream among them."""
+_MOST_LEVELS = 12
+"""Most levels of nesting in a description, counting the document and the stream."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """A checked description with everything that it refers to.
+    """A checked description with the files that it names.
 
     Attributes:
         here: folder of the description.
-        description: what it says.
-        executable: full path.
+        description: content of the description.
+        executable: full path of the executable.
         templates: file in the scratch folder -> template.
-        digest: of everything in it that decides results, the files in {here} included.
+        digest: fingerprint of everything that decides results, the files in {here} included.
     """
 
     here: Path
@@ -45,19 +46,19 @@ class Program:
     digest: str
 
     def uses(self, placeholder: str) -> bool:
-        """Whether the command or a template passes this on."""
+        """Return whether the command or a template contains a placeholder."""
         in_command = any(f"{{{placeholder}}}" in word for word in self.description.command)
         return in_command or any(placeholder in template.get_identifiers() for template in self.templates.values())
 
 
 def read_program(file: Path) -> Program:
-    """A description and what it refers to.
+    """Read a description, and find the files that it names.
 
     Raises:
-        ConfigError: it cannot be read, a key is unknown, missing or wrong, or the executable or another file is absent.
+        ConfigError: it cannot be read, a key is unknown, missing or wrong, or a file that it names is absent.
         MissingDependency: the format of the output needs a library that is not installed.
     """
-    path = Path(os.path.abspath(file))  # noqa: PTH100  (links stay: what lies beside them belongs to them)
+    path = Path(os.path.abspath(file))  # noqa: PTH100  (links stay: the files beside a link belong to it)
     try:
         return _program(path.parent, build("", Description, _load(path)))
     except ConfigError as error:
@@ -65,14 +66,14 @@ def read_program(file: Path) -> Program:
 
 
 def _load(path: Path) -> Any:
-    """Plain data of a YAML file: tags, aliases and repeated keys are errors, ${...} stays text, 1e-5 is a number."""
+    """Read plain data from YAML: tags, aliases and repeated keys are errors, ${...} stays text, 1e-5 is a number."""
     from omegaconf import OmegaConf
 
     try:
         text = read_bytes(path, LARGEST_YAML, links=True).decode()
-        check_yaml(text, _DEEPEST)
+        check_yaml(text, _MOST_LEVELS)
         return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
-    except Exception as error:  # whatever damaged or hostile YAML leads to
+    except Exception as error:  # any error that damaged or hostile YAML causes
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(f"cannot be read as a description in YAML: {reason}") from error
 
@@ -105,7 +106,7 @@ def _check_command(description: Description) -> None:
 
 
 def find_executable(word: str, here: Path) -> str:
-    """Full path of an executable: in PATH, or relative to the folder of the description.
+    """Find the full path of an executable, in PATH or relative to the folder of the description.
 
     Raises:
         ConfigError: there is none, or it cannot be executed.
@@ -119,7 +120,7 @@ def find_executable(word: str, here: Path) -> str:
 
 
 def _digest(here: Path, description: Description, templates: Mapping[str, Template]) -> str:
-    """12 hexadecimal digits of a SHA-256 of what decides results: not of limits, workers and places."""
+    """Return 12 hexadecimal digits of a SHA-256 of what decides results; limits, workers and folders do not."""
     facts = {k: v for k, v in asdict(description).items() if k not in ("limits", "workers", "scratch")}
     facts["templates"] = {name: template.template for name, template in templates.items()}
     whole = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
@@ -129,7 +130,7 @@ def _digest(here: Path, description: Description, templates: Mapping[str, Templa
 
 
 def claim(program: Program) -> Claim:
-    """What would be started: the description with its folder, the executable, templates and files beside it."""
+    """Return what a user must trust: the description and its folder, the executable, templates and files beside it."""
     description = program.description
     words = [description.command, *([description.version] if description.version else [])]
     files = sorted({path for command in words for path in _own_files(program.here, command)})
@@ -148,7 +149,7 @@ def claim(program: Program) -> Claim:
 
 
 def _own_files(here: Path, command: Sequence[str]) -> list[Path]:
-    """The files that lie with the description: the executable, a script, an input file."""
+    """Return the files of a command that lie beside the description: executable, script, input file."""
     relative = command[:1] if "/" in command[0] and not command[0].startswith("/") else []
     words = {*relative, *(word for word in command if _FIXED_FILE.fullmatch(word))}
     paths = [here / word for word in insert(sorted(words), {"here": str(here)})]

@@ -1,4 +1,4 @@
-"""JSON, npz, Parquet and ROOT as columns; what a library would turn into a number by itself is found before it does."""
+"""Read JSON, npz, Parquet and ROOT as columns; values that a library would silently turn into numbers are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from rl_detector.simulators.command.files import (
 
 
 def read_json(request: Request, choose: Choose) -> dict[str, Any]:
-    """An object of columns, {"x": [...]}, a list of events, [{"x": ...}, ...], or one event per line."""
+    """Read an object of columns, {"x": [...]}, a list of events, [{"x": ...}, ...], or one event per line."""
     with open_text(request) as file:
         text = file.read()
     data = _parsed(text, lines=request.expected.file.removesuffix(".gz").endswith(("jsonl", "ndjson")))
@@ -70,7 +70,7 @@ def _entry(event: Mapping[str, Any], key: str, row: int) -> Any:
 
 
 def _json_values(name: str, values: Any) -> np.ndarray[Any, Any]:
-    """One column, [events] or [events, channels]; its values must be all numbers, or all truth values."""
+    """Return a column, [events] or [events, channels]; its values must be all numbers, or all truth values."""
     if not isinstance(values, list):
         raise SimulationError(f"{name} must be a list with one entry per event, got {str(values)[:40]}")
     nested = bool(values) and isinstance(values[0], list)
@@ -97,7 +97,7 @@ def _amount(length: int) -> str:
 
 
 def read_npz(request: Request, choose: Choose) -> dict[str, Any]:
-    """Arrays by name; objects are refused."""
+    """Read arrays by name; objects are refused."""
     with zipfile.ZipFile(request.path) as archive:
         check_size(sum(entry.file_size for entry in archive.infolist()), request)
     with np.load(request.path, allow_pickle=False) as arrays:
@@ -105,7 +105,7 @@ def read_npz(request: Request, choose: Choose) -> dict[str, Any]:
 
 
 def read_parquet(request: Request, choose: Choose) -> dict[str, Any]:
-    """Columns, lists of equal length, and members of structures as `name.member`."""
+    """Read columns, lists of equal length, and members of structures as `name.member`."""
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     with pq.ParquetFile(request.path) as file:
@@ -136,7 +136,7 @@ def _arrow_fields(name: str, field: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _arrow_column(name: str, field: Any) -> Column:
-    """A column with the unit of its name, or of the entry `unit` of its metadata."""
+    """Make a column with the unit in its metadata (entry `unit`), or else the one in its name."""
     plain, unit = name_and_unit(name)
     stated = (field.metadata or {}).get(b"unit")
     return Column(name, plain, unit if stated is None else stated.decode())
@@ -156,7 +156,7 @@ def _arrow(name: str, array: Any) -> np.ndarray[Any, Any]:
 
 
 def read_root(request: Request, choose: Choose) -> dict[str, Any]:
-    """A TTree or an RNTuple: branches with one value or equally many per event, leaves, and members of objects."""
+    """Read a TTree or an RNTuple: branches with equally many values per event, leaves, and members of objects."""
     import uproot  # type: ignore[import-untyped]
 
     with uproot.open(request.path) as file:
@@ -173,7 +173,7 @@ def read_root(request: Request, choose: Choose) -> dict[str, Any]:
 
 
 def _read_tree(tree: Any, request: Request, choose: Choose) -> dict[str, Any]:
-    """Leaves of leaf lists and members of split objects are `branch.leaf` and `branch/branch.member`."""
+    """Read a tree; leaves of leaf lists are `branch.leaf`, members of split objects `branch/branch.member`."""
     branches = [(path, each) for path, each in tree.iteritems(recursive=True, full_paths=True) if not each.branches]
     leaves = {key: (branch, leaf) for path, branch in branches for key, leaf in _leaves(path, branch)}
     keys = choose([_branch_column(key, *leaves[key]) for path, branch in branches for key, _ in _leaves(path, branch)])
@@ -189,12 +189,12 @@ def _read_tree(tree: Any, request: Request, choose: Choose) -> dict[str, Any]:
 
 
 def _leaves(path: str, branch: Any) -> Iterator[tuple[str, str | None]]:
-    """Keys of a branch, with the leaf that each stands for; None: the branch has no leaf list."""
+    """Yield the keys of a branch, each with its leaf; None: the branch has no leaf list."""
     import uproot
 
     try:
         names = getattr(getattr(branch.interpretation, "to_dtype", None), "names", None)
-    except uproot.interpretation.identify.UnknownInterpretation:  # matters only if it is asked for
+    except uproot.interpretation.identify.UnknownInterpretation:  # matters only if this branch is chosen
         names = None
     yield from [(path, None)] if names is None else [(f"{path}.{name}", name) for name in names]
 
@@ -205,7 +205,7 @@ def _branch_column(key: str, branch: Any, leaf: str | None) -> Column:
 
 
 def _read_ntuple(ntuple: Any, request: Request, choose: Choose) -> dict[str, Any]:
-    """Fields, and members of structures as `name.member`; a description may end with the unit."""
+    """Read fields, and members of structures as `name.member`; the description of a field may end with its unit."""
     fields = {key: ntuple[key] for key in ntuple.keys() if not ntuple[key].fields}  # noqa: SIM118  (not a mapping)
     keys = choose([Column(key, key, name_and_unit(f"x {field.description}")[1]) for key, field in fields.items()])
     check_events(ntuple.num_entries, request)
@@ -214,7 +214,7 @@ def _read_ntuple(ntuple: Any, request: Request, choose: Choose) -> dict[str, Any
 
 
 def _ntuple_bytes(ntuple: Any) -> int:
-    """Bytes of all columns, uncompressed."""
+    """Add up the bytes of all columns, uncompressed."""
     pages = [
         (record, column)
         for cluster in ntuple.page_link_list
@@ -224,7 +224,7 @@ def _ntuple_bytes(ntuple: Any) -> int:
 
 
 def _awkward(name: str, array: Any) -> np.ndarray[Any, Any]:
-    """A rectangular array; text, objects and lists of several lengths are refused."""
+    """Convert to a rectangular array; text, objects and lists of several lengths are refused."""
     import awkward as ak  # type: ignore[import-untyped]
 
     if array.ndim == 2:

@@ -1,4 +1,4 @@
-"""Scratch folders of trials: made, kept after failures, and pruned over all processes that use the same place."""
+"""Scratch folders of trials: make them, keep those of failures, and prune those of all processes in one place."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from typing import NamedTuple
 from rl_detector.simulators.command.process import folder_size
 
 PREFIX = "rl_detector-command-"
+"""Begin of the name of every scratch folder."""
 
 
 MARK = ".kept"
-"""File that says that a folder is one of a failure, and since when."""
+"""File that marks the folder of a failure; its time stamp is the time of the failure."""
 
 
 LONGEST = 7 * 86_400.0
-"""Seconds for which a kept folder stays."""
+"""Longest time in seconds for which a folder is kept."""
 
 
 LARGEST = 500_000_000
-"""Bytes of all kept folders of a place together; the newest one stays whatever its size."""
+"""Most bytes of all kept folders in one place; the newest folder stays at any size."""
 
 
 ABANDONED = 3600.0
-"""Seconds after which the folder of a process that is no more is removed."""
+"""Seconds after which the folder of a process that has ended is removed."""
 
 
 class _Kept(NamedTuple):
-    """A kept folder, since when, and its bytes."""
+    """A kept folder: the time of its failure, its path, and its size in bytes."""
 
     since: float
     folder: Path
@@ -43,12 +44,12 @@ class _Kept(NamedTuple):
 
 
 def make(parent: Path | None) -> Path:
-    """A new scratch folder under a place, or under the system's own; its name tells computer and process."""
+    """Make a scratch folder in `parent`, or in the system's folder; its name holds the computer and the process."""
     return Path(tempfile.mkdtemp(prefix=f"{PREFIX}{_computer()}-{os.getpid()}-", dir=parent))
 
 
 def keep(folder: Path, most: int) -> bool:
-    """Keep the folder of a failed trial and prune the place that holds it; False: it is not to be kept."""
+    """Mark the folder of a failed trial as kept, and prune all kept folders; return whether it is still there."""
     if most == 0:
         return False
     with suppress(OSError):
@@ -58,7 +59,7 @@ def keep(folder: Path, most: int) -> bool:
 
 
 def prune(place: Path, most: int) -> None:
-    """Remove what is beyond the number, the age and the size of kept folders, and what dead processes have left."""
+    """Remove kept folders beyond the limits on number, age and size, and folders that dead processes have left."""
     for folder in _own(place):
         if not (folder / MARK).exists() and _is_abandoned(folder):
             shutil.rmtree(folder, ignore_errors=True)
@@ -70,7 +71,7 @@ def prune(place: Path, most: int) -> None:
 
 
 def _own(place: Path) -> Iterator[Path]:
-    """Scratch folders of this user."""
+    """Yield the scratch folders of this user."""
     for folder in place.glob(f"{PREFIX}*"):
         with suppress(OSError):
             if not folder.is_symlink() and folder.is_dir() and folder.lstat().st_uid == os.getuid():
@@ -84,7 +85,7 @@ def _kept(place: Path) -> Iterator[_Kept]:
 
 
 def _is_abandoned(folder: Path) -> bool:
-    """Whether its process, of this computer, is no more; folders of other computers tell nothing."""
+    """Return whether a folder is old and its process, on this computer, has ended; those of other computers stay."""
     computer, _, rest = folder.name.removeprefix(PREFIX).partition("-")
     number = rest.partition("-")[0]
     with suppress(OSError):

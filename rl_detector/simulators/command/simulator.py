@@ -1,8 +1,8 @@
-"""Any executable as a simulator: a YAML file describes what it is given and what it writes.
+"""Any executable as a simulator: a YAML file describes its input and its output.
 
-Every trial runs in a scratch folder of its own. The design is written as design.json and fills the templates; then the
-command runs, and its output is read and checked. A failed trial keeps its folder and says where it is. Whatever the
-executable started is ended with it (on Linux also what left its process group). See experiments/own_simulator.
+Every trial runs in its own scratch folder. The design is written as design.json and fills the templates; then the
+command runs, and its output is read and checked. A failed trial keeps its folder and says where it is. All processes
+of the executable end with it (on Linux also those that left its process group). See experiments/own_simulator.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ from rl_detector.simulators.command.program import Program, claim, find_executab
 from rl_detector.space import Design
 from rl_detector.terms import Readout
 
-_VERSION_SECONDS, _VERSION_LENGTH = 60.0, 300
-"""Time limit of a version command, and the bytes of its output that are kept."""
+_VERSION_SECONDS, _VERSION_BYTES = 60.0, 300
+"""Time limit of a version command in seconds, and the bytes of its output that are kept."""
 
 
 class CommandSimulator(FromBatch):
     """An executable that simulates one design per run.
 
-    The same (design, events, seed) gives the same command and files, up to the name of the scratch folder. Trials of a
-    batch run at the same time in `workers` threads that wait for their processes. The object can be sent to other
+    Equal (design, events, seed) give equal commands and files, up to the name of the scratch folder. Up to `workers`
+    trials of a batch run at once, each in a thread that waits for its process. The object can be sent to other
     processes.
 
     Args:
-        file: the description, see command_description.Description.
-        needs: what the problem passes and expects; checked against the description.
-        workers: trials at the same time; None: as the description says.
+        file: path of the description, see `description.Description`.
+        needs: needs of the problem, which are checked against the description.
+        workers: number of trials that run at the same time; None takes that of the description.
 
     Raises:
         ConfigError: the description is wrong, does not fit the problem, or the executable is missing.
@@ -72,7 +72,7 @@ class CommandSimulator(FromBatch):
     def simulate_batch(
         self, designs: Sequence[Design], events: int, seeds: Sequence[int]
     ) -> list[Readout | SimulationError]:
-        """Simulate events in every design; when this is interrupted, all processes are ended."""
+        """Simulate events in every design; an interruption ends all processes."""
         stop = threading.Event()
         with ThreadPoolExecutor(min(self.workers, max(len(designs), 1))) as pool:
             futures = [
@@ -87,7 +87,7 @@ class CommandSimulator(FromBatch):
                 raise
 
     def describe(self) -> Mapping[str, str]:
-        """Name, command, digest of what decides results, and what the version command says."""
+        """Return name, command, digest of everything that decides results, and the output of the version command."""
         description = self.program.description
         facts = {
             "simulator": description.name,
@@ -97,7 +97,7 @@ class CommandSimulator(FromBatch):
         return facts if description.version is None else {**facts, "version": self._ask_version(description.version)}
 
     def claims(self) -> list[Claim]:
-        """The executable, for a user to trust."""
+        """Return the executable, for a user to trust."""
         return [claim(self.program)]
 
     def _trial(self, trial: _Trial) -> Readout | SimulationError:
@@ -124,7 +124,7 @@ class CommandSimulator(FromBatch):
         return read_output(folder, self._format, trial.events, size)
 
     def _prepare(self, folder: Path, trial: _Trial) -> list[str]:
-        """Write the files of a trial; its command."""
+        """Write the files of a trial; return its command."""
         design, conditions = inputs.plain_design(trial.design), inputs.plain_design(self.needs.conditions)
         given = dict(inputs.values(design))
         self._check_parameters(given)
@@ -141,7 +141,7 @@ class CommandSimulator(FromBatch):
         return [self.program.executable, *words[1:]]
 
     def _check_parameters(self, given: Mapping[str, Any]) -> None:
-        """The design has the parameters that the description states units for, and no others."""
+        """Raise SimulationError unless the design has exactly the parameters of the description."""
         stated = self.program.description.parameters
         paths = {inputs.without_indices(path.removeprefix("design.")) for path in given if not path.endswith(".count")}
         unknown = sorted(paths - set(stated))
@@ -162,13 +162,13 @@ class CommandSimulator(FromBatch):
         return scratch.make(parent)
 
     def _reason(self, folder: Path, error: Exception, said: str, kept: bool) -> str:
-        """What went wrong, the end of stderr, and where the files are, if they are kept."""
+        """Return the error, the end of stderr, and where the files are, if they are kept."""
         stderr = f"; stderr: {said}" if said else ""
         place = f"files kept in {folder}" if kept else "files removed (limits.kept_failures)"
         return f"{self.program.description.name}: {error}{stderr}; {place}"
 
     def _ask_version(self, command: Sequence[str]) -> str:
-        """What the version command prints, on one line; asked once."""
+        """Return the output of the version command on one line; run it only once."""
         if self._version is None:
             self._version = _version(self.program, command, self._environment())
         return self._version
@@ -183,7 +183,7 @@ class _Trial:
 
 
 def _seed(seed: int, bits: int) -> int:
-    """A seed from 1 to below 2^bits: equal ones from equal seeds, unrelated ones from neighbours."""
+    """Return a seed from 1 to below 2^bits: equal for equal seeds, unrelated for neighbouring ones."""
     word = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
     return max(word >> (64 - bits), 1)
 
@@ -198,7 +198,7 @@ def _version(program: Program, command: Sequence[str], environment: Mapping[str,
         except SimulationError as error:
             raise ConfigError(f"the version command {shlex.join(command)} failed: {error}") from error
         with (folder / STDOUT).open("rb") as file:
-            said = printable(file.read(_VERSION_LENGTH))
+            said = printable(file.read(_VERSION_BYTES))
     if not said:
         raise ConfigError(f"the version command {shlex.join(command)} printed nothing")
     return said
@@ -209,8 +209,8 @@ class Settings:
     """The configuration `simulator=command`, see conf/simulator/command.yaml.
 
     Attributes:
-        file: the description; None: the environment's own, if it has one.
-        workers: trials at the same time; None: as the description says.
+        file: path of the description; None takes the environment's own, if it has one.
+        workers: number of trials that run at the same time; None takes that of the description.
     """
 
     file: str | None = None
@@ -220,16 +220,16 @@ class Settings:
 def command_simulator(
     chosen: str | Mapping[str, Any] | None, needs: Needs, default: str | Path | None = None
 ) -> CommandSimulator:
-    """The simulator for the argument `simulator` of a problem factory.
+    """Make the simulator for the argument `simulator` of a problem factory.
 
     Args:
-        chosen: what the factory got: {"name": "command", "file": ..., "workers": ...}, "command", or None. The command
-            line passes {"name": "fast"} where nothing was chosen; with a default it means the default.
-        needs: what the problem passes and expects.
-        default: description of the environment's own executable.
+        chosen: the argument: {"name": "command", "file": ..., "workers": ...}, "command", or None. The command line
+            passes {"name": "fast"} if nothing was chosen; with a default it means the default.
+        needs: needs of the problem.
+        default: path of the description of the environment's own executable.
 
     Raises:
-        ConfigError: another simulator, an unknown setting, or no description.
+        ConfigError: the simulator or a setting is unknown, or there is no description.
     """
     settings = {"name": chosen} if isinstance(chosen, str) else dict(chosen or {"name": "command"})
     name = settings.pop("name", None)

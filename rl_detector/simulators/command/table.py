@@ -1,7 +1,7 @@
-"""CSV as programs write it: every row is checked against the header, every field that is needed is one number.
+"""CSV as programs write it: every row must match the header, and every needed field must be one number.
 
-The csv module splits the fields, strictly. Written by Geant4's analysis manager, numpy.savetxt, pandas, R, Excel or
-Fortran, a table is understood or refused with the line, the reason and what to do.
+The csv module splits the fields, strictly. Tables by Geant4's analysis manager, numpy.savetxt, pandas, R, Excel or
+Fortran are read, or refused with the line, the reason and what to do.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import numpy as np
 from rl_detector.errors import SimulationError
 from rl_detector.simulators.command.files import Choose, Column, Request, check_events, columns, open_text
 
-_CHUNK = 50_000
-"""Rows that are held as text at the same time."""
+_CHUNK_ROWS = 50_000
+"""Most rows that are held as text at a time."""
 
 
 _BLANKS = " "
@@ -27,7 +27,7 @@ _BLANKS = " "
 
 
 class Head(NamedTuple):
-    """What stands above the rows: names of the fields, what separates them, and which of them hold vectors."""
+    """Header of a table: names of the fields, their separator, and the fields that hold vectors."""
 
     names: list[str]
     separator: str
@@ -36,7 +36,7 @@ class Head(NamedTuple):
 
 
 class Lines:
-    """The lines of a text, counted; a line that was looked at can be put back."""
+    """Lines of a text, with a count; a line can be put back."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
@@ -65,7 +65,7 @@ class Lines:
 
 
 def read_table(request: Request, choose: Choose) -> dict[str, Any]:
-    """The chosen columns of a CSV file: a header, then one line per event.
+    """Read the chosen columns of a CSV file: a header, then one line per event.
 
     Every line must have an end, so that a cut file is noticed.
     """
@@ -117,7 +117,7 @@ def _comments(lines: Lines) -> list[str]:
 
 
 def _peek(lines: Lines) -> str:
-    """The next line that is not blank; empty at the end."""
+    """Return the next line that is not blank, and put it back; empty at the end."""
     for line in lines:
         if line.strip():
             lines.put_back(line)
@@ -126,13 +126,13 @@ def _peek(lines: Lines) -> str:
 
 
 def _is_data(line: str, quantity: Callable[[Iterable[bool]], bool]) -> bool:
-    """Whether all or any words of a line are numbers, whatever separates them; the end of the file is data too."""
+    """Return whether all or any words of a line are numbers, with any separator; the end of the file counts as data."""
     words = [word for word in re.split(r'[,;\s"]+', line) if word]
     return not words or quantity(bool(_FLOAT.fullmatch(word) or _NO_LETTER.fullmatch(word)) for word in words)
 
 
 def _geant4(comments: Sequence[str]) -> Head:
-    """The header of an ntuple, one line per fact: #separator 44 (the code of a character), #column double energy."""
+    """Read the header of an ntuple, lines such as #separator 44 (code of a character) and #column double energy."""
     facts = [line[1:].strip().partition(" ")[::2] for line in comments]
     found = dict(facts)
     if found["class"] != "tools::wcsv::ntuple":
@@ -157,7 +157,7 @@ def _names(lines: Iterator[str], line: str, separator: str | None) -> Head:
 
 
 def _separator(line: str) -> str:
-    """What separates the names in a header: whatever of , ; tab or blanks stands outside quotes."""
+    """Find the separator of a header: the comma, semicolon, tab or blanks that stand outside quotes."""
     bare = re.sub(r'"[^"]*"', "x", line)
     found = [mark for mark in ",;\t" if mark in bare]
     if len(found) > 1:
@@ -168,7 +168,7 @@ def _separator(line: str) -> str:
 
 
 def _with_units(words: Sequence[str]) -> list[str]:
-    """Names between blanks, each with the unit in brackets that follows it."""
+    """Join each name with the unit in brackets that follows it."""
     found: list[str] = []
     for word in words:
         if found and word[:1] in ("[", "("):
@@ -187,11 +187,11 @@ def _fields(lines: Iterator[str], separator: str) -> Iterator[list[str]]:
 def _read_rows(
     lines: Lines, head: Head, needed: Sequence[_Needed], decimal: str
 ) -> tuple[list[int], dict[str, np.ndarray[Any, Any]]]:
-    """Number of the line of every row, and the columns that are needed."""
+    """Return the number of the line of every row, and the needed columns."""
     numbers: list[int] = []
     parts: dict[str, list[np.ndarray[Any, Any]]] = {each.column.key: [] for each in needed}
     rows = _rows(lines, head, numbers)
-    while chunk := list(islice(rows, _CHUNK)):
+    while chunk := list(islice(rows, _CHUNK_ROWS)):
         fields = list(zip(*chunk, strict=True))
         first = len(numbers) - len(chunk)
         for key, index in ((each.column.key, each.place) for each in needed):
@@ -201,7 +201,7 @@ def _read_rows(
 
 
 def _rows(lines: Lines, head: Head, numbers: list[int]) -> Iterator[list[str]]:
-    """Rows with as many fields as the header; notes the line of each."""
+    """Yield rows, which must have as many fields as the header; append the line of each to `numbers`."""
     reader, width = _fields(lines, head.separator), len(head.names)
     try:
         for row in reader:
@@ -215,7 +215,7 @@ def _rows(lines: Lines, head: Head, numbers: list[int]) -> Iterator[list[str]]:
 
 
 def _miscount(row: Sequence[str], head: Head) -> str:
-    """Why a row may have another number of fields than the header."""
+    """Say why a row may have more or fewer fields than the header."""
     text = f"{len(row)} fields, the header names {len(head.names)}"
     if len(row) < len(head.names):
         return f"{text}: a value is missing, the line is cut, or another separator than {head.separator!r} is used"
@@ -228,7 +228,7 @@ def _miscount(row: Sequence[str], head: Head) -> str:
 
 
 class _Place(NamedTuple):
-    """Where values come from: the column as the header writes it, the line of each, and the mark of decimals."""
+    """Origin of values: the column as the header writes it, the line of each value, and the decimal mark."""
 
     name: str
     lines: Sequence[int]
@@ -236,7 +236,7 @@ class _Place(NamedTuple):
 
 
 def _values(texts: Sequence[str], inner: str | None, place: _Place) -> np.ndarray[Any, Any]:
-    """The values of one column: floats, booleans if all are truth values, [rows, values] for vectors."""
+    """Convert a column to floats, or to booleans if all are truth values; [rows, values] for vectors."""
     if inner is None:
         return _plain(texts, place)
     split = [text.strip().strip(inner).split(inner) if text.strip() else [] for text in texts]
@@ -273,14 +273,14 @@ _FLOAT = re.compile(
 
 
 _NO_LETTER = re.compile(r"(?P<mantissa>[+-]?(?:\d+\.\d*|\.\d+))(?P<exponent>[+-]\d{3})", re.ASCII)
-"""Fortran writes 1.5-103: the letter gives way to the third digit of the exponent."""
+"""Number without the letter of its exponent: Fortran writes 1.5-103 if the exponent has three digits."""
 
 
 def _number(text: str, line: int, place: _Place) -> float:
-    """One number, also with the exponents of Fortran.
+    """Convert a field to a number, exponents of Fortran included.
 
     Raises:
-        SimulationError: anything else; the message says where, and what it may be.
+        SimulationError: the field is no number; the message says where it is and what it may be.
     """
     word = text.strip()
     if place.decimal == ",":
@@ -294,7 +294,7 @@ def _number(text: str, line: int, place: _Place) -> float:
 
 
 def _why_not(text: str, decimal: str) -> str:
-    """What a field may be that is no number."""
+    """Say what a field may be that is no number."""
     found = [reason for fits, reason in _REASONS if fits(text.lower(), decimal)]
     return found[0] if found else "is no number"
 
@@ -321,7 +321,7 @@ _REASONS: Sequence[tuple[Callable[[str, str], bool], str]] = (
 
 
 def _joined(name: str, parts: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
-    """One column from its chunks; these must be of one kind."""
+    """Join the chunks of a column, which must be of one kind."""
     if len({(part.dtype, part.shape[1:]) for part in parts}) > 1:
         raise SimulationError(f"column {name} holds truth values and numbers, or vectors of several lengths")
     return np.concatenate(parts) if parts else np.empty(0)

@@ -15,15 +15,15 @@ UNITS: dict[str, dict[str, float]] = {
     "dose": {"mGy": 1e-3, "Gy": 1.0},
     "voltage": {"uV": 1e-6, "mV": 1e-3, "V": 1.0},
 }
-"""Kind -> unit -> its size in the unit of that kind which has 1. The elementary charge is exact (SI 2019)."""
+"""Kind -> unit -> its size in the unit of size 1 of that kind. The elementary charge is exact (SI 2019)."""
 
 
 FLAG = "flag"
-"""The unit of truth values, which become 0 and 1."""
+"""Unit of truth values, which become 0 and 1."""
 
 
 def kind_of(unit: str) -> str:
-    """Kind of a known unit."""
+    """Return the kind of a known unit."""
     return next(kind for kind, units in UNITS.items() if unit in units)
 
 
@@ -35,7 +35,7 @@ def check_unit(where: str, unit: str) -> None:
 
 
 def factor(where: str, given: str, wanted: str) -> float:
-    """What turns numbers in the unit `given` into numbers in the unit `wanted`.
+    """Return the factor that converts numbers from the unit `given` to the unit `wanted`.
 
     Raises:
         ConfigError: a unit is unknown, or they are of different kinds.
