@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 SINGULAR = 1e-12
-"""Squared spread of planes (relative to the squared sum of weights), or of slopes, below which there is no result."""
+"""Variance of planes in m^2, weighted, or squared difference of slopes, below which there is no result."""
 
 
 @dataclass(frozen=True)

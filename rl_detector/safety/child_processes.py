@@ -15,7 +15,7 @@ from multiprocessing import util as _util
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any
 
-from rl_detector.safety import supervisor as command_supervisor
+from rl_detector.safety import supervisor
 from rl_detector.safety.safe_path import FLAG, worker_path
 
 _END_POLL_SECONDS = 0.005
@@ -35,10 +35,10 @@ def supervised(command: Sequence[str], report: int = -1, largest: int = 0) -> li
         largest: largest file in bytes that the command may write; 0 for no limit.
     """
     words = (os.getpid(), report, largest)
-    return [sys.executable, "-I", "-S", command_supervisor.__file__, *map(str, words), *command]
+    return [sys.executable, "-I", "-S", supervisor.__file__, *map(str, words), *command]
 
 
-def end_supervised(process: subprocess.Popen[bytes], patience: float = command_supervisor.PATIENCE + 1) -> None:
+def end_supervised(process: subprocess.Popen[bytes], patience: float = supervisor.PATIENCE + 1) -> None:
     """End a supervisor, the leader of its process group, and all processes that it has started."""
     if process.returncode is None:  # else its process id may belong to another process
         with suppress(ProcessLookupError):
@@ -66,7 +66,7 @@ def follow_parent() -> None:
 
 def _follow(parent: int) -> None:
     while os.getppid() == parent:
-        time.sleep(command_supervisor.POLL_SECONDS)
+        time.sleep(supervisor.POLL_SECONDS)
     os._exit(1)
 
 

@@ -21,7 +21,7 @@ from rl_detector.parameters import Continuous
 from rl_detector.records.checkpoint import load_checkpoint
 from rl_detector.records.ledger import Ledger
 from rl_detector.records.run_folder import RunFolder
-from rl_detector.safety import supervisor as command_supervisor
+from rl_detector.safety import supervisor
 from rl_detector.safety.untrusted import LARGEST_YAML
 from rl_detector.space import DesignSpace, Repeated
 
@@ -166,7 +166,7 @@ def lives(process: str) -> bool:
 
 def test_a_supervisor_ends_as_its_command_did() -> None:
     for code, expected in (("import os; os._exit(7)", 7), ("import os; os.abort()", -signal.SIGABRT)):
-        words = [sys.executable, "-I", "-S", command_supervisor.__file__, str(os.getpid()), "-1", "0"]
+        words = [sys.executable, "-I", "-S", supervisor.__file__, str(os.getpid()), "-1", "0"]
         assert subprocess.run([*words, sys.executable, "-c", code], check=False).returncode == expected
 
 

@@ -24,8 +24,7 @@ from rl_detector.claims import Claim
 from rl_detector.errors import ConfigError, SimulationError
 from rl_detector.settings import check_settings
 from rl_detector.simulators.batch import FromBatch
-from rl_detector.simulators.command import inputs as inputs
-from rl_detector.simulators.command import scratch as scratch
+from rl_detector.simulators.command import inputs, scratch
 from rl_detector.simulators.command.description import CONDITIONS, DESIGN
 from rl_detector.simulators.command.needs import Needs, check_needs, output_format
 from rl_detector.simulators.command.output import read_output
