@@ -37,7 +37,7 @@ Price per station of 1 m x 1 m: 5 (Si) or 1 (polystyrene) EUR per cm2, and 2 EUR
     reach = ln(metric of the baseline / metric)
 
 Metric: `mean sigma_p / p, a lost track counts as 1/3`, over all tracks of the spectrum, no unit.
-No measured track counts more than 1/3. The diagnostics state the mean over the measured tracks alone.
+No measured track counts more than 1/3. Diagnostics state the mean over the measured tracks alone.
 A track is lost outside the acceptance, with fewer than three hits, or by a nuclear interaction.
 The zero is the metric of equidistant in the fast simulator.
 
