@@ -1,4 +1,4 @@
-"""Straight tracks through detector planes, and where two tracks come closest: the vertex of a scattering.
+"""Fit straight tracks through detector planes, and find where two come closest: the vertex of a scattering.
 
 A track is a line x(z) = x0 + tx (z - z0), y(z) = y0 + ty (z - z0). Lengths in m.
 Arrays have the shape [axes, tracks]: x and y first.
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 
 SINGULAR = 1e-12
-"""Variance of planes in m^2, weighted, or squared difference of slopes, below which there is no result."""
+"""Smallest squared spread of planes (in m2, weighted mean) or of slopes that still gives a result."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Tracks:
 
     Attributes:
         slope: tx, ty, [2, tracks].
-        middle: weighted mean z of the hits of a track, where position and slope are uncorrelated, [1 or 2, tracks].
+        middle: weighted mean z of a track's hits, [1 or 2, tracks]; position and slope are uncorrelated there.
         position: x, y at `middle`, [2, tracks].
         slope_variance, position_variance: [1 or 2, tracks], of slope and of position at `middle`.
-        good: whether there were hits at two heights at least, [tracks]; the other tracks hold finite nonsense.
+        good: whether there were hits at two or more heights, [tracks]. Other tracks hold finite, meaningless values.
     """
 
     slope: FloatArray
@@ -37,29 +37,29 @@ class Tracks:
     good: NDArray[np.bool_]
 
     def at(self, z: FloatArray) -> FloatArray:
-        """x and y at heights z [tracks], [2, tracks]."""
+        """Return x and y, [2, tracks], at heights z, [tracks]."""
         result: FloatArray = self.position + self.slope * (z - self.middle)
         return result
 
     def variance_at(self, z: FloatArray) -> FloatArray:
-        """Variance of x and y at heights z [tracks], [1 or 2, tracks]."""
+        """Return the variances of x and y in m2, [1 or 2, tracks], at heights z, [tracks]."""
         result: FloatArray = self.position_variance + self.slope_variance * (z - self.middle) ** 2
         return result
 
     def take(self, chosen: NDArray[np.int64]) -> Tracks:
-        """Some of the tracks."""
+        """Select tracks by their indices `chosen`."""
         arrays = (self.slope, self.middle, self.position, self.slope_variance, self.position_variance)
         slope, middle, position, slope_variance, position_variance = (each[..., chosen] for each in arrays)
         return Tracks(slope, middle, position, slope_variance, position_variance, self.good[chosen])
 
 
 def fit_tracks(planes: FloatArray, hits: FloatArray, weights: FloatArray) -> Tracks:
-    """Weighted least squares of straight lines through hits.
+    """Fit straight lines through hits by weighted least squares.
 
     Args:
         planes: heights z of the detector planes, [planes].
         hits: x and y, [2, planes, tracks].
-        weights: 1 / variance of a hit, 0 where there is none, [1 or 2, planes, tracks] (1: x and y alike).
+        weights: 1 / variance of a hit, 0 where there is no hit, [1 or 2, planes, tracks] (1: x and y alike).
 
     Examples:
         >>> planes = np.array([0.0, 1.0, 2.0])
@@ -88,7 +88,7 @@ class ClosestApproach:
     Attributes:
         x, y, z: middle of the shortest connection, [pairs].
         distance: its length, [pairs].
-        good: whether the lines are not parallel, [pairs]; the others hold finite nonsense.
+        good: whether the lines are not parallel, [pairs]. The other pairs hold finite, meaningless values.
     """
 
     x: FloatArray
@@ -101,15 +101,15 @@ class ClosestApproach:
 def closest_approach(
     first: FloatArray, first_slope: FloatArray, second: FloatArray, second_slope: FloatArray, plane: float = 0.0
 ) -> ClosestApproach:
-    """Points of closest approach of lines, in closed form.
+    """Find where pairs of lines come closest, in closed form.
 
-    With d = (tx, ty, 1) and the separation w in the plane, the connection is shortest where it is perpendicular to both
-    lines. So w + s d1 - t d2 is orthogonal to d1 and d2, which gives two linear equations for the heights s and t.
+    The directions are d = (tx, ty, 1); w is the separation in the plane. The shortest connection w + s d1 - t d2 is
+    orthogonal to d1 and d2. This gives two linear equations for the heights s and t above the plane.
 
     Args:
         first, second: x and y of the lines at z = `plane`, [2, pairs].
-        first_slope, second_slope: [2, pairs].
-        plane: in m.
+        first_slope, second_slope: tx and ty of the lines, [2, pairs].
+        plane: z in m.
 
     Examples:
         >>> along_x = np.zeros((2, 1)), np.array([[1.0], [0.0]])
@@ -135,14 +135,14 @@ def closest_approach(
 
 
 def vertex_height_error(incoming: Tracks, outgoing: Tracks, z: FloatArray) -> FloatArray:
-    """Standard error of the height of closest approach from those of the two tracks, to first order, [pairs].
+    """Estimate the standard error of the height of closest approach, to first order, in m, [pairs].
 
-    The height where the separation D(z) of the tracks is smallest solves T D(z) = 0 with the kink T, the difference of
-    slopes. Errors of D at z and of T move it by dz = -(T dD + D dT) / T^2. Terms that change D and T together cancel
-    where x and y are measured alike, as T D = 0. Slopes are taken as small in the choice of the plane.
+    D(z) is the separation of the tracks and the kink T is the difference of their slopes. At the vertex T D(z) = 0.
+    Errors of D and T move its height by dz = -(T dD + D dT) / T^2. Their correlation cancels, as T D = 0, where x and y
+    are measured equally well. D is taken in a horizontal plane, which is right for small slopes.
 
     Args:
-        incoming, outgoing: tracks on both sides.
+        incoming, outgoing: tracks above and below the vertex, [pairs].
         z: heights of closest approach, [pairs].
 
     Examples:

@@ -1,6 +1,6 @@
-"""Constants of nature, each once, with its source.
+"""Define each constant of nature once, with its source.
 
-Masses, momenta and energies are in GeV, as everywhere in the package; a name says where a constant has another unit.
+Masses, momenta and energies are in GeV, as everywhere in the package. A name says where a constant has another unit.
 """
 
 from __future__ import annotations

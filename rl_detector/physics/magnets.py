@@ -1,7 +1,7 @@
-"""Iron magnets with a coil window on either side: their blocks, in each of which the field is uniform, and their mass.
+"""Build iron magnets with a coil window on either side from blocks of uniform field, and compute their mass.
 
-One quadrant of the cross-section follows, with f: iron, h: half the height of the window, g: its width. Where f is the
-same everywhere, joints are mitred at 45 degrees, and the flux of the core returns through iron of that width.
+The drawing is one quadrant of the cross-section. f is the width of the iron, h half the height of the window, g its
+width. The flux of the core returns through iron of width f; joints are mitred at 45 degrees:
 
     y = h + f  +------------------------+
                | \\        top         / |
@@ -10,7 +10,7 @@ same everywhere, joints are mitred at 45 degrees, and the flux of the core retur
     y = 0      +---+                +---+
              x = 0  f             f + g  2 f + g
 
-All is linear in z between the two ends. Lengths in cm, fields in T, masses in kg.
+Every corner moves linearly in z between the two ends. Lengths in cm, fields in T, masses in kg.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Section:
     """Cross-section of a magnet.
 
     Attributes:
-        iron: width f of half the core, of the return yokes, and thickness of top and bottom, in cm.
+        iron: f in cm, the width of half the core and of a return yoke, and the thickness of top and bottom.
         height: half height h of the coil window in cm.
         gap: width g of the coil window in cm.
     """
@@ -53,7 +53,7 @@ class Section:
 
     @property
     def outline(self) -> float:
-        """Area in cm2 with the windows."""
+        """Area in cm2 including the windows."""
         return 4 * self.half_width * self.half_height
 
     @property
@@ -78,22 +78,22 @@ class Magnet:
     field: float
 
     def __post_init__(self) -> None:
-        numbers = [self.half_length, *(getattr(s, n) for s in (self.entrance, self.exit) for n in ("iron", "height"))]
+        lengths = [self.half_length, *(getattr(s, n) for s in (self.entrance, self.exit) for n in ("iron", "height"))]
         gaps = [self.entrance.gap, self.exit.gap]
-        if not (all(0 < n < math.inf for n in numbers) and all(0 <= g < math.inf for g in gaps)):
+        if not (all(0 < n < math.inf for n in lengths) and all(0 <= g < math.inf for g in gaps)):
             raise DesignError(f"a magnet needs lengths > 0 and gaps >= 0, all finite, in cm, got {self}")
         if not math.isfinite(self.field):
             raise DesignError(f"the field of a magnet must be finite, got {self.field} T")
 
     def mass(self, density: float = 7.874) -> float:
-        """Mass of the iron in kg: frustum of the outline minus those of the two windows."""
+        """Compute the mass of the iron in kg for a density in g/cm3: the frustum of the outline minus two windows."""
         iron = frustum(self.entrance.outline, self.exit.outline, 2 * self.half_length)
         windows = 2 * frustum(self.entrance.window, self.exit.window, 2 * self.half_length)
         return 1e-3 * density * (iron - windows)
 
 
 def frustum(area_in: float, area_out: float, length: float) -> float:
-    """Volume of a frustum between two similar faces: L / 3 (A1 + A2 + sqrt(A1 A2)).
+    """Compute the volume of a frustum between two similar faces: L / 3 (A1 + A2 + sqrt(A1 A2)).
 
     Examples:
         >>> frustum(4.0, 4.0, 3.0)
@@ -122,10 +122,9 @@ class Block:
 
 
 def magnet_blocks(magnet: Magnet, z_in: float) -> tuple[Block, ...]:
-    """The eight blocks of a magnet from z_in on: core, top, return yoke and bottom for x > 0, the same for x < 0.
+    """Divide a magnet that begins at z_in into eight blocks: core, top, return yoke and bottom, x > 0 before x < 0.
 
-    The flux goes up the core (for a positive field), outwards in the top, down the return yokes and inwards in the
-    bottom.
+    For a positive field, the flux goes up the core, outwards in the top, down the yokes and inwards in the bottom.
 
     Examples:
         >>> section = Section(iron=10.0, height=20.0, gap=5.0)
@@ -146,7 +145,7 @@ def magnet_blocks(magnet: Magnet, z_in: float) -> tuple[Block, ...]:
 
 
 def row_blocks(magnets: Sequence[Magnet], z_in: float = 0.0) -> tuple[Block, ...]:
-    """The blocks of magnets that stand one behind the other, the first one beginning at z_in in cm.
+    """Divide magnets that stand one behind the other into blocks; the first magnet begins at z_in in cm.
 
     Examples:
         >>> section = Section(iron=10.0, height=20.0, gap=5.0)
@@ -159,7 +158,7 @@ def row_blocks(magnets: Sequence[Magnet], z_in: float = 0.0) -> tuple[Block, ...
 
 
 def _quadrants(section: Section) -> tuple[FloatArray, ...]:
-    """Corners [4, 2] of core, top, return yoke and bottom for x > 0."""
+    """Return the corners of core, top, return yoke and bottom for x > 0, [4, 2] each."""
     f, h, g = section.iron, section.height, section.gap
     core = [(0, -h - f), (f, -h), (f, h), (0, h + f)]
     top = [(f, h), (f + g, h), (2 * f + g, h + f), (0, h + f)]
@@ -169,6 +168,6 @@ def _quadrants(section: Section) -> tuple[FloatArray, ...]:
 
 
 def _mirrored(corners: FloatArray) -> FloatArray:
-    """The corners at the other side of x = 0, counter-clockwise again."""
+    """Reflect corners at x = 0 and keep them counter-clockwise."""
     mirrored: FloatArray = corners[::-1] * np.array([-1.0, 1.0])
     return mirrored

@@ -1,7 +1,7 @@
-"""Materials and their constants, from the PDG's "Atomic and nuclear properties of materials" (2024).
+"""Tabulate materials and their constants, from the PDG's "Atomic and nuclear properties of materials" (2024).
 
 Steel is stainless: 74.6 % Fe, 16.9 % Cr, 8.5 % Ni by mass. Composition, density and lengths are those of Geant4's NIST
-table. Its energy loss is that of its elements by mass, its critical energy that of iron.
+table. Its energy loss is the mean of its elements by mass, its critical energy that of iron.
 """
 
 from __future__ import annotations

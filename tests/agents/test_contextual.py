@@ -40,12 +40,12 @@ def reward(actions: Encoding, s: float) -> FloatArray:
 
 
 def observe(s: float) -> FloatArray:
-    """The context among a number that never changes, in unhandy units."""
+    """The context and a constant entry, in units far from 1."""
     return np.array([1e4 * s, 5.0])
 
 
 class Blind(ContextualPolicyGradient):
-    """The same agent, to whom every context is the same."""
+    """An agent without the context: every context looks equal to it."""
 
     def ask(self, observation: FloatArray, n: int) -> Encoding:
         return super().ask(np.zeros(1), n)

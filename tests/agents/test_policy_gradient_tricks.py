@@ -121,7 +121,7 @@ def test_scatter_beyond_the_stated_errors_narrows_the_policy(kink: float, narrow
 
 
 def rugged(actions: Encoding) -> FloatArray:
-    """A bowl, and for every assignment of 12 choices a number of its own: no model finds more than the bowl."""
+    """A bowl plus a random value for each assignment of 12 choices: no model finds more than the bowl."""
     codes = actions.discrete @ 3 ** np.arange(12)
     return -(np.clip(actions.continuous, -1, 1) ** 2).sum(axis=-1) - np.abs(np.sin(codes * 12.9898) * 3)
 

@@ -60,7 +60,7 @@ def exact_gradient(agent: Reinforce) -> np.ndarray:
 
 
 def stale_gradients(truncation: float, corrected: bool, repeats: int = 60, designs: int = 500):
-    """Gradients at the same new policy from designs of an old one, and the exact one."""
+    """Gradients at a new policy from designs of an old one, and the exact gradient."""
     found = []
     for seed in range(repeats):
         agent = Reinforce(SPACE, seed, designs_per_update=designs, truncation=truncation)

@@ -31,7 +31,7 @@ def test_columns_are_one_hot_less_equal_shares() -> None:
 
 
 def test_softmax_sums_to_one_in_every_choice() -> None:
-    """Also of logits whose exponentials overflow; adding a number to one choice changes nothing."""
+    """Also of logits whose exponentials overflow; adding a constant to the logits of one choice changes nothing."""
     rng = np.random.default_rng(0)
     logits = 1e3 * rng.standard_normal(10)
     choices = Choices(SIZES)

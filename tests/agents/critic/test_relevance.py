@@ -187,7 +187,7 @@ def test_what_stops_to_matter_is_forgotten() -> None:
 
 
 def test_few_groups_at_a_time() -> None:
-    """Terms that are alike in few evaluations must not all become relevant for the same reason."""
+    """Terms that agree in the few evaluations must not all become relevant from one effect."""
     rng = np.random.default_rng(5)
     points = make_points(rng, 16, (2,) * 6, 6)
     relevance = Relevance(6, np.array((2,) * 6), True)
