@@ -63,20 +63,18 @@ def main() -> None:
     parser.add_argument("events", help="per repeat, for example 25,200")
     parser.add_argument("--repeats", type=int, default=300)
     parser.add_argument("--many", type=int, default=100_000, help="events of the truth")
+    parser.add_argument("--arguments", type=json.loads, default={}, help='of the factory, as {"layers": 12}')
     options = parser.parse_args()
-    problem = load_factory(registered()[options.env].factory)()
+    problem = load_factory(registered()[options.env].factory)(**options.arguments)
     designs = designs_of(options.env, problem)
-    print(
-        "| design | events | reach of many events | spread | stated | bias | coverage | difference |\n"
-        + "|---" * 8
-        + "|"
-    )
+    print(HEADER)
     rows = []
     for events in map(int, options.events.split(",")):
         for row in measure_error_bars(problem, designs, events, options.repeats, options.many):
             print(line(row), flush=True)
             rows.append(asdict(row))
-    (HERE / f"{options.env}.json").write_text(json.dumps(rows, indent=1) + "\n")
+    name = "-".join([options.env, *map(str, options.arguments.values())])
+    (HERE / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -59,7 +59,7 @@ def measure_error_bars(
         designs: by name; differences are taken from the first one.
         events: per repeat.
         repeats: simulations of each design, at least 2; all designs share their event seeds.
-        many: events of the truth, simulated in one go where possible; default: 20 times `events`, at least 20,000.
+        many: events of the truth, simulated in one go; default: 20 times `events`, at least 20,000.
         seed: of the first repeat; the truth has a seed of its own.
 
     Raises:
